@@ -1,0 +1,239 @@
+//! Making the tables, and bringing older ones up to date.
+//!
+//! Versions are those of the npm package, continued. They are noted in a small table `evt_schema`
+//! beside the event tables. Tables without a note were made by the npm package's SQL: they are
+//! looked at, and taken over if they are what they should be. All steps may run again on their own
+//! result, because MySQL commits each of them by itself.
+
+use super::Connection;
+use crate::config::{Settings, TableName};
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::value::Value;
+
+/// One step: its version, and its SQL with the names of tables left open.
+type Migration = (&'static str, &'static str);
+
+macro_rules! migrations {
+    ($folder:literal: $($version:literal $name:literal),+) => {
+        &[$(($version, include_str!(concat!(
+            "migrations/", $folder, "/V", $version, "__", $name, ".sql"
+        )))),+]
+    };
+}
+
+const SQLITE: &[Migration] = migrations!("active/sqlite": "18.1" "tables");
+const POSTGRES: &[Migration] = migrations!("active/postgres": "18.1" "tables");
+const MYSQL: &[Migration] =
+    migrations!("active/mysql": "18.1" "tables", "18.1.1" "utf8mb4", "18.2" "widen");
+
+/// A table that a set of migrations makes.
+struct Table<'a> {
+    name: &'a TableName,
+    columns: &'static [&'static str],
+    /// Its ids are drawn by the database, increasing and never again.
+    draws_ids: bool,
+}
+
+/// Makes or updates the tables of a stream.
+pub(crate) fn active(connection: &mut Connection, settings: &Settings) -> Result<()> {
+    let (events, consumers) = (&settings.event_table, &settings.consumer_table);
+    if events.schema != consumers.schema {
+        fail!(
+            InvalidOption,
+            "event_table {events} and consumer_table {consumers} are in different schemas: put \
+             them into one"
+        );
+    }
+    let tables = [
+        Table { name: events, columns: &["id", "type", "data", "ts"], draws_ids: true },
+        Table {
+            name: consumers,
+            columns: &["id", "last_evt_id", "reg_time", "last_time", "ident"],
+            draws_ids: true,
+        },
+    ];
+    let steps = match connection {
+        Connection::Sqlite(_) => SQLITE,
+        Connection::Postgres(_) => POSTGRES,
+        Connection::Mysql(_) => MYSQL,
+    };
+    let part = format!("active:{}", events.name);
+    locked(connection, |connection| run(connection, &part, steps, &tables, settings))
+}
+
+/// Runs `work` while no other process migrates; in one transaction where the database can.
+fn locked(
+    connection: &mut Connection,
+    work: impl FnOnce(&mut Connection) -> Result<()>,
+) -> Result<()> {
+    const LOCK: i64 = 0x6665_735F_6D69_6772; // "fes_migr"
+    if let Connection::Mysql(_) = connection {
+        let rows = connection.query("SELECT GET_LOCK('fes_migrate', 120)", &[])?;
+        if first(&rows).and_then(Value::as_i64) != Some(1) {
+            fail!(Busy, "another process has been migrating for 120 s");
+        }
+        let result = work(connection);
+        connection.query("SELECT RELEASE_LOCK('fes_migrate')", &[])?;
+        return result;
+    }
+    connection.begin()?;
+    let locked = match connection {
+        Connection::Postgres(_) => connection
+            .query(&format!("SELECT pg_advisory_xact_lock({LOCK})::text"), &[])
+            .map(|_| ()),
+        _ => Ok(()),
+    };
+    match locked.and_then(|()| work(connection)) {
+        Ok(()) => connection.commit(),
+        Err(error) => {
+            let _ = connection.rollback();
+            Err(error)
+        }
+    }
+}
+
+fn run(
+    connection: &mut Connection,
+    part: &str,
+    steps: &[Migration],
+    tables: &[Table<'_>],
+    settings: &Settings,
+) -> Result<()> {
+    let mark = if matches!(connection, Connection::Mysql(_)) { '`' } else { '"' };
+    let sqlite = matches!(connection, Connection::Sqlite(_));
+    let notes = TableName { name: "evt_schema".to_owned(), ..tables[0].name.clone() }.quoted(mark);
+    connection.script(&format!(
+        "CREATE TABLE IF NOT EXISTS {notes} (part varchar(64) NOT NULL, \
+         version varchar(16) NOT NULL, PRIMARY KEY (part, version))"
+    ))?;
+    let rows =
+        connection.query(&format!("SELECT version FROM {notes} WHERE part = '{part}'"), &[])?;
+    let done: Vec<&str> = rows.iter().filter_map(|row| row.first()?.as_str()).collect();
+    if let Some(unknown) = done.iter().find(|v| !steps.iter().any(|(known, _)| known == *v)) {
+        fail!(
+            NewerSchema,
+            "{part} has schema version {unknown}, which this library does not know (its newest is \
+             {}): update futoin-eventstream",
+            steps.last().map_or("none", |(version, _)| version)
+        );
+    }
+    for table in tables {
+        check(connection, table)?;
+    }
+    for (version, sql) in steps {
+        if !done.contains(version) {
+            connection
+                .script(&fill(sql, settings, mark, sqlite))
+                .map_err(|error| error.context(format!("migration {version} of {part}")))?;
+            connection.script(&format!(
+                "INSERT INTO {notes}(part, version) VALUES ('{part}', '{version}')"
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts the names of the tables into a step. SQLite has the schema at the index, not its table.
+fn fill(sql: &str, settings: &Settings, mark: char, sqlite: bool) -> String {
+    let consumers = &settings.consumer_table;
+    let plain = TableName { schema: None, name: consumers.name.clone() };
+    let index = TableName { name: format!("{}_last_evt_id", plain.name), ..consumers.clone() };
+    let index = if sqlite { index } else { TableName { schema: None, ..index } };
+    sql.replace("{event_table}", &settings.event_table.quoted(mark))
+        .replace("{consumer_table}", &consumers.quoted(mark))
+        .replace("{history_table}", &settings.history_table.quoted(mark))
+        .replace("{consumer_name}", &plain.quoted(mark))
+        .replace("{consumer_index}", &index.quoted(mark))
+}
+
+/// Refuses a table of the name that is something else; a missing one is fine.
+fn check(connection: &mut Connection, table: &Table<'_>) -> Result<()> {
+    let columns = columns(connection, table.name)?;
+    if columns.is_empty() {
+        return Ok(());
+    }
+    let foreign = |why: String| {
+        Error::new(
+            ErrorKind::ForeignSchema,
+            format!("table {} is not one of an event stream: {why}", table.name),
+        )
+    };
+    for wanted in table.columns {
+        if !columns.iter().any(|column| column.name == *wanted) {
+            return Err(foreign(format!("it has no column {wanted}")));
+        }
+    }
+    for column in &columns {
+        if column.required && !table.columns.contains(&column.name.as_str()) {
+            return Err(foreign(format!(
+                "its column {} must be given, but an event has no such thing",
+                column.name
+            )));
+        }
+    }
+    if table.draws_ids && !columns.iter().any(|column| column.name == "id" && column.draws_ids) {
+        return Err(foreign(
+            "its column id does not draw increasing ids (AUTOINCREMENT, serial, AUTO_INCREMENT)"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+struct Column {
+    name: String,
+    /// NOT NULL without a default.
+    required: bool,
+    draws_ids: bool,
+}
+
+fn columns(connection: &mut Connection, table: &TableName) -> Result<Vec<Column>> {
+    let name = &table.name;
+    let sql = match connection {
+        Connection::Sqlite(_) => {
+            let schema = table.schema.as_deref().unwrap_or("main");
+            format!(
+                "SELECT p.name, p.\"notnull\" AND p.dflt_value IS NULL AND NOT p.pk, \
+                 p.pk AND instr(upper(m.sql), 'AUTOINCREMENT') > 0 \
+                 FROM pragma_table_info('{name}', '{schema}') p, \"{schema}\".sqlite_master m \
+                 WHERE m.type = 'table' AND lower(m.name) = lower('{name}')"
+            )
+        }
+        Connection::Postgres(_) => format!(
+            "SELECT a.attname::text, a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', \
+             pg_get_serial_sequence('{quoted}', a.attname) IS NOT NULL \
+             FROM pg_attribute a WHERE a.attrelid = to_regclass('{quoted}') AND a.attnum > 0 \
+             AND NOT a.attisdropped",
+            quoted = table.quoted('"')
+        ),
+        Connection::Mysql(_) => {
+            let schema = match &table.schema {
+                Some(schema) => format!("'{schema}'"),
+                None => "DATABASE()".to_owned(),
+            };
+            format!(
+                "SELECT COLUMN_NAME, IS_NULLABLE = 'NO' AND COLUMN_DEFAULT IS NULL \
+                 AND EXTRA NOT LIKE '%auto_increment%', EXTRA LIKE '%auto_increment%' \
+                 FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} \
+                 AND TABLE_NAME = '{name}'"
+            )
+        }
+    };
+    let flag = |value: Option<&Value>| match value {
+        Some(Value::Bool(flag)) => *flag,
+        other => other.and_then(Value::as_i64).unwrap_or(0) != 0,
+    };
+    let rows = connection.query(&sql, &[])?;
+    Ok(rows
+        .iter()
+        .map(|row| Column {
+            name: row.first().and_then(Value::as_str).unwrap_or_default().to_lowercase(),
+            required: flag(row.get(1)),
+            draws_ids: flag(row.get(2)),
+        })
+        .collect())
+}
+
+fn first(rows: &[Vec<Value>]) -> Option<&Value> {
+    rows.first()?.first()
+}

@@ -1,0 +1,16 @@
+CREATE TABLE IF NOT EXISTS {event_table} (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    type VARCHAR(16) NOT NULL,
+    data TEXT NOT NULL,
+    ts TIMESTAMP NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS {consumer_table} (
+    id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
+    last_evt_id INTEGER NOT NULL DEFAULT 0,
+    reg_time TIMESTAMP NOT NULL,
+    last_time TIMESTAMP NOT NULL,
+    ident VARCHAR(64) NOT NULL UNIQUE
+);
+
+CREATE INDEX IF NOT EXISTS {consumer_index} ON {consumer_name}(last_evt_id);

@@ -1,0 +1,6 @@
+CREATE TABLE IF NOT EXISTS {history_table} (
+    id INTEGER NOT NULL PRIMARY KEY,
+    type VARCHAR(16) NOT NULL,
+    data TEXT NOT NULL,
+    ts TIMESTAMP NOT NULL
+);

@@ -1,0 +1,357 @@
+//! The databases: one `enum` over three blocking drivers, and the pool of their connections.
+//!
+//! This module and its children are the only ones with SQL. Each child is one dialect; what they
+//! have in common is the list of operations of [`Connection`]. Nothing here knows of delivery.
+
+pub(crate) mod migrate;
+pub(crate) mod mysql;
+mod mysql_watch;
+pub(crate) mod pool;
+pub(crate) mod postgres;
+mod postgres_watch;
+pub(crate) mod sqlite;
+mod sqlite_guard;
+#[cfg(feature = "tls")]
+pub(crate) mod tls;
+
+use crate::config::Settings;
+use crate::consumer::{Ident, Want};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, EventId, EventType, MAX_EVENT_ID, NewEvent};
+use crate::url::Location;
+use crate::value::Value;
+use std::sync::Arc;
+
+/// Which database a stream lives in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DatabaseKind {
+    /// SQLite, compiled into this library.
+    Sqlite,
+    /// PostgreSQL 13 and later.
+    Postgres,
+    /// MySQL 8 and later, MariaDB 10.6 and later.
+    Mysql,
+}
+
+impl DatabaseKind {
+    /// The placeholder of the `n`th bound parameter (from 1) in SQL text: `?`, or `$n` on
+    /// PostgreSQL.
+    ///
+    /// ```
+    /// use futoin_eventstream::DatabaseKind;
+    /// assert_eq!(DatabaseKind::Postgres.placeholder(2), "$2");
+    /// assert_eq!(DatabaseKind::Sqlite.placeholder(2), "?");
+    /// ```
+    pub fn placeholder(self, n: usize) -> String {
+        match self {
+            DatabaseKind::Postgres => format!("${n}"),
+            DatabaseKind::Sqlite | DatabaseKind::Mysql => "?".to_owned(),
+        }
+    }
+
+    /// The SQL that adds an event, with placeholders for type and data.
+    pub(crate) fn insert_sql(self, settings: &Settings) -> String {
+        match self {
+            DatabaseKind::Sqlite => sqlite::insert_sql(&settings.event_table),
+            DatabaseKind::Postgres => postgres::insert_sql(&settings.event_table),
+            DatabaseKind::Mysql => mysql::insert_sql(&settings.event_table),
+        }
+    }
+}
+
+/// A database to connect to: what a stream is opened with.
+pub(crate) enum Backend {
+    Sqlite(sqlite::Connector),
+    Postgres(postgres::Connector),
+    Mysql(mysql::Connector),
+}
+
+impl Backend {
+    pub fn new(location: Location, settings: Arc<Settings>) -> Result<Self> {
+        Ok(match location {
+            Location::Sqlite(file) => Backend::Sqlite(sqlite::Connector::new(file, settings)?),
+            Location::Postgres(server) => {
+                Backend::Postgres(postgres::Connector::new(server, settings)?)
+            }
+            Location::Mysql(server) => Backend::Mysql(mysql::Connector::new(server, settings)),
+        })
+    }
+
+    pub fn kind(&self) -> DatabaseKind {
+        match self {
+            Backend::Sqlite(_) => DatabaseKind::Sqlite,
+            Backend::Postgres(_) => DatabaseKind::Postgres,
+            Backend::Mysql(_) => DatabaseKind::Mysql,
+        }
+    }
+
+    /// A new connection of its own, outside of any pool.
+    pub fn connect(&self) -> Result<Connection> {
+        match self {
+            Backend::Sqlite(connector) => connector.connect().map(Connection::Sqlite),
+            Backend::Postgres(connector) => connector.connect().map(Connection::Postgres),
+            Backend::Mysql(connector) => connector.connect().map(Connection::Mysql),
+        }
+    }
+}
+
+/// Which events to read: ids in `(after, upto]`, in order, of the wanted types.
+#[derive(Clone, Copy)]
+pub(crate) struct ReadRange<'a> {
+    pub after: EventId,
+    pub upto: EventId,
+    pub want: &'a Want,
+    /// At most this many events.
+    pub limit: usize,
+    /// No further event after this many bytes of data.
+    pub max_bytes: usize,
+}
+
+impl ReadRange<'_> {
+    /// The bounds as the signed numbers that every driver binds.
+    fn bounds(&self) -> (i64, i64, i64) {
+        let clamp = |id: EventId| i64::try_from(id.min(MAX_EVENT_ID)).unwrap_or(i64::MAX);
+        let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
+        (clamp(self.after), clamp(self.upto), limit)
+    }
+
+    /// Types to name in SQL, where a wish is limited.
+    fn types(&self) -> Option<&[EventType]> {
+        self.want.list()
+    }
+}
+
+/// What a read gave.
+#[derive(Default)]
+pub(crate) struct Batch {
+    pub events: Vec<Event>,
+    /// A limit was reached: there may be more in the range, after `scanned`.
+    pub cut: bool,
+    /// The last id that was read, wanted or not; 0 if there was none.
+    pub scanned: EventId,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Whether another row may be read under the limits of `range`.
+    fn wants_more(&mut self, range: &ReadRange<'_>) -> bool {
+        self.cut = self.rows >= range.limit || self.bytes >= range.max_bytes;
+        !self.cut
+    }
+
+    /// Takes a row. The type is compared again: some collations ignore case.
+    fn push(&mut self, range: &ReadRange<'_>, event: Event) {
+        self.rows += 1;
+        self.scanned = event.id;
+        if range.want.matches(&event.event_type) {
+            self.bytes += event.data.as_str().len();
+            self.events.push(event);
+        }
+    }
+}
+
+/// A row of the consumer table. Times are seconds since 1970, by the database's clock.
+#[derive(Clone, Debug)]
+pub(crate) struct ConsumerRow {
+    pub ident: String,
+    pub last_id: EventId,
+    pub registered: i64,
+    pub seen: i64,
+    /// Events after `last_id`, and the oldest of them.
+    pub behind: u64,
+    pub oldest: Option<i64>,
+}
+
+/// The stream as a whole, at the time of a look.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamRow {
+    pub highest: EventId,
+    pub now: i64,
+}
+
+/// How a settle attempt went.
+pub(crate) struct Settled {
+    /// Every id up to this is settled.
+    pub horizon: EventId,
+    /// The highest id that the look knew to be drawn.
+    pub drawn: EventId,
+    /// Only a part of the stream was looked at: looking again from `horizon` goes on.
+    pub more: bool,
+    /// Why no better evidence could be had, and what helps; `None` if evidence was complete.
+    pub blocked: Option<String>,
+}
+
+/// Who keeps an id unsettled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HolderInfo {
+    /// The server's name for it: a pid, a thread id, or the name of a prepared transaction.
+    pub id: String,
+    /// Since when its transaction is open, where the server tells.
+    pub since: Option<String>,
+    /// Application name, user or host, where the server tells.
+    pub application: Option<String>,
+}
+
+/// One open connection.
+pub(crate) enum Connection {
+    Sqlite(sqlite::Connection),
+    Postgres(postgres::Connection),
+    Mysql(mysql::Connection),
+}
+
+/// Calls the same method of whichever dialect it is.
+macro_rules! each {
+    ($self:expr, $connection:ident => $call:expr) => {
+        match $self {
+            Connection::Sqlite($connection) => $call,
+            Connection::Postgres($connection) => $call,
+            Connection::Mysql($connection) => $call,
+        }
+    };
+}
+
+impl Connection {
+    /// Asks the server for a sign of life.
+    pub fn ping(&mut self) -> Result<()> {
+        each!(self, c => c.ping())
+    }
+
+    /// Starts a transaction that will write.
+    pub fn begin(&mut self) -> Result<()> {
+        each!(self, c => c.begin())
+    }
+
+    pub fn commit(&mut self) -> Result<()> {
+        each!(self, c => c.commit())
+    }
+
+    pub fn rollback(&mut self) -> Result<()> {
+        each!(self, c => c.rollback())
+    }
+
+    /// The caller's own statement; returns the number of rows it touched.
+    pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        each!(self, c => c.execute(sql, params))
+    }
+
+    /// The caller's own query, all rows at once.
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+        each!(self, c => c.query(sql, params))
+    }
+
+    /// Runs statements of ours that need no parameters, separated by `;` at line ends.
+    pub fn script(&mut self, sql: &str) -> Result<()> {
+        each!(self, c => c.script(sql))
+    }
+
+    /// Adds one event and returns its id.
+    pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
+        each!(self, c => c.insert_event(event))
+    }
+
+    /// Adds events in order, inside the caller's transaction.
+    pub fn insert_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
+        each!(self, c => c.insert_events(events))
+    }
+
+    pub fn register(&mut self, ident: &Ident) -> Result<()> {
+        each!(self, c => c.register(ident))
+    }
+
+    /// Whether there was such a consumer.
+    pub fn unregister(&mut self, ident: &Ident) -> Result<bool> {
+        each!(self, c => c.unregister(ident))
+    }
+
+    /// Moves the stored cursor forward to `to`, never back, and returns where it is now;
+    /// `None` if nobody of this ident is registered.
+    pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
+        each!(self, c => c.advance(ident, to))
+    }
+
+    pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
+        each!(self, c => c.read(range))
+    }
+
+    /// The highest id ever drawn, as far as the server remembers; never too high.
+    pub fn highest_drawn(&mut self) -> Result<EventId> {
+        each!(self, c => c.highest_drawn())
+    }
+
+    /// The consumers in order of their idents.
+    pub fn consumers(&mut self) -> Result<Vec<ConsumerRow>> {
+        each!(self, c => c.consumers())
+    }
+
+    pub fn stream_row(&mut self) -> Result<StreamRow> {
+        each!(self, c => c.stream_row())
+    }
+}
+
+#[allow(clippy::large_enum_variant)] // there is one for each stream
+/// What watches the event table for settled ids: a session of its own beside the pool.
+pub(crate) enum Watch {
+    /// One writer at a time, ids in commit order: what is visible is settled.
+    Sqlite(sqlite::Connection),
+    Postgres(postgres::Watch),
+    Mysql(mysql::Watch),
+}
+
+impl Watch {
+    /// Opens the session and checks that the server can keep the order at all.
+    pub fn open(backend: &Backend) -> Result<Self> {
+        Ok(match backend {
+            Backend::Sqlite(connector) => Watch::Sqlite(connector.connect()?),
+            Backend::Postgres(connector) => Watch::Postgres(postgres::Watch::open(connector)?),
+            Backend::Mysql(connector) => Watch::Mysql(mysql::Watch::open(connector)?),
+        })
+    }
+
+    /// Looks which ids after `settled` (which are all settled up to it) are settled by now.
+    pub fn settle(&mut self, settled: EventId) -> Result<Settled> {
+        match self {
+            Watch::Sqlite(connection) => {
+                let horizon = connection.highest_drawn()?.max(settled);
+                Ok(Settled { horizon, drawn: horizon, more: false, blocked: None })
+            }
+            Watch::Postgres(watch) => watch.settle(settled),
+            Watch::Mysql(watch) => watch.settle(settled),
+        }
+    }
+
+    /// Who holds the event table now.
+    pub fn holders(&mut self) -> Result<Vec<HolderInfo>> {
+        match self {
+            Watch::Sqlite(_) => Ok(Vec::new()),
+            Watch::Postgres(watch) => watch.holders(),
+            Watch::Mysql(watch) => watch.holders(),
+        }
+    }
+}
+
+/// An id as a driver gave it.
+fn event_id(number: i64) -> Result<EventId> {
+    EventId::try_from(number).map_err(|_| {
+        Error::new(
+            ErrorKind::CorruptEvent,
+            format!("{number} is not an event id: ids are positive"),
+        )
+    })
+}
+
+/// A row whose time stamp makes no sense.
+fn bad_ts(id: EventId, found: impl std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::CorruptEvent,
+        format!("event {id} has the ts {found}, which is no date and time: correct it with UPDATE"),
+    )
+}
+
+/// A row whose type or data is no text.
+fn bad_column(id: EventId, column: &str) -> Error {
+    Error::new(
+        ErrorKind::CorruptEvent,
+        format!("the {column} of event {id} is not UTF-8 text: correct it with UPDATE"),
+    )
+}

@@ -1,0 +1,517 @@
+//! MySQL and MariaDB (InnoDB): ids are drawn from a counter of the table, seen at commit.
+
+use super::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts};
+use crate::config::{Settings, TableName};
+use crate::consumer::Ident;
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp};
+use crate::url::{Server, TlsMode};
+use crate::value::Value;
+use mysql::consts::CapabilityFlags;
+use mysql::prelude::Queryable;
+use mysql::{Conn, DriverError, OptsBuilder, Params, Row, Value as Raw};
+use std::sync::Arc;
+
+pub(crate) use super::mysql_watch::Watch;
+
+/// The SQL that adds an event.
+pub(crate) fn insert_sql(table: &TableName) -> String {
+    format!("INSERT INTO {}(type, data, ts) VALUES (?, ?, UTC_TIMESTAMP())", table.quoted('`'))
+}
+
+/// The statements of a stream, with its table names.
+pub(super) struct Sql {
+    pub queue: String,
+    pub table: TableName,
+    insert: String,
+    register: String,
+    registered: String,
+    unregister: String,
+    advance: String,
+    read: String,
+    consumers: String,
+    highest: String,
+}
+
+impl Sql {
+    fn new(settings: &Settings, database: &str) -> Self {
+        let queue = settings.event_table.quoted('`');
+        let consumers = settings.consumer_table.quoted('`');
+        // Exact, also where the column's collation ignores case; the first half uses the index.
+        let exactly = "ident = ? AND ident = ? COLLATE utf8mb4_bin";
+        let mut table = settings.event_table.clone();
+        table.schema.get_or_insert_with(|| database.to_owned());
+        Sql {
+            insert: insert_sql(&settings.event_table),
+            // Ids of consumers are small integers: a refused INSERT would use one up.
+            register: format!(
+                "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
+                 SELECT 0, UTC_TIMESTAMP(), UTC_TIMESTAMP(), ? FROM DUAL \
+                 WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = ?)"
+            ),
+            registered: format!("SELECT 1 FROM {consumers} WHERE {exactly}"),
+            unregister: format!("DELETE FROM {consumers} WHERE {exactly}"),
+            // LAST_INSERT_ID(x) brings x back in the same round trip.
+            advance: format!(
+                "UPDATE {consumers} SET last_time = IF(last_evt_id < ? OR last_time < \
+                 UTC_TIMESTAMP() - INTERVAL 10 SECOND, UTC_TIMESTAMP(), last_time), \
+                 last_evt_id = LAST_INSERT_ID(GREATEST(last_evt_id, ?)) WHERE {exactly}"
+            ),
+            read: format!("SELECT id, type, data, ts FROM {queue} WHERE id > ? AND id <= ?"),
+            consumers: format!(
+                "SELECT ident, last_evt_id, TIMESTAMPDIFF(SECOND, '1970-01-01', reg_time), \
+                 TIMESTAMPDIFF(SECOND, '1970-01-01', last_time), \
+                 (SELECT count(*) FROM {queue} WHERE id > last_evt_id), \
+                 (SELECT TIMESTAMPDIFF(SECOND, '1970-01-01', ts) FROM {queue} \
+                 WHERE id > last_evt_id ORDER BY id LIMIT 1) FROM {consumers} ORDER BY ident"
+            ),
+            highest: format!(
+                "SELECT GREATEST(COALESCE((SELECT MAX(id) FROM {queue}), 0), COALESCE((SELECT \
+                 AUTO_INCREMENT - 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? \
+                 AND TABLE_NAME = ?), 0))"
+            ),
+            queue,
+            table,
+        }
+    }
+}
+
+/// What connections to one database are made from.
+pub(crate) struct Connector {
+    options: mysql::Opts,
+    pub(super) sql: Arc<Sql>,
+    pub(super) single_writer_node: bool,
+}
+
+impl Connector {
+    pub fn new(server: Server, settings: Arc<Settings>) -> Self {
+        let sql = Arc::new(Sql::new(&settings, &server.database));
+        let options = OptsBuilder::new()
+            .ip_or_hostname(Some(server.host.trim_matches(['[', ']']).to_owned()))
+            .tcp_port(server.port)
+            .socket(server.socket.as_ref().map(|path| path.to_string_lossy().into_owned()))
+            .user(server.user.clone())
+            .pass(server.password.as_ref().map(|password| password.reveal().to_owned()))
+            .db_name(Some(server.database.clone()))
+            // A socket only where one was named: tests and proxies use the port.
+            .prefer_socket(server.socket.is_some())
+            .tcp_connect_timeout(Some(settings.connect_timeout))
+            .tcp_keepalive_time_ms(Some(60_000))
+            // UPDATE counts the rows it found, as on the other databases.
+            .additional_capabilities(CapabilityFlags::CLIENT_FOUND_ROWS)
+            .init(vec![
+                "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+                // Too long values are errors, not cut off.
+                "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), \
+                 time_zone = '+00:00'",
+            ]);
+        Connector {
+            options: tls(options, &server).into(),
+            sql,
+            single_writer_node: settings.single_writer_node,
+        }
+    }
+
+    pub fn connect(&self) -> Result<Connection> {
+        let client = Conn::new(self.options.clone()).map_err(|why| {
+            let message = "cannot connect to MySQL";
+            Error::from(why).context(message).with_kind(ErrorKind::ConnectFailed)
+        })?;
+        Ok(Connection { client, sql: self.sql.clone(), limits: None })
+    }
+}
+
+#[cfg(feature = "tls")]
+fn tls(options: OptsBuilder, server: &Server) -> OptsBuilder {
+    // The driver takes the process's provider; without one it would panic.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let ssl = match server.tls.mode {
+        TlsMode::Disable | TlsMode::Prefer => return options,
+        TlsMode::Unverified => mysql::SslOpts::default()
+            .with_danger_accept_invalid_certs(true)
+            .with_danger_skip_domain_validation(true),
+        TlsMode::VerifyCa => mysql::SslOpts::default().with_danger_skip_domain_validation(true),
+        TlsMode::VerifyFull => mysql::SslOpts::default(),
+    };
+    options.ssl_opts(ssl.with_root_cert_path(server.tls.ca.clone()))
+}
+
+#[cfg(not(feature = "tls"))]
+fn tls(options: OptsBuilder, server: &Server) -> OptsBuilder {
+    debug_assert!(matches!(server.tls.mode, TlsMode::Disable | TlsMode::Prefer));
+    options
+}
+
+/// One open connection.
+pub(crate) struct Connection {
+    client: Conn,
+    sql: Arc<Sql>,
+    limits: Option<Limits>,
+}
+
+/// Variables of the session that matter to inserts.
+#[derive(Clone, Copy)]
+struct Limits {
+    max_allowed_packet: usize,
+    auto_increment_increment: u64,
+}
+
+/// Events below this size fit into the smallest packet that servers are set to.
+const SURELY_FITS: usize = 512 << 10;
+
+impl Connection {
+    /// The driver's connection, for looks.
+    pub fn driver(&mut self) -> &mut Conn {
+        &mut self.client
+    }
+
+    /// Whether this is MariaDB.
+    pub fn is_mariadb(&mut self) -> Result<bool> {
+        let version: Option<String> = self.client.query_first("SELECT VERSION()")?;
+        Ok(version.is_some_and(|version| version.contains("MariaDB")))
+    }
+
+    fn limits(&mut self) -> Result<Limits> {
+        if let Some(limits) = self.limits {
+            return Ok(limits);
+        }
+        let row: Option<(usize, u64)> = self
+            .client
+            .query_first("SELECT @@max_allowed_packet, @@session.auto_increment_increment")?;
+        let (max_allowed_packet, auto_increment_increment) = row.unwrap_or((16 << 20, 1));
+        let limits = Limits { max_allowed_packet, auto_increment_increment };
+        self.limits = Some(limits);
+        Ok(limits)
+    }
+
+    fn check_size(&mut self, event: &NewEvent) -> Result<()> {
+        let size = event.data.as_str().len();
+        if size > SURELY_FITS {
+            let limit = self.limits()?.max_allowed_packet;
+            if size + 1024 > limit {
+                fail!(
+                    TooLarge,
+                    "the data of a {} event has {size} bytes, more than the server accepts: its \
+                     max_allowed_packet is {limit}",
+                    event.event_type
+                );
+            }
+        }
+        Ok(())
+    }
+
+    pub fn ping(&mut self) -> Result<()> {
+        Ok(self.client.ping()?)
+    }
+
+    pub fn begin(&mut self) -> Result<()> {
+        Ok(self.client.query_drop("START TRANSACTION")?)
+    }
+
+    pub fn commit(&mut self) -> Result<()> {
+        Ok(self.client.query_drop("COMMIT")?)
+    }
+
+    pub fn rollback(&mut self) -> Result<()> {
+        Ok(self.client.query_drop("ROLLBACK")?)
+    }
+
+    pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        self.client.exec_drop(sql, positional(params))?;
+        Ok(self.client.affected_rows())
+    }
+
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+        let rows = self.client.exec_iter(sql, positional(params))?;
+        rows.map(|row| Ok(row?.unwrap().into_iter().map(value).collect())).collect()
+    }
+
+    pub fn script(&mut self, sql: &str) -> Result<()> {
+        for statement in sql.split(";\n").filter(|text| !text.trim().is_empty()) {
+            self.client.query_drop(statement)?;
+        }
+        Ok(())
+    }
+
+    pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
+        self.check_size(event)?;
+        let sql = self.sql.clone();
+        insert_event(&mut self.client, &sql.insert, event)
+    }
+
+    pub fn insert_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        for event in events {
+            self.check_size(event)?;
+        }
+        let mut sql = self.sql.insert.clone();
+        sql.push_str(&", (?, ?, UTC_TIMESTAMP())".repeat(events.len() - 1));
+        let params = events
+            .iter()
+            .flat_map(|event| [event.event_type.as_str().into(), event.data.as_str().into()])
+            .collect();
+        self.client.exec_drop(&sql, Params::Positional(params))?;
+        // The server draws the ids of one such statement without others in between.
+        let first = self.client.last_insert_id();
+        let step = self.limits()?.auto_increment_increment;
+        Ok((0..events.len() as u64).map(|index| first + index * step).collect())
+    }
+
+    pub fn register(&mut self, ident: &Ident) -> Result<()> {
+        let sql = self.sql.clone();
+        let name = ident.as_str();
+        match self.client.exec_drop(&sql.register, (name, name)) {
+            Ok(()) if self.client.affected_rows() == 1 => return Ok(()),
+            // Somebody else was faster.
+            Err(mysql::Error::MySqlError(why)) if why.code == 1062 => {}
+            result => result?,
+        }
+        if self.client.exec_first::<u8, _, _>(&sql.registered, (name, name))?.is_none() {
+            fail!(
+                InvalidComponent,
+                "a consumer is registered whose ident differs from {name:?} only in case, and the \
+                 table cannot tell them apart: run migrate()"
+            );
+        }
+        Ok(())
+    }
+
+    pub fn unregister(&mut self, ident: &Ident) -> Result<bool> {
+        let sql = self.sql.clone();
+        self.client.exec_drop(&sql.unregister, (ident.as_str(), ident.as_str()))?;
+        Ok(self.client.affected_rows() > 0)
+    }
+
+    pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
+        let sql = self.sql.clone();
+        self.client.exec_drop(&sql.advance, (to, to, ident.as_str(), ident.as_str()))?;
+        let found = self.client.affected_rows() > 0;
+        Ok(found.then(|| self.client.last_insert_id()))
+    }
+
+    pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
+        let (after, upto, limit) = range.bounds();
+        let mut sql = self.sql.read.clone();
+        let mut params: Vec<Raw> = vec![after.into(), upto.into()];
+        if let Some(types) = range.types() {
+            sql.push_str(" AND type IN (?");
+            sql.push_str(&", ?".repeat(types.len() - 1));
+            sql.push(')');
+            params.extend(types.iter().map(|name| Raw::from(name.as_str())));
+        }
+        sql.push_str(" ORDER BY id LIMIT ?");
+        params.push(limit.into());
+        let mut batch = Batch::default();
+        let mut rows = self.client.exec_iter(&sql, Params::Positional(params))?;
+        while batch.wants_more(range) {
+            let Some(row) = rows.next() else { break };
+            batch.push(range, event(row?)?);
+        }
+        Ok(batch)
+    }
+
+    pub fn highest_drawn(&mut self) -> Result<EventId> {
+        let sql = self.sql.clone();
+        // MySQL would answer from a cache that is a day old; MariaDB has no such variable.
+        let fresh = "SET SESSION information_schema_stats_expiry = 0";
+        match self.client.query_drop(fresh) {
+            Err(mysql::Error::MySqlError(why)) if why.code == 1193 => {}
+            result => result?,
+        }
+        let id = self.client.exec_first(&sql.highest, (&sql.table.schema, &sql.table.name))?;
+        Ok(id.unwrap_or(0))
+    }
+
+    pub fn consumers(&mut self) -> Result<Vec<ConsumerRow>> {
+        let sql = self.sql.clone();
+        let rows = self.client.exec_map(
+            &sql.consumers,
+            (),
+            |(ident, last_id, registered, seen, behind, oldest)| ConsumerRow {
+                ident,
+                last_id,
+                registered,
+                seen,
+                behind,
+                oldest,
+            },
+        )?;
+        Ok(rows)
+    }
+
+    pub fn stream_row(&mut self) -> Result<StreamRow> {
+        let now: Option<i64> = self.client.query_first("SELECT UNIX_TIMESTAMP()")?;
+        Ok(StreamRow { highest: self.highest_drawn()?, now: now.unwrap_or_default() })
+    }
+}
+
+/// Adds an event on any connection of the driver, the caller's own too.
+pub(crate) fn insert_event<C: Queryable + LastInsertId>(
+    client: &mut C,
+    sql: &str,
+    event: &NewEvent,
+) -> Result<EventId> {
+    client.exec_drop(sql, (event.event_type.as_str(), event.data.as_str()))?;
+    if client.data_was_cut() {
+        fail!(
+            InvalidData,
+            "the server cut off the data of a {} event: roll back. This session's sql_mode is not \
+             strict, and the column is too small: run migrate()",
+            event.event_type
+        );
+    }
+    Ok(client.last_insert_id())
+}
+
+/// What a connection and a transaction of the driver have in common besides queries.
+pub(crate) trait LastInsertId {
+    fn last_insert_id(&self) -> EventId;
+    fn data_was_cut(&self) -> bool;
+}
+
+macro_rules! last_insert_id {
+    ($($type:ty),*) => {$(
+        impl LastInsertId for $type {
+            fn last_insert_id(&self) -> EventId {
+                Self::last_insert_id(self).into_id()
+            }
+            fn data_was_cut(&self) -> bool {
+                self.warnings() > 0
+            }
+        }
+    )*};
+}
+last_insert_id!(Conn, mysql::Transaction<'_>);
+
+/// The driver gives `u64` from a connection and `Option<u64>` from a transaction.
+trait IntoId {
+    fn into_id(self) -> EventId;
+}
+
+impl IntoId for u64 {
+    fn into_id(self) -> EventId {
+        self
+    }
+}
+
+impl IntoId for Option<u64> {
+    fn into_id(self) -> EventId {
+        self.unwrap_or_default()
+    }
+}
+
+fn event(row: Row) -> Result<Event> {
+    let mut columns = row.unwrap().into_iter();
+    let mut next = || columns.next().unwrap_or(Raw::NULL);
+    let id = match next() {
+        Raw::UInt(id) => id,
+        Raw::Int(id) => super::event_id(id)?,
+        other => return Err(bad_column(0, &format!("id {}", other.as_sql(true)))),
+    };
+    let mut text = |column| match next() {
+        Raw::Bytes(bytes) => String::from_utf8(bytes).map_err(|_| bad_column(id, column)),
+        // The npm package's column allows NULL.
+        Raw::NULL if column == "data" => Ok("null".to_owned()),
+        _ => Err(bad_column(id, column)),
+    };
+    let (event_type, data) = (text("type")?, text("data")?);
+    let ts = match next() {
+        Raw::Date(year, month, day, hour, minute, second, _) => Timestamp::from_parts(
+            [year.into(), month.into(), day.into()],
+            [hour.into(), minute.into(), second.into()],
+        )
+        .ok_or_else(|| bad_ts(id, format_args!("{year:04}-{month:02}-{day:02}")))?,
+        other => return Err(bad_ts(id, other.as_sql(true))),
+    };
+    Ok(Event { id, event_type: EventType::stored(&event_type), data: EventData::stored(data), ts })
+}
+
+fn positional(params: &[Value]) -> Params {
+    if params.is_empty() {
+        return Params::Empty;
+    }
+    let convert = |value: &Value| match value {
+        Value::Null => Raw::NULL,
+        Value::Bool(flag) => Raw::Int(i64::from(*flag)),
+        Value::Int(number) => Raw::Int(*number),
+        Value::Uint(number) => Raw::UInt(*number),
+        Value::Real(number) => Raw::Double(*number),
+        Value::Text(text) => Raw::Bytes(text.clone().into_bytes()),
+        Value::Bytes(bytes) => Raw::Bytes(bytes.clone()),
+    };
+    Params::Positional(params.iter().map(convert).collect())
+}
+
+fn value(raw: Raw) -> Value {
+    match raw {
+        Raw::NULL => Value::Null,
+        Raw::Int(number) => Value::Int(number),
+        Raw::UInt(number) => i64::try_from(number).map_or(Value::Uint(number), Value::Int),
+        Raw::Float(number) => Value::Real(number.into()),
+        Raw::Double(number) => Value::Real(number),
+        Raw::Bytes(bytes) => String::from_utf8(bytes)
+            .map_or_else(|error| Value::Bytes(error.into_bytes()), Value::Text),
+        date => Value::Text(date.as_sql(true).trim_matches('\'').to_owned()),
+    }
+}
+
+impl From<mysql::Error> for Error {
+    fn from(why: mysql::Error) -> Self {
+        use mysql::Error::*;
+        let kind = match &why {
+            MySqlError(error) => kind_of(error.code),
+            DriverError(error) => match error {
+                self::DriverError::PacketTooLarge => ErrorKind::TooLarge,
+                self::DriverError::CouldNotConnect(_) => ErrorKind::ConnectFailed,
+                self::DriverError::Timeout | self::DriverError::ConnectTimeout => {
+                    ErrorKind::Timeout
+                }
+                self::DriverError::MismatchedStmtParams(..) | self::DriverError::MixedParams => {
+                    ErrorKind::InvalidArgument
+                }
+                _ => ErrorKind::Database,
+            },
+            IoError(_) | CodecError(_) => ErrorKind::ConnectionLost,
+            TlsError(_) => ErrorKind::ConnectFailed,
+            _ => ErrorKind::Database,
+        };
+        let hint = match &why {
+            MySqlError(error) if error.code == 1146 => {
+                ": if it is a table of the event stream, run migrate()"
+            }
+            MySqlError(error) if error.code == 1406 => {
+                ": if it is a column of the event stream, run migrate(), which widens it"
+            }
+            _ => "",
+        };
+        let code = match &why {
+            MySqlError(error) => Some(error.code.to_string()),
+            _ => None,
+        };
+        let error = Error::new(kind, format!("{why}{hint}")).with_source(why);
+        match code {
+            Some(code) => error.with_sql_state(code),
+            None => error,
+        }
+    }
+}
+
+/// The server's error numbers; MySQL and MariaDB share them but for the last ones.
+fn kind_of(code: u16) -> ErrorKind {
+    use ErrorKind::*;
+    match code {
+        1146 | 1051 => NotMigrated,
+        1044 | 1142 | 1143 | 1227 | 1290 | 1370 | 1836 => PermissionDenied,
+        1040 | 1045 | 1049 | 1129 | 1130 | 1203 | 1226 | 1698 => ConnectFailed,
+        1205 | 3572 => Busy,
+        1213 => Conflict,
+        1022 | 1048 | 1062 | 1216 | 1217 | 1451 | 1452 | 1557 | 3819 | 4025 => Constraint,
+        1264 | 1265 | 1366 | 1406 | 3140 => InvalidData,
+        1118 | 1153 => TooLarge,
+        1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1927 | 3169 | 4031 => ConnectionLost,
+        1317 | 1969 | 3024 => Timeout,
+        _ => Database,
+    }
+}

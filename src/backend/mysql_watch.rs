@@ -1,0 +1,327 @@
+//! Looking at MySQL and MariaDB for settled ids.
+//!
+//! An id is drawn by a statement, which then puts its row into the table; the row is there from
+//! then on, uncommitted, whatever its transaction goes on to do, be it prepared by XA and its
+//! session gone. So an id up to a visible one is settled when
+//!
+//! 1. no statement is between drawing an id up to it and inserting the row, and
+//! 2. a look that sees uncommitted rows (READ UNCOMMITTED, which locks nothing) finds no row there
+//!    that a look after it, which sees committed ones only, does not find, too.
+//!
+//! For step 1 either nobody uses the table at this moment (`SHOW OPEN TABLES`, needs no privilege);
+//! or, on a busy table, the metadata locks show which transactions were there at a look before:
+//! a transaction keeps its lock from before its first statement draws an id until its end.
+
+use super::mysql::{Connection, Connector};
+use super::{HolderInfo, Settled};
+use crate::config::TableName;
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::event::{EventId, MAX_EVENT_ID};
+use crate::settle::{AgeTracker, Holder, Tracker};
+use mysql::prelude::Queryable;
+use std::time::Instant;
+
+/// At most this many visible ids are looked at in one step.
+const WINDOW: usize = 5000;
+
+/// Two sessions that look, and what they remember between looks.
+pub(crate) struct Watch {
+    /// Sees committed rows.
+    reader: Connection,
+    /// Sees uncommitted rows, too.
+    looker: Connection,
+    locks: Locks,
+    table: TableName,
+    schema: String,
+    ids: String,
+    highest: String,
+}
+
+/// How the server shows metadata locks.
+enum Locks {
+    /// MySQL: `performance_schema.metadata_locks`.
+    Mysql(Tracker),
+    /// MariaDB: the plugin `metadata_lock_info`, with the age of each lock.
+    MariadbAges(AgeTracker),
+    /// MariaDB: the plugin of an older version, which names threads only.
+    MariadbThreads(Tracker),
+}
+
+/// How far no statement can insert a row any more; or why that cannot be known.
+type Bound = std::result::Result<EventId, String>;
+
+impl Watch {
+    pub fn open(connector: &Connector) -> Result<Self> {
+        let mut reader = connector.connect()?;
+        check_cluster(&mut reader, connector.single_writer_node)?;
+        let mut looker = connector.connect()?;
+        looker.driver().query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")?;
+        let queue = &connector.sql.queue;
+        let mut watch = Watch {
+            reader,
+            looker,
+            locks: Locks::Mysql(Tracker::default()),
+            schema: connector.sql.table.schema.clone().unwrap_or_default(),
+            table: connector.sql.table.clone(),
+            ids: format!(
+                "SELECT id FROM {queue} FORCE INDEX (PRIMARY) WHERE id > ? AND id <= ? \
+                 ORDER BY id LIMIT ?"
+            ),
+            highest: format!("SELECT MAX(id) FROM {queue}"),
+        };
+        if watch.looker.is_mariadb()? {
+            watch.locks = watch.mariadb_locks()?;
+        }
+        Ok(watch)
+    }
+
+    /// Takes the lock of this session that serves as the clock of all others' ages.
+    fn mariadb_locks(&mut self) -> Result<Locks> {
+        let driver = self.looker.driver();
+        let ages: Option<u64> = driver.query_first(
+            "SELECT count(*) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = \
+             'information_schema' AND TABLE_NAME = 'METADATA_LOCK_INFO' AND \
+             COLUMN_NAME = 'LOCK_TIME_MS'",
+        )?;
+        if ages != Some(1) {
+            return Ok(Locks::MariadbThreads(Tracker::default()));
+        }
+        let taken: Option<Option<i64>> =
+            driver.exec_first("SELECT GET_LOCK(?, 0)", (clock(driver),))?;
+        match taken.flatten() {
+            Some(1) => Ok(Locks::MariadbAges(AgeTracker::default())),
+            _ => Ok(Locks::MariadbThreads(Tracker::default())),
+        }
+    }
+
+    pub fn settle(&mut self, settled: EventId) -> Result<Settled> {
+        let seen = ids(&mut self.reader, &self.ids, settled, MAX_EVENT_ID, WINDOW)?;
+        let Some(&last) = seen.last() else {
+            return Ok(Settled { horizon: settled, drawn: settled, more: false, blocked: None });
+        };
+        let more = seen.len() == WINDOW;
+        let prefix = seen.iter().fold(settled, |end, &id| if id == end + 1 { id } else { end });
+        if prefix == last {
+            return Ok(Settled { horizon: last, drawn: last, more, blocked: None });
+        }
+        let (bound, blocked) = match self.statements_done(last)? {
+            Ok(bound) => (bound.min(last), None),
+            Err(why) => (prefix, Some(why)),
+        };
+        if bound <= prefix {
+            return Ok(Settled { horizon: prefix, drawn: last, more: false, blocked });
+        }
+        // First what is there at all, then what of it is committed: in this order.
+        let present = ids(&mut self.looker, &self.ids, prefix, bound, usize::MAX)?;
+        let committed = ids(&mut self.reader, &self.ids, prefix, bound, usize::MAX)?;
+        let open = present.into_iter().find(|id| committed.binary_search(id).is_err());
+        let horizon = open.map_or(bound, |id| id - 1);
+        Ok(Settled { horizon, drawn: last, more: more && horizon == last, blocked: None })
+    }
+
+    /// Up to where no statement is between drawing an id and inserting its row. `visible` is an id
+    /// that was seen before, so every id up to it was drawn.
+    fn statements_done(&mut self, visible: EventId) -> Result<Bound> {
+        let in_use: Option<(String, String, u64, u64)> =
+            self.looker.driver().query_first(format!(
+                "SHOW OPEN TABLES FROM `{}` WHERE `Table` = '{}'",
+                self.schema, self.table.name
+            ))?;
+        if in_use.is_none_or(|(_, _, users, _)| users == 0) {
+            return Ok(Ok(visible));
+        }
+        let highest: Option<Option<EventId>> = self.reader.driver().query_first(&self.highest)?;
+        let highest = highest.flatten().unwrap_or(visible).max(visible);
+        let driver = self.looker.driver();
+        let bound = match &mut self.locks {
+            Locks::Mysql(tracker) => mysql_holders(driver, &self.table)
+                .map(|list| list.map(|h| tracker.look_up(highest, h))),
+            Locks::MariadbThreads(tracker) => {
+                mariadb_locks(driver, &self.table, "THREAD_ID").map(|threads| {
+                    let holders = threads.iter().map(|(thread, _)| holder(thread.to_string()));
+                    Ok(tracker.look_up(highest, holders.collect()))
+                })
+            }
+            Locks::MariadbAges(tracker) => {
+                let asked = Instant::now();
+                mariadb_locks(driver, &self.table, "LOCK_TIME_MS").map(|locks| {
+                    // Each age is whole ms, taken at some moment of the statement.
+                    let slack = asked.elapsed().as_millis() as i64 + 2;
+                    let clock = locks.iter().find(|(_, own)| *own).map(|(age, _)| *age);
+                    let Some(now) = clock else {
+                        return Err("the session lost its lock evtclk".to_owned());
+                    };
+                    let others = locks.iter().filter(|(_, own)| !own);
+                    let began: Vec<i64> = others.map(|(age, _)| now - age).collect();
+                    Ok(tracker.look(highest, now, slack, &began))
+                })
+            }
+        };
+        match bound {
+            Err(error) => missing_evidence(error).map(Err),
+            Ok(bound) => Ok(bound),
+        }
+    }
+
+    /// The transactions that hold the event table, as far as the server shows them.
+    pub fn holders(&mut self) -> Result<Vec<HolderInfo>> {
+        let table = &self.table;
+        let driver = self.looker.driver();
+        let list = match &self.locks {
+            Locks::Mysql(_) => driver.exec_map(
+                format!(
+                    "SELECT COALESCE(t.PROCESSLIST_ID, m.OWNER_THREAD_ID), t.PROCESSLIST_USER \
+                     FROM performance_schema.metadata_locks m LEFT JOIN \
+                     performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
+                     WHERE {MYSQL_WRITERS}"
+                ),
+                (&table.schema, &table.name),
+                |(id, application): (u64, Option<String>)| HolderInfo {
+                    id: id.to_string(),
+                    since: None,
+                    application,
+                },
+            ),
+            _ => driver.exec_map(
+                format!(
+                    "SELECT m.THREAD_ID, p.USER FROM information_schema.METADATA_LOCK_INFO m \
+                     LEFT JOIN information_schema.PROCESSLIST p ON p.ID = m.THREAD_ID \
+                     WHERE {MARIADB_WRITERS}"
+                ),
+                (&table.schema, &table.name),
+                |(id, application): (u64, Option<String>)| HolderInfo {
+                    id: id.to_string(),
+                    since: None,
+                    application,
+                },
+            ),
+        };
+        match list.map_err(Error::from) {
+            Err(error) => missing_evidence(error).map(|_| Vec::new()),
+            result => result,
+        }
+    }
+}
+
+impl Tracker {
+    /// A look with what is visible for what is drawn, which is lower and may go back when rows
+    /// are discarded.
+    fn look_up(&mut self, visible: EventId, holders: Vec<Holder>) -> EventId {
+        let drawn = visible.max(self.drawn_before());
+        self.look(drawn, holders)
+    }
+}
+
+const MYSQL_WRITERS: &str = "m.OBJECT_TYPE = 'TABLE' AND m.LOCK_STATUS = 'GRANTED' \
+    AND m.OBJECT_SCHEMA = ? AND m.OBJECT_NAME = ? AND m.LOCK_TYPE NOT IN \
+    ('SHARED', 'SHARED_HIGH_PRIO', 'SHARED_READ', 'SHARED_READ_ONLY')";
+
+const MARIADB_WRITERS: &str = "m.LOCK_TYPE = 'Table metadata lock' AND m.TABLE_SCHEMA = ? \
+    AND m.TABLE_NAME = ? AND m.LOCK_MODE NOT IN \
+    ('MDL_SHARED', 'MDL_SHARED_HIGH_PRIO', 'MDL_SHARED_READ', 'MDL_SHARED_READ_ONLY')";
+
+fn holder(key: String) -> Holder {
+    Holder { key, heir: false }
+}
+
+/// The name of this session's clock lock.
+fn clock(driver: &mysql::Conn) -> String {
+    format!("evtclk_{}", driver.connection_id())
+}
+
+fn ids(
+    connection: &mut Connection,
+    sql: &str,
+    after: EventId,
+    upto: EventId,
+    limit: usize,
+) -> Result<Vec<EventId>> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    Ok(connection.driver().exec(sql, (after, upto, limit))?)
+}
+
+/// The transactions that hold the table on MySQL. That the instrument works is shown by our own
+/// lock on the table that shows the locks.
+fn mysql_holders(
+    driver: &mut mysql::Conn,
+    table: &TableName,
+) -> Result<std::result::Result<Vec<Holder>, String>> {
+    let rows: Vec<(u64, u64, u64, u8)> = driver.exec(
+        format!(
+            "SELECT m.OBJECT_INSTANCE_BEGIN, m.OWNER_THREAD_ID, m.OWNER_EVENT_ID, 0 FROM \
+             performance_schema.metadata_locks m WHERE {MYSQL_WRITERS} UNION ALL \
+             SELECT 0, 0, 0, 1 FROM performance_schema.metadata_locks m WHERE \
+             m.OBJECT_TYPE = 'TABLE' AND m.OBJECT_SCHEMA = 'performance_schema' AND \
+             m.OBJECT_NAME = 'metadata_locks' AND m.OWNER_THREAD_ID = PS_CURRENT_THREAD_ID()"
+        ),
+        (&table.schema, &table.name),
+    )?;
+    if !rows.iter().any(|(.., own)| *own == 1) {
+        return Ok(Err("performance_schema does not show metadata locks: set \
+                       performance_schema=ON and the instrument wait/lock/metadata/sql/mdl"
+            .to_owned()));
+    }
+    let lost: Vec<(String, u64)> = driver.query(
+        "SHOW GLOBAL STATUS WHERE Variable_name IN ('Performance_schema_metadata_lock_lost', \
+         'Performance_schema_thread_instances_lost')",
+    )?;
+    if let Some((name, _)) = lost.iter().find(|(_, count)| *count > 0) {
+        return Ok(Err(format!("{name} is above 0: raise the limits of performance_schema")));
+    }
+    let key = |(lock, thread, event, _): &(u64, u64, u64, u8)| format!("{lock}/{thread}/{event}");
+    let others = rows.iter().filter(|(.., own)| *own == 0);
+    Ok(Ok(others.map(|row| holder(key(row))).collect()))
+}
+
+/// A column of the locks that hold the table on MariaDB, and of our own clock lock (`true`).
+fn mariadb_locks(
+    driver: &mut mysql::Conn,
+    table: &TableName,
+    column: &str,
+) -> Result<Vec<(i64, bool)>> {
+    let own = clock(driver);
+    let rows: Vec<(i64, u8)> = driver.exec(
+        format!(
+            "SELECT CAST(m.{column} AS SIGNED), m.LOCK_TYPE = 'User lock' \
+             FROM information_schema.METADATA_LOCK_INFO m WHERE ({MARIADB_WRITERS}) \
+             OR (m.LOCK_TYPE = 'User lock' AND m.TABLE_SCHEMA = ?)"
+        ),
+        (&table.schema, &table.name, own),
+    )?;
+    Ok(rows.into_iter().map(|(number, own)| (number, own == 1)).collect())
+}
+
+/// What to say where the server shows no metadata locks; other errors stay errors.
+fn missing_evidence(error: Error) -> Result<String> {
+    match error.sql_state() {
+        _ if error.kind() == ErrorKind::PermissionDenied => Ok(format!(
+            "the event table is busy all the time, and the database user may not see who writes: \
+             GRANT SELECT ON performance_schema.metadata_locks ({error})"
+        )),
+        Some("1109" | "1146") => Ok(format!(
+            "the event table is busy all the time, and the server does not show who writes: \
+             INSTALL SONAME 'metadata_lock_info' ({error})"
+        )),
+        _ => Err(error),
+    }
+}
+
+/// Refuses clusters in which other nodes may insert: their statements show no lock here.
+fn check_cluster(connection: &mut Connection, promised: bool) -> Result<()> {
+    let driver = connection.driver();
+    let step: Option<u64> = driver.query_first("SELECT @@global.auto_increment_increment")?;
+    let wsrep: Vec<(String, String)> = driver.query("SHOW GLOBAL VARIABLES LIKE 'wsrep_on'")?;
+    let galera = wsrep.iter().any(|(_, value)| value == "ON");
+    if !promised && (galera || step.is_some_and(|step| step > 1)) {
+        fail!(
+            UnsafeServer,
+            "this server is in a cluster with several writing nodes (auto_increment_increment is \
+             {}, wsrep_on is {}): inserts in flight on another node do not show here, and events \
+             would be lost. If all events are written on this node, set the option \
+             single_writer_node=true",
+            step.unwrap_or(1),
+            if galera { "ON" } else { "OFF" }
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,622 @@
+//! PostgreSQL: ids are drawn from a sequence, seen at commit. READ COMMITTED throughout.
+
+use super::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
+use crate::config::{Settings, TableName};
+use crate::consumer::Ident;
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp};
+use crate::url::{Server, Tls, TlsMode};
+use crate::value::Value;
+use postgres::config::SslMode;
+use postgres::error::SqlState;
+use postgres::fallible_iterator::FallibleIterator;
+use postgres::types::private::BytesMut;
+use postgres::types::{Format, FromSql, IsNull, ToSql, Type};
+use postgres::{Client, NoTls, Row, Statement};
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use super::postgres_watch::Watch;
+
+/// The SQL that adds an event.
+pub(crate) fn insert_sql(table: &TableName) -> String {
+    format!(
+        "INSERT INTO {}(type, data, ts) VALUES ($1, $2, clock_timestamp() AT TIME ZONE 'UTC')",
+        table.quoted('"')
+    )
+}
+
+/// The statements of a stream, with its table names.
+pub(super) struct Sql {
+    pub queue: String,
+    consumers_table: String,
+    insert: String,
+    register: String,
+    unregister: String,
+    advance: String,
+    read: String,
+    read_want: String,
+    consumers: String,
+}
+
+impl Sql {
+    fn new(settings: &Settings) -> Self {
+        let queue = settings.event_table.quoted('"');
+        let consumers = settings.consumer_table.quoted('"');
+        let now = "clock_timestamp() AT TIME ZONE 'UTC'";
+        let read = |filter: &str| {
+            format!(
+                "SELECT id, type, data, ts FROM {queue} WHERE id > $1 AND id <= $2 {filter} \
+                 ORDER BY id LIMIT $3"
+            )
+        };
+        Sql {
+            insert: insert_sql(&settings.event_table),
+            register: format!(
+                "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
+                 VALUES (0, {now}, {now}, $1) ON CONFLICT (ident) DO NOTHING"
+            ),
+            unregister: format!("DELETE FROM {consumers} WHERE ident = $1"),
+            advance: format!(
+                "WITH moved AS (UPDATE {consumers} SET last_evt_id = GREATEST(last_evt_id, $2), \
+                 last_time = {now} WHERE ident = $1 AND (last_evt_id < $2 OR last_time < {now} - \
+                 interval '10 seconds') RETURNING last_evt_id) SELECT GREATEST(last_evt_id, \
+                 (SELECT last_evt_id FROM moved)) FROM {consumers} WHERE ident = $1"
+            ),
+            read: read(""),
+            read_want: read("AND type::text = ANY($4)"),
+            consumers: format!(
+                "SELECT ident, last_evt_id, extract(epoch FROM reg_time)::bigint, \
+                 extract(epoch FROM last_time)::bigint, \
+                 (SELECT count(*) FROM {queue} WHERE id > last_evt_id), \
+                 (SELECT extract(epoch FROM ts)::bigint FROM {queue} WHERE id > last_evt_id \
+                 ORDER BY id LIMIT 1) FROM {consumers} ORDER BY ident"
+            ),
+            queue,
+            consumers_table: consumers,
+        }
+    }
+}
+
+/// What connections to one database are made from.
+pub(crate) struct Connector {
+    config: postgres::Config,
+    tls: Tls,
+    pub(super) sql: Arc<Sql>,
+}
+
+impl Connector {
+    pub fn new(server: Server, settings: Arc<Settings>) -> Result<Self> {
+        let mut config = postgres::Config::new();
+        match &server.socket {
+            // The driver wants the directory.
+            Some(path) if path.is_dir() => config.host_path(path),
+            Some(path) => config.host_path(path.parent().unwrap_or(path)),
+            None => config.host(server.host.trim_matches(['[', ']'])),
+        };
+        config
+            .port(server.port)
+            .dbname(&server.database)
+            .application_name("futoin-eventstream")
+            .connect_timeout(settings.connect_timeout)
+            .keepalives_idle(Duration::from_secs(60))
+            .options("-c default_transaction_isolation=read\\ committed -c timezone=UTC")
+            .ssl_mode(match server.tls.mode {
+                TlsMode::Disable => SslMode::Disable,
+                TlsMode::Prefer => SslMode::Prefer,
+                _ => SslMode::Require,
+            });
+        if let Some(user) = &server.user {
+            config.user(user);
+        }
+        if let Some(password) = &server.password {
+            config.password(password.reveal());
+        }
+        Ok(Connector { config, tls: server.tls, sql: Arc::new(Sql::new(&settings)) })
+    }
+
+    pub fn connect(&self) -> Result<Connection> {
+        let client = self.client().map_err(|error| {
+            let message = "cannot connect to PostgreSQL";
+            error.context(message).with_kind(ErrorKind::ConnectFailed)
+        })?;
+        Ok(Connection { client, sql: self.sql.clone(), prepared: HashMap::new(), target: None })
+    }
+
+    #[cfg(feature = "tls")]
+    fn client(&self) -> Result<Client> {
+        if self.tls.mode == TlsMode::Disable {
+            return Ok(self.config.connect(NoTls)?);
+        }
+        let tls = super::tls::client_config(&self.tls)?;
+        Ok(self.config.connect(tokio_postgres_rustls::MakeRustlsConnect::new(tls))?)
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn client(&self) -> Result<Client> {
+        let _ = &self.tls;
+        Ok(self.config.connect(NoTls)?)
+    }
+}
+
+/// One open connection.
+pub(crate) struct Connection {
+    client: Client,
+    sql: Arc<Sql>,
+    prepared: HashMap<String, Statement>,
+    /// What is known of the event table, from the first insert on.
+    target: Option<Arc<Target>>,
+}
+
+/// What an insert must know of the event table as it is on this server.
+struct Target {
+    /// Whether the role may read the ids it draws.
+    returning: bool,
+    /// The sequence of the ids.
+    sequence: String,
+    /// The insert of many rows, with casts to the types of the columns.
+    insert_many: String,
+}
+
+const MAX_PREPARED: usize = 100;
+
+impl Connection {
+    /// The driver's connection, for looks.
+    pub fn driver(&mut self) -> &mut Client {
+        &mut self.client
+    }
+
+    fn statement(&mut self, sql: &str) -> Result<Statement> {
+        if let Some(statement) = self.prepared.get(sql) {
+            return Ok(statement.clone());
+        }
+        let statement = self.client.prepare(sql)?;
+        if self.prepared.len() >= MAX_PREPARED {
+            self.prepared.clear();
+        }
+        self.prepared.insert(sql.to_owned(), statement.clone());
+        Ok(statement)
+    }
+
+    /// Runs one of our statements; a missing privilege is named as `grant`.
+    fn run(&mut self, sql: &str, params: Params<'_>, grant: &str) -> Result<Vec<Row>> {
+        let run = |connection: &mut Self| -> Result<Vec<Row>> {
+            let statement = connection.statement(sql)?;
+            Ok(connection.client.query(&statement, params)?)
+        };
+        run(self).map_err(|error| name_grant(error, grant))
+    }
+
+    pub fn ping(&mut self) -> Result<()> {
+        Ok(self.client.check_connection()?)
+    }
+
+    pub fn begin(&mut self) -> Result<()> {
+        Ok(self.client.batch_execute("BEGIN")?)
+    }
+
+    /// A transaction in which a statement failed would answer COMMIT with a silent rollback.
+    pub fn commit(&mut self) -> Result<()> {
+        let answer = self.client.simple_query("SELECT 1; COMMIT");
+        answer.map(|_| ()).map_err(|why| {
+            let error = Error::from(why);
+            if error.sql_state() == Some(SqlState::IN_FAILED_SQL_TRANSACTION.code()) {
+                error.context("nothing was committed, because a statement failed before")
+            } else {
+                error
+            }
+        })
+    }
+
+    pub fn rollback(&mut self) -> Result<()> {
+        Ok(self.client.batch_execute("ROLLBACK")?)
+    }
+
+    pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        let statement = self.statement(sql)?;
+        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();
+        Ok(self.client.execute(&statement, &params)?)
+    }
+
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+        let statement = self.statement(sql)?;
+        let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();
+        let rows = self.client.query(&statement, &params)?;
+        rows.iter()
+            .map(|row| (0..row.len()).map(|index| Ok(row.try_get(index)?)).collect())
+            .collect()
+    }
+
+    pub fn script(&mut self, sql: &str) -> Result<()> {
+        Ok(self.client.batch_execute(sql)?)
+    }
+
+    pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
+        let target = self.target()?;
+        let sql = self.sql.clone();
+        let params: Params<'_> = &[&Text(event.event_type.as_str()), &Text(event.data.as_str())];
+        let rows = if target.returning {
+            self.run(&format!("{} RETURNING id", sql.insert), params, &target.grant(&sql))?
+        } else {
+            self.run(&sql.insert, params, &target.grant(&sql))?;
+            self.run("SELECT currval($1::text::regclass)", &[&target.sequence], "")?
+        };
+        first_id(&rows)
+    }
+
+    pub fn insert_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
+        let target = self.target()?;
+        if !target.returning {
+            return events.iter().map(|event| self.insert_event(event)).collect();
+        }
+        let types: Vec<&str> = events.iter().map(|event| event.event_type.as_str()).collect();
+        let data: Vec<&str> = events.iter().map(|event| event.data.as_str()).collect();
+        let grant = target.grant(&self.sql);
+        let rows = self.run(&target.insert_many, &[&types, &data], &grant)?;
+        let mut ids =
+            rows.iter().map(|row| event_id(row.try_get(0)?)).collect::<Result<Vec<_>>>()?;
+        // Drawn one after the other by this statement, so in order they belong to the events.
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn target(&mut self) -> Result<Arc<Target>> {
+        if let Some(target) = &self.target {
+            return Ok(target.clone());
+        }
+        let queue = self.sql.queue.clone();
+        let row = self.client.query_one(
+            "SELECT has_column_privilege($1::text, 'id', 'SELECT'), \
+             coalesce(pg_get_serial_sequence($1::text, 'id'), ''), \
+             (SELECT format_type(atttypid, NULL) FROM pg_attribute \
+              WHERE attrelid = $1::text::regclass AND attname = 'type'), \
+             (SELECT format_type(atttypid, NULL) FROM pg_attribute \
+              WHERE attrelid = $1::text::regclass AND attname = 'data')",
+            &[&queue],
+        )?;
+        let (type_type, data_type): (String, String) = (row.try_get(2)?, row.try_get(3)?);
+        let target = Arc::new(Target {
+            returning: row.try_get(0)?,
+            sequence: row.try_get(1)?,
+            insert_many: format!(
+                "INSERT INTO {queue}(type, data, ts) SELECT t::{type_type}, d::{data_type}, \
+                 clock_timestamp() AT TIME ZONE 'UTC' \
+                 FROM unnest($1::text[], $2::text[]) AS e(t, d) RETURNING id"
+            ),
+        });
+        self.target = Some(target.clone());
+        Ok(target)
+    }
+
+    pub fn register(&mut self, ident: &Ident) -> Result<()> {
+        let sql = self.sql.clone();
+        let grant = format!("SELECT, INSERT on {} and USAGE on its sequence", sql.consumers_table);
+        self.run(&sql.register, &[&ident.as_str()], &grant)?;
+        Ok(())
+    }
+
+    pub fn unregister(&mut self, ident: &Ident) -> Result<bool> {
+        let sql = self.sql.clone();
+        let grant = format!("SELECT, DELETE on {}", sql.consumers_table);
+        let statement = self.statement(&sql.unregister)?;
+        let count = self.client.execute(&statement, &[&ident.as_str()]);
+        Ok(count.map_err(|why| name_grant(why.into(), &grant))? > 0)
+    }
+
+    pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
+        let sql = self.sql.clone();
+        let grant = format!("SELECT, UPDATE on {}", sql.consumers_table);
+        let rows = self.run(&sql.advance, &[&ident.as_str(), &(to as i64)], &grant)?;
+        if rows.is_empty() { Ok(None) } else { first_id(&rows).map(Some) }
+    }
+
+    pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
+        let sql = self.sql.clone();
+        let (after, upto, limit) = range.bounds();
+        let names: Vec<&str>;
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&after, &upto, &limit];
+        let text = match range.types() {
+            None => &sql.read,
+            Some(types) => {
+                names = types.iter().map(EventType::as_str).collect();
+                params.push(&names);
+                &sql.read_want
+            }
+        };
+        let mut read = || -> Result<Batch> {
+            let statement = self.statement(text)?;
+            let mut rows = self.client.query_raw(&statement, params.iter().copied())?;
+            let mut batch = Batch::default();
+            while batch.wants_more(range) {
+                let Some(row) = rows.next()? else { break };
+                batch.push(range, event(&row)?);
+            }
+            Ok(batch)
+        };
+        read().map_err(|error| name_grant(error, &format!("SELECT on {}", sql.queue)))
+    }
+
+    pub fn highest_drawn(&mut self) -> Result<EventId> {
+        let sql = self.sql.clone();
+        let find = "SELECT pg_get_serial_sequence($1::text, 'id')";
+        let rows = self.run(find, &[&sql.queue], "")?;
+        let sequence: Option<String> = first(&rows)?.try_get(0)?;
+        let Some(sequence) = sequence else { return Err(no_sequence(&sql.queue)) };
+        let drawn = format!("SELECT {} FROM {sequence}", super::postgres_watch::DRAWN);
+        let rows = self.run(&drawn, &[], &format!("SELECT on {sequence}"))?;
+        first_id(&rows)
+    }
+
+    pub fn consumers(&mut self) -> Result<Vec<ConsumerRow>> {
+        let sql = self.sql.clone();
+        let grant = format!("SELECT on {} and {}", sql.consumers_table, sql.queue);
+        let rows = self.run(&sql.consumers, &[], &grant)?;
+        rows.iter()
+            .map(|row| {
+                Ok(ConsumerRow {
+                    ident: row.try_get(0)?,
+                    last_id: event_id(row.try_get(1)?)?,
+                    registered: row.try_get(2)?,
+                    seen: row.try_get(3)?,
+                    behind: event_id(row.try_get(4)?)?,
+                    oldest: row.try_get(5)?,
+                })
+            })
+            .collect()
+    }
+
+    pub fn stream_row(&mut self) -> Result<StreamRow> {
+        let row = self.client.query_one("SELECT extract(epoch FROM now())::bigint", &[])?;
+        Ok(StreamRow { now: row.try_get(0)?, highest: self.highest_drawn()? })
+    }
+}
+
+impl Target {
+    fn grant(&self, sql: &Sql) -> String {
+        format!("INSERT on {} and USAGE on {}", sql.queue, self.sequence)
+    }
+}
+
+type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+pub(super) fn no_sequence(queue: &str) -> Error {
+    Error::new(
+        ErrorKind::UnsafeServer,
+        format!(
+            "the ids of {queue} are not drawn from a sequence that the column owns: run migrate()"
+        ),
+    )
+}
+
+/// Names the privilege that helps against a refusal.
+pub(super) fn name_grant(error: Error, grant: &str) -> Error {
+    if error.kind() == ErrorKind::PermissionDenied && !grant.is_empty() {
+        error.context(format!("the database user needs {grant}"))
+    } else {
+        error
+    }
+}
+
+fn first(rows: &[Row]) -> Result<&Row> {
+    rows.first().ok_or_else(|| Error::new(ErrorKind::Internal, "the server returned no row"))
+}
+
+fn first_id(rows: &[Row]) -> Result<EventId> {
+    event_id(first(rows)?.try_get(0)?)
+}
+
+/// Adds an event on any client of the driver, the caller's own too.
+pub(crate) fn insert_event<C: postgres::GenericClient>(
+    client: &mut C,
+    table: &TableName,
+    event: &NewEvent,
+) -> Result<EventId> {
+    let sql = format!("{} RETURNING id", insert_sql(table));
+    let row =
+        client.query_one(&sql, &[&Text(event.event_type.as_str()), &Text(event.data.as_str())])?;
+    event_id(row.try_get(0)?)
+}
+
+fn event(row: &Row) -> Result<Event> {
+    let id = event_id(row.try_get(0)?)?;
+    let event_type: RawText<'_> = row.try_get(1).map_err(|_| bad_column(id, "type"))?;
+    let data: RawText<'_> = row.try_get(2).map_err(|_| bad_column(id, "data"))?;
+    let Micros(micros) = row.try_get(3).map_err(|_| bad_ts(id, "of another type"))?;
+    let seconds = micros.div_euclid(1_000_000).saturating_add(EPOCH);
+    Ok(Event {
+        id,
+        event_type: EventType::stored(event_type.0),
+        data: EventData::stored(data.0.to_owned()),
+        ts: Timestamp::from_unix(seconds).ok_or_else(|| bad_ts(id, "infinity"))?,
+    })
+}
+
+/// 2000-01-01, from which PostgreSQL counts, in seconds since 1970.
+const EPOCH: i64 = 946_684_800;
+
+type BoxError = Box<dyn StdError + Sync + Send>;
+
+/// A text parameter for a column of any type that has a text form (varchar, an enum, json).
+#[derive(Debug)]
+struct Text<'a>(&'a str);
+
+impl ToSql for Text<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> std::result::Result<IsNull, BoxError> {
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        Format::Text
+    }
+
+    postgres::types::to_sql_checked!();
+}
+
+/// A column whose binary form is its text: text, varchar, json, an enum; jsonb after its version.
+struct RawText<'a>(&'a str);
+
+impl<'a> FromSql<'a> for RawText<'a> {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> std::result::Result<Self, BoxError> {
+        let raw = if *ty == Type::JSONB { raw.get(1..).unwrap_or_default() } else { raw };
+        Ok(RawText(std::str::from_utf8(raw)?))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+/// A `timestamp`, with or without time zone: microseconds since 2000.
+struct Micros(i64);
+
+impl<'a> FromSql<'a> for Micros {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> std::result::Result<Self, BoxError> {
+        Ok(Micros(i64::from_be_bytes(raw.try_into()?)))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        matches!(*ty, Type::TIMESTAMP | Type::TIMESTAMPTZ)
+    }
+}
+
+/// Parameters go as text, so that the server reads them as whatever type the statement wants.
+impl ToSql for Value {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> std::result::Result<IsNull, BoxError> {
+        let text = match self {
+            Value::Null => return Ok(IsNull::Yes),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Int(number) => number.to_string(),
+            Value::Uint(number) => number.to_string(),
+            Value::Real(number) => number.to_string(),
+            Value::Text(text) => {
+                out.extend_from_slice(text.as_bytes());
+                return Ok(IsNull::No);
+            }
+            Value::Bytes(bytes) => {
+                bytes.iter().fold(String::from("\\x"), |hex, byte| hex + &format!("{byte:02x}"))
+            }
+        };
+        out.extend_from_slice(text.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        Format::Text
+    }
+
+    postgres::types::to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Value {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> std::result::Result<Self, BoxError> {
+        Ok(match *ty {
+            Type::BOOL => Value::Bool(bool::from_sql(ty, raw)?),
+            Type::INT2 => Value::Int(i16::from_sql(ty, raw)?.into()),
+            Type::INT4 => Value::Int(i32::from_sql(ty, raw)?.into()),
+            Type::INT8 => Value::Int(i64::from_sql(ty, raw)?),
+            Type::OID => Value::Int(u32::from_sql(ty, raw)?.into()),
+            Type::FLOAT4 => Value::Real(f32::from_sql(ty, raw)?.into()),
+            Type::FLOAT8 => Value::Real(f64::from_sql(ty, raw)?),
+            Type::BYTEA => Value::Bytes(raw.to_vec()),
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::JSON | Type::JSONB => {
+                Value::Text(RawText::from_sql(ty, raw)?.0.to_owned())
+            }
+            _ => {
+                return Err(
+                    format!("a column of type {ty}: write column::text in the query").into()
+                );
+            }
+        })
+    }
+
+    fn from_sql_null(_: &Type) -> std::result::Result<Self, BoxError> {
+        Ok(Value::Null)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+impl From<postgres::Error> for Error {
+    fn from(why: postgres::Error) -> Self {
+        let Some(db) = why.as_db_error() else {
+            let reason = why.source().map(|source| format!(": {source}")).unwrap_or_default();
+            let transport =
+                why.is_closed() || why.source().is_some_and(|s| s.is::<std::io::Error>());
+            let kind = if transport { ErrorKind::ConnectionLost } else { ErrorKind::Database };
+            return Error::new(kind, format!("{why}{reason}")).with_source(why);
+        };
+        let kind = kind_of(db.code().code());
+        let detail = db.detail().map(|text| format!(" ({text})")).unwrap_or_default();
+        let hint = match kind {
+            ErrorKind::NotMigrated => ": if it is a table of the event stream, run migrate()",
+            _ => "",
+        };
+        let message = format!("{}{detail}{hint}", db.message());
+        Error::new(kind, message).with_sql_state(db.code().code()).with_source(why)
+    }
+}
+
+fn kind_of(sql_state: &str) -> ErrorKind {
+    use ErrorKind::*;
+    match sql_state {
+        "42P01" | "3F000" => NotMigrated,
+        "42501" => PermissionDenied,
+        "40001" | "40P01" => Conflict,
+        "55P03" => Busy,
+        "57014" => Timeout,
+        "57P01" | "57P02" | "57P03" | "25P03" | "57P05" => ConnectionLost,
+        "3D000" | "53300" => ConnectFailed,
+        code => match &code[..code.len().min(2)] {
+            "08" => ConnectionLost,
+            "28" => ConnectFailed,
+            "23" => Constraint,
+            "54" => TooLarge,
+            _ => Database,
+        },
+    }
+}
+
+/// Refuses servers on which ids are not drawn one by one in order.
+pub(super) fn check_sequence(client: &mut Client, queue: &str) -> Result<String> {
+    let row = client.query_one(
+        "SELECT pg_is_in_recovery(), pg_get_serial_sequence($1::text, 'id')",
+        &[&queue],
+    )?;
+    if row.try_get::<_, bool>(0)? {
+        fail!(
+            UnsafeServer,
+            "this PostgreSQL is a standby, which shows no locks of the writers: poll at the primary"
+        );
+    }
+    let Some(sequence) = row.try_get::<_, Option<String>>(1)? else {
+        return Err(no_sequence(queue));
+    };
+    let row = client.query_one(
+        "SELECT seqcache, seqincrement, seqcycle FROM pg_sequence \
+         WHERE seqrelid = $1::text::regclass",
+        &[&sequence],
+    )?;
+    let (cache, increment, cycle): (i64, i64, bool) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    if (cache, increment, cycle) != (1, 1, false) {
+        fail!(
+            UnsafeServer,
+            "the sequence {sequence} has CACHE {cache}, INCREMENT {increment}, CYCLE {cycle}: ids \
+             would not be drawn in order. ALTER SEQUENCE {sequence} CACHE 1 INCREMENT 1 NO CYCLE"
+        );
+    }
+    Ok(sequence)
+}

@@ -1,0 +1,451 @@
+//! SQLite: one writer at a time and AUTOINCREMENT, so ids are in commit order and never reused.
+
+use super::sqlite_guard;
+use super::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
+use crate::config::{Settings, Synchronous, TableName};
+use crate::consumer::Ident;
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp};
+use crate::url::SqliteFile;
+use crate::value::Value;
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{ErrorCode, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The SQL that adds an event.
+pub(crate) fn insert_sql(table: &TableName) -> String {
+    format!("INSERT INTO {}(type, data, ts) VALUES (?, ?, datetime('now'))", table.quoted('"'))
+}
+
+/// The statements of a stream, with its table names.
+struct Sql {
+    insert: String,
+    register: String,
+    unregister: String,
+    cursor: String,
+    advance: String,
+    read: String,
+    read_want: String,
+    highest: String,
+    consumers: String,
+}
+
+impl Sql {
+    fn new(settings: &Settings) -> Self {
+        let queue = settings.event_table.quoted('"');
+        let consumers = settings.consumer_table.quoted('"');
+        let schema = settings.event_table.schema.as_deref().unwrap_or("main");
+        let name = &settings.event_table.name;
+        let read = |filter: &str| {
+            format!(
+                "SELECT id, type, data, ts FROM {queue} WHERE id > ?1 AND id <= ?2 {filter} \
+                 ORDER BY id LIMIT ?3"
+            )
+        };
+        Sql {
+            insert: insert_sql(&settings.event_table),
+            register: format!(
+                "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
+                 VALUES (0, datetime('now'), datetime('now'), ?1) ON CONFLICT(ident) DO NOTHING"
+            ),
+            unregister: format!("DELETE FROM {consumers} WHERE ident = ?1"),
+            cursor: format!(
+                "SELECT last_evt_id, last_evt_id < ?2 OR last_time < datetime('now', '-10 seconds') \
+                 FROM {consumers} WHERE ident = ?1"
+            ),
+            advance: format!(
+                "UPDATE {consumers} SET last_evt_id = max(last_evt_id, ?2), \
+                 last_time = datetime('now') WHERE ident = ?1 RETURNING last_evt_id"
+            ),
+            read: read(""),
+            read_want: read("AND type IN (SELECT value FROM json_each(?4))"),
+            highest: format!(
+                "SELECT max(coalesce((SELECT max(id) FROM {queue}), 0), coalesce((SELECT seq FROM \
+                 \"{schema}\".sqlite_sequence WHERE name = '{name}'), 0))"
+            ),
+            consumers: format!(
+                "SELECT ident, last_evt_id, CAST(strftime('%s', reg_time) AS INTEGER), \
+                 CAST(strftime('%s', last_time) AS INTEGER), \
+                 (SELECT count(*) FROM {queue} WHERE id > last_evt_id), \
+                 (SELECT CAST(strftime('%s', ts) AS INTEGER) FROM {queue} WHERE id > last_evt_id \
+                 ORDER BY id LIMIT 1) FROM {consumers} ORDER BY ident"
+            ),
+        }
+    }
+}
+
+/// What connections to one database are made from.
+pub(crate) struct Connector {
+    file: SqliteFile,
+    /// The name that SQLite opens.
+    name: String,
+    settings: Arc<Settings>,
+    sql: Arc<Sql>,
+    turns: Arc<Turns>,
+    /// A database in memory lives as long as a connection to it.
+    _anchor: Mutex<Option<rusqlite::Connection>>,
+}
+
+impl Connector {
+    pub fn new(file: SqliteFile, settings: Arc<Settings>) -> Result<Self> {
+        static MEMORIES: AtomicU64 = AtomicU64::new(0);
+        let name = match &file {
+            SqliteFile::Path(path) => path.to_string_lossy().into_owned(),
+            // The "memdb" file system shares a named database between connections.
+            SqliteFile::Memory => {
+                format!("file:/fes-{}?vfs=memdb", MEMORIES.fetch_add(1, Ordering::Relaxed))
+            }
+        };
+        let connector = Connector {
+            sql: Arc::new(Sql::new(&settings)),
+            turns: Arc::new(Turns::default()),
+            _anchor: Mutex::new(None),
+            file,
+            name,
+            settings,
+        };
+        if connector.file == SqliteFile::Memory {
+            let anchor = connector.open()?;
+            *lock(&connector._anchor) = Some(anchor);
+        }
+        Ok(connector)
+    }
+
+    pub fn connect(&self) -> Result<Connection> {
+        let inner = match &self.file {
+            SqliteFile::Memory => self.open()?,
+            SqliteFile::Path(path) => {
+                sqlite_guard::open(path, self.settings.allow_foreign_sqlite, || self.open())?
+            }
+        };
+        Ok(Connection {
+            inner,
+            sql: self.sql.clone(),
+            turns: self.turns.clone(),
+            patience: self.settings.busy_timeout,
+            turn: None,
+        })
+    }
+
+    fn open(&self) -> Result<rusqlite::Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let uri = match self.file {
+            SqliteFile::Memory => OpenFlags::SQLITE_OPEN_URI,
+            SqliteFile::Path(_) => OpenFlags::empty(),
+        };
+        let opened = rusqlite::Connection::open_with_flags(&self.name, flags | uri)
+            .and_then(|connection| self.prepare(&connection).map(|()| connection));
+        opened.map_err(|why| {
+            let error =
+                Error::from(why).context(format!("cannot open SQLite file {:?}", self.name));
+            if error.is_retriable() { error } else { error.with_kind(ErrorKind::ConnectFailed) }
+        })
+    }
+
+    fn prepare(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+        connection.busy_timeout(self.settings.busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+        if self.file != SqliteFile::Memory && mode != "wal" {
+            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+        }
+        let synchronous = match self.settings.sqlite_synchronous {
+            Synchronous::Full => "FULL",
+            Synchronous::Normal => "NORMAL",
+        };
+        connection.pragma_update(None, "synchronous", synchronous)
+    }
+}
+
+/// Writers of this process take turns: SQLite's own waiting is by sleeping, and unfair.
+#[derive(Default)]
+struct Turns {
+    taken: Mutex<bool>,
+    free: Condvar,
+}
+
+/// The right to write, until dropped.
+struct Turn(Arc<Turns>);
+
+impl Turns {
+    fn take(self: &Arc<Self>, patience: Duration) -> Result<Turn> {
+        let end = Instant::now() + patience;
+        let mut taken = lock(&self.taken);
+        while *taken {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                fail!(
+                    Busy,
+                    "another transaction of this process has been writing for {} ms: end it \
+                     first, or raise the option busy_timeout_ms",
+                    patience.as_millis()
+                );
+            }
+            taken = self.free.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *taken = true;
+        Ok(Turn(self.clone()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *lock(&self.0.taken) = false;
+        self.0.free.notify_one();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One open connection.
+pub(crate) struct Connection {
+    inner: rusqlite::Connection,
+    sql: Arc<Sql>,
+    turns: Arc<Turns>,
+    patience: Duration,
+    /// Held from `begin` to the end of the transaction.
+    turn: Option<Turn>,
+}
+
+impl Connection {
+    /// The turn for a single statement; none is needed inside a transaction.
+    fn turn(&self) -> Result<Option<Turn>> {
+        if self.turn.is_some() { Ok(None) } else { self.turns.take(self.patience).map(Some) }
+    }
+
+    pub fn ping(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    pub fn begin(&mut self) -> Result<()> {
+        let turn = self.turns.take(self.patience)?;
+        self.inner.execute_batch("BEGIN IMMEDIATE")?;
+        self.turn = Some(turn);
+        Ok(())
+    }
+
+    pub fn commit(&mut self) -> Result<()> {
+        self.inner.execute_batch("COMMIT")?;
+        self.turn = None;
+        Ok(())
+    }
+
+    pub fn rollback(&mut self) -> Result<()> {
+        // A failed statement may have ended the transaction already.
+        let result =
+            if self.inner.is_autocommit() { Ok(()) } else { self.inner.execute_batch("ROLLBACK") };
+        self.turn = None;
+        Ok(result?)
+    }
+
+    pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        let count = self.inner.prepare_cached(sql)?.execute(params_from_iter(params))?;
+        Ok(count as u64)
+    }
+
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+        let mut statement = self.inner.prepare_cached(sql)?;
+        let columns = statement.column_count();
+        let rows = statement.query_map(params_from_iter(params), |row| {
+            (0..columns).map(|index| Ok(value(row.get_ref(index)?))).collect()
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    pub fn script(&mut self, sql: &str) -> Result<()> {
+        Ok(self.inner.execute_batch(sql)?)
+    }
+
+    pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
+        let _turn = self.turn()?;
+        insert_event(&self.inner, &self.sql.insert, event)
+    }
+
+    pub fn insert_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
+        events.iter().map(|event| insert_event(&self.inner, &self.sql.insert, event)).collect()
+    }
+
+    pub fn register(&mut self, ident: &Ident) -> Result<()> {
+        let _turn = self.turn()?;
+        self.inner.prepare_cached(&self.sql.register)?.execute([ident.as_str()])?;
+        Ok(())
+    }
+
+    pub fn unregister(&mut self, ident: &Ident) -> Result<bool> {
+        let _turn = self.turn()?;
+        Ok(self.inner.prepare_cached(&self.sql.unregister)?.execute([ident.as_str()])? > 0)
+    }
+
+    pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
+        let cursor: Option<(i64, bool)> = self
+            .inner
+            .prepare_cached(&self.sql.cursor)?
+            .query_row(params![ident.as_str(), to as i64], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let stored = match cursor {
+            None => return Ok(None),
+            Some((stored, false)) => Some(stored),
+            Some((_, true)) => {
+                let _turn = self.turn()?;
+                self.inner
+                    .prepare_cached(&self.sql.advance)?
+                    .query_row(params![ident.as_str(), to as i64], |row| row.get(0))
+                    .optional()?
+            }
+        };
+        stored.map(event_id).transpose()
+    }
+
+    pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
+        let (after, upto, limit) = range.bounds();
+        let mut batch = Batch::default();
+        let mut statement;
+        let mut rows = match range.types() {
+            None => {
+                statement = self.inner.prepare_cached(&self.sql.read)?;
+                statement.query(params![after, upto, limit])?
+            }
+            Some(types) => {
+                statement = self.inner.prepare_cached(&self.sql.read_want)?;
+                let names: Vec<&str> = types.iter().map(EventType::as_str).collect();
+                statement.query(params![
+                    after,
+                    upto,
+                    limit,
+                    serde_json::json!(names).to_string()
+                ])?
+            }
+        };
+        while batch.wants_more(range) {
+            let Some(row) = rows.next()? else { break };
+            batch.push(range, event(row)?);
+        }
+        Ok(batch)
+    }
+
+    pub fn highest_drawn(&mut self) -> Result<EventId> {
+        let id = self.inner.prepare_cached(&self.sql.highest)?.query_row([], |row| row.get(0))?;
+        event_id(id)
+    }
+
+    pub fn consumers(&mut self) -> Result<Vec<ConsumerRow>> {
+        let mut statement = self.inner.prepare_cached(&self.sql.consumers)?;
+        let rows = statement.query_map([], |row| {
+            Ok(ConsumerRow {
+                ident: row.get(0)?,
+                last_id: row.get::<_, i64>(1)?.unsigned_abs(),
+                registered: row.get::<_, Option<i64>>(2)?.unwrap_or_default(),
+                seen: row.get::<_, Option<i64>>(3)?.unwrap_or_default(),
+                behind: row.get::<_, i64>(4)?.unsigned_abs(),
+                oldest: row.get(5)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    pub fn stream_row(&mut self) -> Result<StreamRow> {
+        let now =
+            self.inner.query_row("SELECT CAST(strftime('%s') AS INTEGER)", [], |row| row.get(0))?;
+        Ok(StreamRow { highest: self.highest_drawn()?, now })
+    }
+}
+
+/// Adds an event on any connection of the driver, the caller's own too.
+pub(crate) fn insert_event(
+    connection: &rusqlite::Connection,
+    sql: &str,
+    event: &NewEvent,
+) -> Result<EventId> {
+    connection.prepare_cached(sql)?.execute([event.event_type.as_str(), event.data.as_str()])?;
+    event_id(connection.last_insert_rowid())
+}
+
+fn event(row: &Row<'_>) -> Result<Event> {
+    let id = event_id(row.get(0)?)?;
+    let text = |index, column| match row.get_ref(index)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            std::str::from_utf8(bytes).map_err(|_| bad_column(id, column))
+        }
+        _ => Err(bad_column(id, column)),
+    };
+    let ts = match row.get_ref(3)? {
+        ValueRef::Text(bytes) => {
+            let text = String::from_utf8_lossy(bytes);
+            Timestamp::parse(&text).ok_or_else(|| bad_ts(id, format_args!("{text:?}")))?
+        }
+        // What plain SQL wrote with unixepoch().
+        ValueRef::Integer(seconds) => {
+            Timestamp::from_unix(seconds).ok_or_else(|| bad_ts(id, seconds))?
+        }
+        other => return Err(bad_ts(id, format_args!("{other:?}"))),
+    };
+    Ok(Event {
+        id,
+        event_type: EventType::stored(text(1, "type")?),
+        data: EventData::stored(text(2, "data")?.to_owned()),
+        ts,
+    })
+}
+
+fn value(value: ValueRef<'_>) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) => Value::Int(number),
+        ValueRef::Real(number) => Value::Real(number),
+        ValueRef::Text(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Value::Bool(flag) => ToSqlOutput::Borrowed(ValueRef::Integer(i64::from(*flag))),
+            Value::Int(number) => ToSqlOutput::Borrowed(ValueRef::Integer(*number)),
+            Value::Uint(number) => ToSqlOutput::Owned(match i64::try_from(*number) {
+                Ok(number) => number.into(),
+                Err(why) => return Err(rusqlite::Error::ToSqlConversionFailure(why.into())),
+            }),
+            Value::Real(number) => ToSqlOutput::Borrowed(ValueRef::Real(*number)),
+            Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Value::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
+        })
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(why: rusqlite::Error) -> Self {
+        use ErrorKind::*;
+        let text = why.to_string();
+        let code = match &why {
+            rusqlite::Error::SqliteFailure(failure, _) => Some(*failure),
+            rusqlite::Error::SqlInputError { error, .. } => Some(*error),
+            _ => None,
+        };
+        let kind = match code.map(|failure| failure.code) {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Busy,
+            Some(ErrorCode::ConstraintViolation) => Constraint,
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => PermissionDenied,
+            Some(ErrorCode::CannotOpen | ErrorCode::NotADatabase) => ConnectFailed,
+            Some(ErrorCode::TooBig) => TooLarge,
+            _ if text.contains("no such table") => NotMigrated,
+            _ => Database,
+        };
+        let message = match kind {
+            NotMigrated => format!("{text}: if it is a table of the event stream, run migrate()"),
+            _ => text,
+        };
+        let error = Error::new(kind, message).with_source(why);
+        match code {
+            Some(failure) => error.with_sql_state(failure.extended_code.to_string()),
+            None => error,
+        }
+    }
+}

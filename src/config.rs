@@ -1,0 +1,312 @@
+//! Options of a stream, and the names of its tables.
+//!
+//! Options are strings, so that they read the same in a URL, in the environment and in every
+//! language. [`OPTIONS`] is the one list of them; `docs/options.md` is made from it.
+
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::event::shorten;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// One option: its name, its default, and what it means.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionSpec {
+    /// The key for [`Options::set`].
+    pub name: &'static str,
+    /// The value it has when it is not set.
+    pub default: &'static str,
+    /// What it means, with its unit.
+    pub help: &'static str,
+}
+
+const fn option(name: &'static str, default: &'static str, help: &'static str) -> OptionSpec {
+    OptionSpec { name, default, help }
+}
+
+/// Every option there is.
+pub const OPTIONS: &[OptionSpec] = &[
+    option("event_table", "evt_queue", "Table of the events, `name` or `schema.name`."),
+    option("consumer_table", "evt_consumers", "Table of the registered consumers."),
+    option("history_table", "evt_history", "Table of all history, in the warehouse database."),
+    option("max_connections", "10", "Most connections open at once, 1 to 1000."),
+    option("connect_timeout_ms", "10000", "Longest wait for a connection, in ms."),
+    option("busy_timeout_ms", "5000", "SQLite: longest wait for another writer, in ms."),
+    option(
+        "sqlite_synchronous",
+        "full",
+        "SQLite: `full` makes every commit durable; `normal` may lose the last ones at a power cut.",
+    ),
+    option(
+        "max_event_bytes",
+        "8388608",
+        "Most bytes of JSON text in one event; larger ones are refused.",
+    ),
+    option("max_chunk_events", "1000", "Most events that one poll returns, 1 to 1000."),
+    option(
+        "max_chunk_bytes",
+        "16777216",
+        "A poll stops after this many bytes of data (but returns at least one event).",
+    ),
+    option("allow_reliable", "true", "Whether consumers may register and poll reliably."),
+    option("allow_polling", "true", "Whether consumers may poll at all."),
+    option(
+        "single_writer_node",
+        "false",
+        "Cluster with several writing nodes (Galera, group replication): the promise that every \
+         event is written on the node of this URL.",
+    ),
+    option(
+        "allow_foreign_sqlite",
+        "false",
+        "SQLite: open the file although another SQLite library in this process uses it. \
+         Acknowledged events can vanish.",
+    ),
+];
+
+/// Options that differ from their defaults.
+///
+/// ```
+/// use futoin_eventstream::{ErrorKind, Options};
+/// let options = Options::new().set("max_connections", "4").unwrap();
+/// let unknown = Options::new().set("max_conections", "4").unwrap_err();
+/// assert_eq!(unknown.kind(), ErrorKind::InvalidOption);
+/// ```
+///
+/// # All options
+///
+#[doc = include_str!("../docs/options.md")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Options(pub(crate) Settings);
+
+impl Options {
+    /// All defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets one option.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidOption`] for an unknown name, naming the nearest, or a value that makes
+    /// no sense.
+    pub fn set(mut self, name: &str, value: &str) -> Result<Self> {
+        self.0.set(name, value)?;
+        Ok(self)
+    }
+}
+
+/// The parsed form of [`Options`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    pub event_table: TableName,
+    pub consumer_table: TableName,
+    pub history_table: TableName,
+    pub max_connections: u32,
+    pub connect_timeout: Duration,
+    pub busy_timeout: Duration,
+    pub sqlite_synchronous: Synchronous,
+    pub max_event_bytes: usize,
+    pub max_chunk_events: usize,
+    pub max_chunk_bytes: usize,
+    pub allow_reliable: bool,
+    pub allow_polling: bool,
+    pub single_writer_node: bool,
+    pub allow_foreign_sqlite: bool,
+}
+
+/// SQLite's durability of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Synchronous {
+    Full,
+    Normal,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            event_table: TableName::plain("evt_queue"),
+            consumer_table: TableName::plain("evt_consumers"),
+            history_table: TableName::plain("evt_history"),
+            max_connections: 10,
+            connect_timeout: Duration::from_millis(10_000),
+            busy_timeout: Duration::from_millis(5_000),
+            sqlite_synchronous: Synchronous::Full,
+            max_event_bytes: 8 << 20,
+            max_chunk_events: 1000,
+            max_chunk_bytes: 16 << 20,
+            allow_reliable: true,
+            allow_polling: true,
+            single_writer_node: false,
+            allow_foreign_sqlite: false,
+        }
+    }
+}
+
+impl Settings {
+    /// Whether there is an option of this name.
+    pub fn knows(name: &str) -> bool {
+        OPTIONS.iter().any(|spec| spec.name == name)
+    }
+
+    /// Sets one option from its text.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        match name {
+            "event_table" => self.event_table = TableName::parse(name, value)?,
+            "consumer_table" => self.consumer_table = TableName::parse(name, value)?,
+            "history_table" => self.history_table = TableName::parse(name, value)?,
+            "max_connections" => self.max_connections = number(name, value, 1, 1000)?,
+            "connect_timeout_ms" => self.connect_timeout = millis(name, value)?,
+            "busy_timeout_ms" => self.busy_timeout = millis(name, value)?,
+            "sqlite_synchronous" => {
+                self.sqlite_synchronous = match value {
+                    "full" => Synchronous::Full,
+                    "normal" => Synchronous::Normal,
+                    _ => return Err(bad_value(name, value, "`full` or `normal`")),
+                }
+            }
+            "max_event_bytes" => self.max_event_bytes = number(name, value, 1, 1 << 30)?,
+            "max_chunk_events" => self.max_chunk_events = number(name, value, 1, 1000)?,
+            "max_chunk_bytes" => self.max_chunk_bytes = number(name, value, 1, 1 << 30)?,
+            "allow_reliable" => self.allow_reliable = flag(name, value)?,
+            "allow_polling" => self.allow_polling = flag(name, value)?,
+            "single_writer_node" => self.single_writer_node = flag(name, value)?,
+            "allow_foreign_sqlite" => self.allow_foreign_sqlite = flag(name, value)?,
+            _ => fail!(
+                InvalidOption,
+                "there is no option {:?}; the options are {}",
+                shorten(name),
+                OPTIONS.iter().map(|spec| spec.name).collect::<Vec<_>>().join(", ")
+            ),
+        }
+        Ok(())
+    }
+}
+
+fn bad_value(name: &str, value: &str, allowed: &str) -> Error {
+    Error::new(
+        ErrorKind::InvalidOption,
+        format!("option {name} is {:?}, not {allowed}", shorten(value)),
+    )
+}
+
+fn number<T: FromStr + PartialOrd + fmt::Display>(
+    name: &str,
+    value: &str,
+    low: T,
+    high: T,
+) -> Result<T> {
+    match value.parse::<T>() {
+        Ok(number) if number >= low && number <= high => Ok(number),
+        _ => Err(bad_value(name, value, &format!("a whole number from {low} to {high}"))),
+    }
+}
+
+fn millis(name: &str, value: &str) -> Result<Duration> {
+    Ok(Duration::from_millis(number(name, value, 1, 3_600_000)?))
+}
+
+fn flag(name: &str, value: &str) -> Result<bool> {
+    match value {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(bad_value(name, value, "`true` or `false`")),
+    }
+}
+
+/// A checked table name, with its schema where one was given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TableName {
+    pub schema: Option<String>,
+    pub name: String,
+}
+
+impl TableName {
+    fn plain(name: &str) -> Self {
+        TableName { schema: None, name: name.to_owned() }
+    }
+
+    /// Reads `name` or `schema.name`; each part is `^[A-Za-z_][A-Za-z0-9_]{0,47}$`.
+    pub fn parse(option: &str, text: &str) -> Result<Self> {
+        let identifier = |part: &str| {
+            (1..=48).contains(&part.len())
+                && !part.as_bytes()[0].is_ascii_digit()
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
+        let (schema, name) = match text.split_once('.') {
+            Some((schema, name)) => (Some(schema), name),
+            None => (None, text),
+        };
+        if !identifier(name) || !schema.is_none_or(identifier) {
+            return Err(bad_value(
+                option,
+                text,
+                "a table name: `name` or `schema.name` of letters, digits and underscores, not \
+                 starting with a digit, at most 48 characters each",
+            ));
+        }
+        Ok(TableName { schema: schema.map(str::to_owned), name: name.to_owned() })
+    }
+
+    /// The name between `mark`s, the only place where an identifier gets into SQL text.
+    pub fn quoted(&self, mark: char) -> String {
+        match &self.schema {
+            Some(schema) => format!("{mark}{schema}{mark}.{mark}{}{mark}", self.name),
+            None => format!("{mark}{}{mark}", self.name),
+        }
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_list_of_options_is_the_truth() {
+        let mut settings = Settings::default();
+        for spec in OPTIONS {
+            settings.set(spec.name, spec.default).unwrap();
+            assert!(!spec.name.ends_with("_ms") || settings.set(spec.name, "x").is_err());
+        }
+        assert_eq!(settings, Settings::default());
+    }
+
+    /// `UPDATE_DOCS=1 cargo test` rewrites the file.
+    #[test]
+    fn the_table_in_the_docs_is_up_to_date() {
+        let mut table = String::from("| option | default | meaning |\n| --- | --- | --- |\n");
+        for spec in OPTIONS {
+            table += &format!("| `{}` | `{}` | {} |\n", spec.name, spec.default, spec.help);
+        }
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/options.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, &table).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap(), table, "run UPDATE_DOCS=1 cargo test");
+    }
+
+    proptest! {
+        #[test]
+        fn no_table_name_breaks_out_of_its_quotes(text in ".{0,60}") {
+            if let Ok(table) = TableName::parse("event_table", &text) {
+                prop_assert!(table.quoted('"').chars().all(|c| c.is_ascii_alphanumeric() || "\"._".contains(c)));
+                prop_assert_eq!(table.to_string(), text);
+            }
+        }
+
+        #[test]
+        fn no_option_value_panics(index in 0..OPTIONS.len(), value in ".{0,30}") {
+            let _ = Options::new().set(OPTIONS[index].name, &value);
+        }
+    }
+}

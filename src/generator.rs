@@ -1,0 +1,253 @@
+//! Adding events: alone, many at once, in a transaction of ours, or in one of the caller's driver.
+
+use crate::backend::pool::Lease;
+use crate::backend::{DatabaseKind, mysql as my, postgres as pg, sqlite};
+use crate::config::{Options, Settings, TableName};
+use crate::error::{Result, fail};
+use crate::event::{EventId, NewEvent};
+use crate::value::Value;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// One statement adds at most this many events, or bytes of data.
+const MAX_ROWS: usize = 500;
+const MAX_BYTES: usize = 4 << 20;
+
+/// Adds events in order, in statements of bounded size.
+pub(crate) fn insert_all(connection: &mut Lease, events: &[NewEvent]) -> Result<Vec<EventId>> {
+    let mut ids = Vec::with_capacity(events.len());
+    let mut rest = events;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fitting = rest.iter().take(MAX_ROWS).take_while(|event| {
+            bytes += event.data.as_str().len();
+            bytes <= MAX_BYTES
+        });
+        let (now, later) = rest.split_at(fitting.count().max(1));
+        ids.extend(connection.call(|c| c.insert_events(now))?);
+        rest = later;
+    }
+    Ok(ids)
+}
+
+/// A database transaction: the caller's own changes and their events, together or not at all.
+/// Made by [`EventStream::begin`]; rolled back when dropped without [`commit`](Self::commit).
+///
+/// It holds one connection of the stream until it ends. On SQLite it is the only writer meanwhile.
+/// It may be moved to another thread, and used by one at a time.
+///
+/// ```
+/// use futoin_eventstream::{EventStream, Value};
+/// # fn main() -> Result<(), futoin_eventstream::Error> {
+/// let stream = EventStream::open("sqlite::memory:")?;
+/// stream.migrate()?;
+/// let mut tx = stream.begin()?;
+/// tx.execute("CREATE TABLE users(name TEXT)", &[])?;
+/// tx.execute("INSERT INTO users(name) VALUES (?)", &["Ann".into()])?;
+/// let id = tx.add_event("USR_ADD", &"Ann")?;
+/// let rows = tx.query("SELECT name FROM users", &[])?;
+/// assert_eq!(rows, [[Value::from("Ann")]]);
+/// tx.commit()?;
+/// assert_eq!(id, 1);
+/// # Ok(()) }
+/// ```
+///
+/// [`EventStream::begin`]: crate::EventStream::begin
+pub struct Transaction {
+    /// `None` once it has ended.
+    connection: Option<Lease>,
+    settings: Arc<Settings>,
+}
+
+impl Transaction {
+    pub(crate) fn begin(mut connection: Lease, settings: Arc<Settings>) -> Result<Self> {
+        connection.call(|c| c.begin())?;
+        Ok(Transaction { connection: Some(connection), settings })
+    }
+
+    fn connection(&mut self) -> Result<&mut Lease> {
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            None => fail!(Closed, "the transaction has ended"),
+        }
+    }
+
+    /// Runs the caller's own statement with bound parameters, in the placeholder style of the
+    /// database (`?`, or `$1` on PostgreSQL). Returns the number of rows it touched.
+    ///
+    /// # Errors
+    /// Whatever the database says. On PostgreSQL a failed statement dooms the transaction.
+    pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        self.connection()?.call(|c| c.execute(sql, params))
+    }
+
+    /// Runs the caller's own query and returns all its rows.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute). On PostgreSQL, columns of types that [`Value`] does not
+    /// know are refused: cast them with `::text`.
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+        self.connection()?.call(|c| c.query(sql, params))
+    }
+
+    /// Adds an event that lives and dies with this transaction; returns its id.
+    ///
+    /// # Errors
+    /// `InvalidType`, `InvalidData`, `TooLarge`, and those of the database.
+    pub fn add_event<T: Serialize + ?Sized>(
+        &mut self,
+        event_type: &str,
+        data: &T,
+    ) -> Result<EventId> {
+        self.add(&NewEvent::new(event_type, data)?)
+    }
+
+    /// As [`add_event`](Self::add_event), with an event that was made before.
+    ///
+    /// # Errors
+    /// `TooLarge`, and those of the database.
+    pub fn add(&mut self, event: &NewEvent) -> Result<EventId> {
+        event.check_size(self.settings.max_event_bytes)?;
+        self.connection()?.call(|c| c.insert_event(event))
+    }
+
+    /// Adds many events in order; returns their ids in that order.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add); some events may have been added then: roll back.
+    pub fn add_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
+        for event in events {
+            event.check_size(self.settings.max_event_bytes)?;
+        }
+        insert_all(self.connection()?, events)
+    }
+
+    /// Makes everything durable and visible.
+    ///
+    /// # Errors
+    /// Those of the database; the transaction is over then too. After
+    /// [`ConnectionLost`](crate::ErrorKind::ConnectionLost) it may or may not have been committed.
+    pub fn commit(mut self) -> Result<()> {
+        let result = self.connection()?.call(|c| c.commit());
+        if result.is_ok() {
+            self.connection = None;
+        }
+        result
+    }
+
+    /// Undoes everything.
+    ///
+    /// # Errors
+    /// Those of the database; the server undoes it anyway when the connection ends.
+    pub fn rollback(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some(mut connection) = self.connection.take() else { return Ok(()) };
+        let result = connection.call(|c| c.rollback());
+        if result.is_err() {
+            connection.discard();
+        }
+        result
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            log::warn!("futoin-eventstream: rolling back failed: {error}");
+        }
+    }
+}
+
+/// The SQL and the two bound values that add an event, for the caller's own connection.
+///
+/// ```
+/// use futoin_eventstream::{DatabaseKind, NewEvent, Options, Statement};
+/// let event = NewEvent::from_json("USR_ADD", r#"{"id":1}"#).unwrap();
+/// let statement = Statement::new(DatabaseKind::Mysql, &event, &Options::new()).unwrap();
+/// assert_eq!(
+///     statement.sql,
+///     "INSERT INTO `evt_queue`(type, data, ts) VALUES (?, ?, UTC_TIMESTAMP())"
+/// );
+/// assert_eq!(statement.params, ["USR_ADD", r#"{"id":1}"#]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Statement {
+    /// One `INSERT` with the placeholders of the database (`?`, or `$1` and `$2`).
+    pub sql: String,
+    /// The type and the JSON text, to be bound as text.
+    pub params: [String; 2],
+}
+
+impl Statement {
+    /// Makes the statement for a database of `kind`; of `options`, `event_table` and
+    /// `max_event_bytes` matter. Needs no connection.
+    ///
+    /// # Errors
+    /// `TooLarge`.
+    pub fn new(kind: DatabaseKind, event: &NewEvent, options: &Options) -> Result<Self> {
+        Self::with_settings(kind, event, &options.0)
+    }
+
+    pub(crate) fn with_settings(
+        kind: DatabaseKind,
+        event: &NewEvent,
+        settings: &Settings,
+    ) -> Result<Self> {
+        event.check_size(settings.max_event_bytes)?;
+        Ok(Statement {
+            sql: kind.insert_sql(settings),
+            params: [event.event_type.to_string(), event.data.as_str().to_owned()],
+        })
+    }
+}
+
+/// A connection or transaction of a database driver, the caller's own, that events can be added
+/// to: the event lives and dies with the caller's transaction.
+///
+/// Implemented for `rusqlite::{Connection, Transaction, Savepoint}`,
+/// `postgres::{Client, Transaction}` and `mysql::{Conn, PooledConn, Transaction}` of the versions
+/// that this crate re-exports. Use it through [`EventStream::add_event_to`].
+///
+/// [`EventStream::add_event_to`]: crate::EventStream::add_event_to
+pub trait EventTarget: sealed::Sealed {}
+
+pub(crate) mod sealed {
+    use super::*;
+
+    pub trait Sealed {
+        #[doc(hidden)]
+        const KIND: DatabaseKind;
+        #[doc(hidden)]
+        fn insert(&mut self, table: &Table<'_>, event: &NewEvent) -> Result<EventId>;
+    }
+
+    /// The event table, opaque outside of the crate.
+    pub struct Table<'a>(pub(crate) &'a TableName);
+}
+
+use sealed::Table;
+
+macro_rules! event_target {
+    ($kind:ident: $($driver:ty),+ => |$target:ident, $table:ident, $event:ident| $insert:expr) => {$(
+        impl EventTarget for $driver {}
+        impl sealed::Sealed for $driver {
+            const KIND: DatabaseKind = DatabaseKind::$kind;
+            fn insert(&mut self, table: &Table<'_>, $event: &NewEvent) -> Result<EventId> {
+                let ($target, $table) = (self, table.0);
+                $insert
+            }
+        }
+    )+};
+}
+
+event_target!(Sqlite: rusqlite::Connection, rusqlite::Transaction<'_>, rusqlite::Savepoint<'_> =>
+    |target, table, event| sqlite::insert_event(target, &sqlite::insert_sql(table), event));
+event_target!(Postgres: postgres::Client, postgres::Transaction<'_> =>
+    |target, table, event| pg::insert_event(target, table, event));
+event_target!(Mysql: mysql::Conn, mysql::Transaction<'_> =>
+    |target, table, event| my::insert_event(target, &my::insert_sql(table), event));
+event_target!(Mysql: mysql::PooledConn =>
+    |target, table, event| my::insert_event(target.as_mut(), &my::insert_sql(table), event));

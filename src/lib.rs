@@ -1,0 +1,29 @@
+#![deny(missing_docs)]
+#![deny(unsafe_code)]
+#![doc = include_str!("../docs/tour.md")]
+
+mod backend;
+mod config;
+mod consumer;
+mod error;
+mod event;
+mod generator;
+mod poll;
+mod settle;
+mod stream;
+mod url;
+mod value;
+
+pub use backend::{DatabaseKind, HolderInfo};
+pub use config::{OPTIONS, OptionSpec, Options};
+pub use consumer::{Component, INTERNAL_USER, Ident, LIVE, Want};
+pub use error::{Error, ErrorKind, Result};
+pub use event::{
+    Event, EventData, EventId, EventType, MAX_EVENT_ID, MAX_TYPE_LEN, NewEvent, Timestamp,
+};
+pub use generator::{EventTarget, Statement, Transaction};
+pub use poll::Consumer;
+pub use stream::{ConsumerLag, EventStream, Lag};
+pub use value::Value;
+
+pub use {mysql, postgres, rusqlite};

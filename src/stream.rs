@@ -1,0 +1,282 @@
+//! The handle of a stream: what an application holds.
+
+use crate::backend::pool::Pool;
+use crate::backend::{Backend, DatabaseKind, HolderInfo, migrate};
+use crate::config::{Options, Settings};
+use crate::consumer::LIVE;
+use crate::error::{Result, fail};
+use crate::event::{EventId, NewEvent};
+use crate::generator::sealed::Table;
+use crate::generator::{EventTarget, Statement, Transaction};
+use crate::poll::{Consumer, Reader};
+use crate::url::{self, Location};
+use serde::Serialize;
+use std::sync::Arc;
+
+/// A stream of events in one database. Cheap to clone; all clones share one pool of connections.
+///
+/// Every method may be called from any thread and blocks until the database has answered.
+///
+/// ```
+/// use futoin_eventstream::{EventStream, Want};
+/// # fn main() -> Result<(), futoin_eventstream::Error> {
+/// let stream = EventStream::open("sqlite::memory:")?;
+/// stream.migrate()?;
+/// let id = stream.add_event("USR_ADD", &serde_json::json!({"name": "Ann"}))?;
+/// let live = stream.live("app")?;
+/// let events = live.poll(Some(0), &Want::all())?;
+/// assert_eq!(events[0].id, id);
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct EventStream {
+    kind: DatabaseKind,
+    settings: Arc<Settings>,
+    reader: Arc<Reader>,
+}
+
+impl EventStream {
+    /// Opens the stream in the database of `url`, with default options.
+    ///
+    /// URLs are `sqlite:file.db`, `sqlite:///absolute/file.db`, `sqlite::memory:`,
+    /// `postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=ca.pem`,
+    /// `mysql://user:password@host:port/database?ssl-mode=VERIFY_IDENTITY&ssl-ca=ca.pem`
+    /// (also for MariaDB). Parts with special characters are percent-encoded; `socket=/path` in
+    /// the query names a Unix socket; any option may stand in the query, too.
+    ///
+    /// Opening makes one connection, to see that it can, and never changes a schema: see
+    /// [`migrate`](Self::migrate).
+    ///
+    /// # Errors
+    /// `InvalidUrl`, `InvalidOption`, `ConnectFailed`, `ForeignSqlite`.
+    pub fn open(url: &str) -> Result<Self> {
+        Self::open_with(url, &Options::new())
+    }
+
+    /// Opens the stream with options; those in the URL win.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(url: &str, options: &Options) -> Result<Self> {
+        Self::connect(url::parse(url, options)?)
+    }
+
+    /// Opens the stream of the environment variables `DB_EVT_TYPE` (`sqlite`, `postgresql` or
+    /// `mysql`), `DB_EVT_HOST`, `_PORT`, `_SOCKET`, `_USER`, `_PASS`, `_DB` and `_MAXCONN`, as the
+    /// npm package reads them.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), naming the variable.
+    pub fn from_env(options: &Options) -> Result<Self> {
+        Self::connect(url::from_env("DB_EVT", options, |name| std::env::var(name).ok())?)
+    }
+
+    fn connect((location, settings): (Location, Settings)) -> Result<Self> {
+        let settings = Arc::new(settings);
+        let backend = Backend::new(location, settings.clone())?;
+        let kind = backend.kind();
+        let pool = Pool::open(backend, &settings)?;
+        let reader = Arc::new(Reader::new(pool, settings.clone()));
+        Ok(EventStream { kind, settings, reader })
+    }
+
+    /// Which database the stream lives in.
+    pub fn kind(&self) -> DatabaseKind {
+        self.kind
+    }
+
+    /// Makes the tables, or brings them up to date. Idempotent; several processes may do it at
+    /// once; tables that the npm package made are taken over.
+    ///
+    /// # Errors
+    /// `ForeignSchema` if tables of these names are something else, `NewerSchema` if a newer
+    /// version of this library made them, `PermissionDenied`, and those of the database.
+    pub fn migrate(&self) -> Result<()> {
+        let settings = &self.settings;
+        self.reader.pool()?.once(|connection| migrate::active(connection, settings))
+    }
+
+    /// Adds one event and returns its id, after the commit is as durable as the database is set
+    /// up to make it. `data` is anything that can be JSON; `&()` gives `null`. One round trip.
+    ///
+    /// # Errors
+    /// `InvalidType`, `InvalidData`, `TooLarge` before anything is sent; those of the database.
+    /// After `ConnectionLost` the event may or may not have been added.
+    pub fn add_event<T: Serialize + ?Sized>(&self, event_type: &str, data: &T) -> Result<EventId> {
+        self.add(&NewEvent::new(event_type, data)?)
+    }
+
+    /// As [`add_event`](Self::add_event), with an event that was made before.
+    ///
+    /// # Errors
+    /// As [`add_event`](Self::add_event).
+    pub fn add(&self, event: &NewEvent) -> Result<EventId> {
+        event.check_size(self.settings.max_event_bytes)?;
+        self.reader.pool()?.once(|connection| connection.insert_event(event))
+    }
+
+    /// Adds any number of events in one transaction, all or none; returns their ids, which
+    /// increase in the order of `events`.
+    ///
+    /// # Errors
+    /// As [`add_event`](Self::add_event); nothing was added then.
+    pub fn add_events(&self, events: &[NewEvent]) -> Result<Vec<EventId>> {
+        if events.is_empty() {
+            return Ok(Vec::new());
+        }
+        for event in events {
+            event.check_size(self.settings.max_event_bytes)?;
+        }
+        let mut transaction = self.begin()?;
+        let ids = transaction.add_events(events)?;
+        transaction.commit()?;
+        Ok(ids)
+    }
+
+    /// Begins a transaction for the caller's own changes and their events.
+    ///
+    /// # Errors
+    /// Those of the database; `Busy` on SQLite if another writer does not end in time.
+    pub fn begin(&self) -> Result<Transaction> {
+        let lease = self.reader.pool()?.lend()?;
+        Transaction::begin(lease, self.settings.clone())
+    }
+
+    /// Adds an event to the caller's own transaction (or connection) of the driver: see
+    /// [`EventTarget`]. The stream's connections are not used.
+    ///
+    /// ```
+    /// use futoin_eventstream::{rusqlite, EventStream};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("app.db");
+    /// let stream = EventStream::open(&format!("sqlite://{}", path.display()))?;
+    /// stream.migrate()?;
+    /// let mut own = rusqlite::Connection::open(&path)?;
+    /// let mut tx = own.transaction()?;
+    /// tx.execute("CREATE TABLE users(name TEXT)", [])?;
+    /// stream.add_event_to(&mut tx, "USR_ADD", &"Ann")?;
+    /// tx.commit()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`add_event`](Self::add_event), and `InvalidArgument` if the driver is of another
+    /// database than the stream.
+    pub fn add_event_to<C: EventTarget, T: Serialize + ?Sized>(
+        &self,
+        target: &mut C,
+        event_type: &str,
+        data: &T,
+    ) -> Result<EventId> {
+        let event = NewEvent::new(event_type, data)?;
+        event.check_size(self.settings.max_event_bytes)?;
+        if C::KIND != self.kind {
+            fail!(
+                InvalidArgument,
+                "the stream is on {:?}, but the connection is of {:?}",
+                self.kind,
+                C::KIND
+            );
+        }
+        target.insert(&Table(&self.settings.event_table), &event)
+    }
+
+    /// The SQL and parameters that add an event, for the caller's own connection of any driver.
+    ///
+    /// # Errors
+    /// `InvalidType`, `InvalidData`, `TooLarge`.
+    pub fn statement<T: Serialize + ?Sized>(
+        &self,
+        event_type: &str,
+        data: &T,
+    ) -> Result<Statement> {
+        let event = NewEvent::new(event_type, data)?;
+        Statement::with_settings(self.kind, &event, &self.settings)
+    }
+
+    /// The consumer `user:component`. Component `LIVE` gives a [LIVE](Self::live) one.
+    ///
+    /// # Errors
+    /// `InvalidUser`, `InvalidComponent`, `IdentTooLong`.
+    pub fn consumer(&self, user: &str, component: &str) -> Result<Consumer> {
+        Consumer::new(self.reader.clone(), user, component)
+    }
+
+    /// A consumer that never registers and gets what comes from now on.
+    ///
+    /// # Errors
+    /// `InvalidUser`.
+    pub fn live(&self, user: &str) -> Result<Consumer> {
+        self.consumer(user, LIVE)
+    }
+
+    /// How far each registered consumer is behind, and what holds the stream up. Counts the events
+    /// that are waiting, so it costs more the more there are.
+    ///
+    /// # Errors
+    /// `NotMigrated`, `UnsafeServer`, and those of the database.
+    pub fn lag(&self) -> Result<Lag> {
+        let (rows, stream) = self
+            .reader
+            .pool()?
+            .repeatable(|connection| Ok((connection.consumers()?, connection.stream_row()?)))?;
+        let lowest = rows.iter().map(|row| row.last_id).min().unwrap_or(0);
+        let (look, holders) = self.reader.look(lowest)?;
+        Ok(Lag {
+            highest_id: stream.highest,
+            first_unsettled: (look.drawn > look.horizon).then_some(look.horizon + 1),
+            holders,
+            blocked: look.blocked,
+            consumers: rows
+                .into_iter()
+                .map(|row| ConsumerLag {
+                    ident: row.ident,
+                    last_id: row.last_id,
+                    events_behind: row.behind,
+                    seconds_behind: row.oldest.map_or(0, |ts| (stream.now - ts).max(0)),
+                    seconds_since_seen: (stream.now - row.seen).max(0),
+                    seconds_registered: (stream.now - row.registered).max(0),
+                })
+                .collect(),
+        })
+    }
+
+    /// Closes the stream: idle connections at once, lent ones when their work ends. Every call on
+    /// this handle, its clones and its consumers that comes later is refused. May be called twice.
+    pub fn close(&self) {
+        self.reader.close();
+    }
+}
+
+/// How far the consumers of a stream are: see [`EventStream::lag`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// The highest event id ever drawn.
+    pub highest_id: EventId,
+    /// The first id that is not settled, if events wait behind it.
+    pub first_unsettled: Option<EventId>,
+    /// Whose open transactions keep it unsettled, as far as the server tells.
+    pub holders: Vec<HolderInfo>,
+    /// What keeps this library from knowing better, and the grant that helps.
+    pub blocked: Option<String>,
+    /// The registered consumers in order of their idents.
+    pub consumers: Vec<ConsumerLag>,
+}
+
+/// How far one registered consumer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsumerLag {
+    /// `user:component`.
+    pub ident: String,
+    /// Its cursor: it has acknowledged every event up to this.
+    pub last_id: EventId,
+    /// Events after the cursor, wanted or not.
+    pub events_behind: u64,
+    /// Age of the oldest of them; 0 if there is none.
+    pub seconds_behind: i64,
+    /// When it last polled or acknowledged, to about 10 s.
+    pub seconds_since_seen: i64,
+    /// When it was registered.
+    pub seconds_registered: i64,
+}

@@ -1,0 +1,339 @@
+//! Where the database is: a URL, or the `DB_EVT_*` variables of the environment.
+
+use crate::config::{Options, Settings};
+use crate::error::{Error, ErrorKind, Result, fail};
+use percent_encoding::percent_decode_str;
+use std::fmt;
+use std::path::PathBuf;
+
+/// A database: what to connect to and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Location {
+    Sqlite(SqliteFile),
+    Postgres(Server),
+    Mysql(Server),
+}
+
+/// A SQLite database: a file, or a private one in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SqliteFile {
+    Path(PathBuf),
+    Memory,
+}
+
+/// A database on a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Server {
+    pub host: String,
+    pub port: u16,
+    /// Unix socket: the file (MySQL) or its directory (PostgreSQL).
+    pub socket: Option<PathBuf>,
+    pub user: Option<String>,
+    pub password: Option<Password>,
+    pub database: String,
+    pub tls: Tls,
+}
+
+/// A password: shown nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Password(String);
+
+impl Password {
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How a connection is encrypted and verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tls {
+    pub mode: TlsMode,
+    /// PEM file of the certificate authorities to trust instead of the system's.
+    pub ca: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TlsMode {
+    Disable,
+    /// Encrypt if the server can, without looking at its certificate (PostgreSQL's default).
+    Prefer,
+    /// Encrypt, without looking at the certificate: only when asked for by `ssl-insecure=true`.
+    Unverified,
+    /// The certificate must come from a trusted authority.
+    VerifyCa,
+    /// And it must be for this host name.
+    VerifyFull,
+}
+
+const FORMS: &str = "the forms are sqlite:file.db, sqlite:///absolute/file.db, sqlite::memory:, \
+                     postgres://user:password@host:port/database and \
+                     mysql://user:password@host:port/database";
+
+/// Reads a URL; its query may hold TLS settings, `socket`, and any option.
+pub(crate) fn parse(url: &str, options: &Options) -> Result<(Location, Settings)> {
+    let mut settings = options.0.clone();
+    if let Some(rest) = url.strip_prefix("sqlite:") {
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            settings.set(&key, &value)?;
+        }
+        return Ok((Location::Sqlite(sqlite_file(path)?), settings));
+    }
+    // The parser's message does not repeat the URL, which may hold a password.
+    let parsed = url::Url::parse(url).map_err(|why| {
+        Error::new(ErrorKind::InvalidUrl, format!("not a database URL ({why}); {FORMS}"))
+    })?;
+    let (default_port, mysql) = match parsed.scheme() {
+        "postgres" | "postgresql" => (5432, false),
+        "mysql" | "mariadb" => (3306, true),
+        other => fail!(InvalidUrl, "unknown database kind {other:?}; {FORMS}"),
+    };
+    let mut server = Server {
+        host: decode(parsed.host_str().unwrap_or_default())?,
+        port: parsed.port().unwrap_or(default_port),
+        socket: None,
+        user: Some(decode(parsed.username())?).filter(|user| !user.is_empty()),
+        password: parsed.password().map(decode).transpose()?.map(Password),
+        database: decode(parsed.path().trim_start_matches('/'))?,
+        tls: Tls { mode: if mysql { TlsMode::Disable } else { TlsMode::Prefer }, ca: None },
+    };
+    apply_query(&parsed, &mut server, &mut settings)?;
+    check(&mut server)?;
+    Ok((if mysql { Location::Mysql(server) } else { Location::Postgres(server) }, settings))
+}
+
+fn apply_query(parsed: &url::Url, server: &mut Server, settings: &mut Settings) -> Result<()> {
+    let mut insecure = false;
+    for (key, value) in parsed.query_pairs() {
+        match &*key {
+            "sslmode" | "ssl-mode" => server.tls.mode = tls_mode(&value)?,
+            "sslrootcert" | "ssl-ca" => server.tls.ca = Some(PathBuf::from(&*value)),
+            "ssl-insecure" if value == "true" => insecure = true,
+            "ssl-insecure" if value == "false" => insecure = false,
+            "socket" => server.socket = Some(PathBuf::from(&*value)),
+            "host" => server.host = value.into_owned(),
+            key if Settings::knows(key) => settings.set(key, &value)?,
+            key => fail!(
+                InvalidUrl,
+                "unknown parameter {key:?} in a database URL; there are sslmode, sslrootcert, \
+                 ssl-mode, ssl-ca, ssl-insecure, socket, host and the options"
+            ),
+        }
+    }
+    if insecure && matches!(server.tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull) {
+        server.tls.mode = TlsMode::Unverified;
+    }
+    Ok(())
+}
+
+/// The modes of libpq and of MySQL. Whoever requires TLS gets it verified.
+fn tls_mode(value: &str) -> Result<TlsMode> {
+    match value.to_ascii_lowercase().replace('_', "-").as_str() {
+        "disable" | "disabled" => Ok(TlsMode::Disable),
+        "prefer" | "preferred" | "allow" => Ok(TlsMode::Prefer),
+        "verify-ca" => Ok(TlsMode::VerifyCa),
+        "require" | "required" | "verify-full" | "verify-identity" => Ok(TlsMode::VerifyFull),
+        other => fail!(
+            InvalidUrl,
+            "unknown TLS mode {other:?}; there are disable, prefer, require, verify-ca and \
+             verify-full (MySQL: DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY)"
+        ),
+    }
+}
+
+fn check(server: &mut Server) -> Result<()> {
+    if server.host.starts_with('/') && server.socket.is_none() {
+        server.socket = Some(PathBuf::from(&server.host));
+    }
+    if server.host.is_empty() && server.socket.is_none() {
+        fail!(InvalidUrl, "the database URL names no host and no socket; {FORMS}");
+    }
+    if server.database.is_empty() || server.database.contains('/') {
+        fail!(InvalidUrl, "the database URL names no single database; {FORMS}");
+    }
+    let verified = matches!(server.tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull);
+    if server.tls.ca.is_some() && !verified {
+        fail!(
+            InvalidUrl,
+            "a certificate authority is given, but the TLS mode does not verify: use \
+             sslmode=verify-full (MySQL: ssl-mode=VERIFY_IDENTITY)"
+        );
+    }
+    if !cfg!(feature = "tls") && !matches!(server.tls.mode, TlsMode::Disable | TlsMode::Prefer) {
+        fail!(InvalidUrl, "this build has no TLS: enable the crate feature `tls`");
+    }
+    Ok(())
+}
+
+fn sqlite_file(path: &str) -> Result<SqliteFile> {
+    let path = decode(path.strip_prefix("//").unwrap_or(path))?;
+    match path.as_str() {
+        ":memory:" => Ok(SqliteFile::Memory),
+        "" => fail!(InvalidUrl, "the database URL names no file; {FORMS}"),
+        text if text.contains('\0') => fail!(InvalidUrl, "the file name holds a NUL byte"),
+        _ => Ok(SqliteFile::Path(PathBuf::from(path))),
+    }
+}
+
+fn decode(text: &str) -> Result<String> {
+    match percent_decode_str(text).decode_utf8() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => fail!(InvalidUrl, "a part of the database URL is not UTF-8 when decoded"),
+    }
+}
+
+/// Reads `<prefix>_TYPE`, `_HOST`, `_PORT`, `_SOCKET`, `_USER`, `_PASS`, `_DB` and `_MAXCONN`
+/// with `get`, as the npm package `futoin-database` does.
+pub(crate) fn from_env(
+    prefix: &str,
+    options: &Options,
+    get: impl Fn(&str) -> Option<String>,
+) -> Result<(Location, Settings)> {
+    let mut settings = options.0.clone();
+    let var = |name: &str| get(&format!("{prefix}_{name}")).filter(|value| !value.is_empty());
+    if let Some(count) = var("MAXCONN") {
+        settings
+            .set("max_connections", &count)
+            .map_err(|error| error.context(format!("variable {prefix}_MAXCONN")))?;
+    }
+    let required = |name: &str| {
+        var(name).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidUrl, format!("variable {prefix}_{name} is not set"))
+        })
+    };
+    let kind = required("TYPE")?;
+    if kind == "sqlite" {
+        // The npm package takes the file from SOCKET.
+        let file = var("SOCKET").map_or_else(|| required("DB"), Ok)?;
+        return Ok((Location::Sqlite(sqlite_file(&file)?), settings));
+    }
+    let database = required("DB")?;
+    let (default_port, mysql) = match kind.as_str() {
+        "postgresql" | "postgres" => (5432, false),
+        "mysql" | "mariadb" => (3306, true),
+        other => fail!(
+            InvalidUrl,
+            "variable {prefix}_TYPE is {other:?}, not sqlite, postgresql or mysql"
+        ),
+    };
+    let port = match var("PORT") {
+        None => default_port,
+        Some(text) => text.parse().map_err(|_| {
+            Error::new(
+                ErrorKind::InvalidUrl,
+                format!("variable {prefix}_PORT is {text:?}, not a port number"),
+            )
+        })?,
+    };
+    let server = Server {
+        host: var("HOST").unwrap_or_else(|| "localhost".into()),
+        port,
+        socket: var("SOCKET").map(PathBuf::from),
+        user: var("USER"),
+        password: var("PASS").map(Password),
+        database,
+        tls: Tls { mode: if mysql { TlsMode::Disable } else { TlsMode::Prefer }, ca: None },
+    };
+    Ok((if mysql { Location::Mysql(server) } else { Location::Postgres(server) }, settings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn location(url: &str) -> Location {
+        parse(url, &Options::new()).unwrap().0
+    }
+
+    #[test]
+    fn sqlite_urls_name_a_file() {
+        let path = |text: &str| Location::Sqlite(SqliteFile::Path(text.into()));
+        assert_eq!(location("sqlite:a.db"), path("a.db"));
+        assert_eq!(location("sqlite://a.db"), path("a.db"));
+        assert_eq!(location("sqlite:///tmp/a%20b.db"), path("/tmp/a b.db"));
+        assert_eq!(location("sqlite::memory:"), Location::Sqlite(SqliteFile::Memory));
+    }
+
+    #[test]
+    fn server_urls_are_decoded_and_their_password_is_not_shown() {
+        let url = "mysql://jo%40x:p%3Aw@[::1]:3307/my%2Ddb?ssl-mode=VERIFY_IDENTITY&ssl-ca=/ca.pem";
+        let Location::Mysql(server) = location(url) else { panic!() };
+        assert_eq!(server.user.as_deref(), Some("jo@x"));
+        assert_eq!(server.password.as_ref().unwrap().reveal(), "p:w");
+        assert_eq!((server.host.as_str(), server.port), ("[::1]", 3307));
+        assert_eq!(server.database, "my-db");
+        assert_eq!(server.tls.mode, TlsMode::VerifyFull);
+        assert!(!format!("{server:?}").contains("p:w"));
+    }
+
+    #[test]
+    fn requiring_tls_means_verifying_it() {
+        let mode = |query: &str| match location(&format!("postgres://h/d?{query}")) {
+            Location::Postgres(server) => server.tls.mode,
+            _ => panic!(),
+        };
+        assert_eq!(mode("sslmode=require"), TlsMode::VerifyFull);
+        assert_eq!(mode("sslmode=require&ssl-insecure=true"), TlsMode::Unverified);
+        assert_eq!(mode("sslmode=verify-ca"), TlsMode::VerifyCa);
+        assert_eq!(mode("sslmode=disable"), TlsMode::Disable);
+    }
+
+    #[test]
+    fn options_may_stand_in_the_url() {
+        let (_, settings) = parse("sqlite:a.db?event_table=my_events", &Options::new()).unwrap();
+        assert_eq!(settings.event_table.name, "my_events");
+    }
+
+    #[test]
+    fn nonsense_is_refused_without_the_password() {
+        for url in [
+            "",
+            "a.db",
+            "sqlite:",
+            "sqlite:a.db?x=1",
+            "http://u:geheim@h/d",
+            "postgres://u:geheim@h",
+            "postgres://u:geheim@h/a/b",
+            "postgres://u:geheim@h:99999/d",
+            "postgres://u:geheim@h/d?sslmode=maybe",
+            "postgres://u:geheim@h/d?sslrootcert=/x",
+            "mysql://u:geheim@h/d?event_table=a;b",
+        ] {
+            let error = parse(url, &Options::new()).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::InvalidUrl | ErrorKind::InvalidOption));
+            assert!(!error.to_string().contains("geheim"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_of_the_npm_package_is_understood() {
+        let get = |name: &str| match name {
+            "DB_EVT_TYPE" => Some("postgresql".to_owned()),
+            "DB_EVT_HOST" => Some("h".to_owned()),
+            "DB_EVT_PASS" => Some("geheim".to_owned()),
+            "DB_EVT_DB" => Some("d".to_owned()),
+            "DB_EVT_MAXCONN" => Some("3".to_owned()),
+            _ => None,
+        };
+        let (location, settings) = from_env("DB_EVT", &Options::new(), get).unwrap();
+        let Location::Postgres(server) = location else { panic!() };
+        assert_eq!((server.host.as_str(), server.port, server.database.as_str()), ("h", 5432, "d"));
+        assert_eq!(settings.max_connections, 3);
+        let error = from_env("DB_EVT", &Options::new(), |_| None).unwrap_err();
+        assert!(error.to_string().contains("DB_EVT_TYPE"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_url_panics(url in "(sqlite:|postgres://|mysql://)?[ -~é]{0,60}") {
+            let _ = parse(&url, &Options::new());
+        }
+    }
+}

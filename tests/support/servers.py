@@ -1,0 +1,537 @@
+#!/usr/bin/env python3
+"""The throwaway database servers of the tests: PostgreSQL 15 and 18, MariaDB, MySQL.
+
+Two processes have a part in it. `tests/run` starts a *keeper* (`servers.py keep NAME...`), which owns every
+server: it creates and starts them in one temporary folder, prints their environment as one line of JSON,
+and ends - all servers dropped, the folder removed - when its standard input ends, that is when tests/run is
+done or dies, however it dies. Should the keeper itself be killed, the kernel takes the servers with it
+(PR_SET_PDEATHSIG).
+
+A test makes servers fail by `$FES_TEST_CONTROL kill|stop|start NAME`, which is this file too: it asks the
+keeper and waits for it. `kill` is SIGKILL to every process of the server, `stop` is a clean shutdown, `start`
+returns when the server accepts connections again, at the same port and with the same data.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import os
+import pwd
+import random
+import secrets
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import install
+
+ADMIN = "fes_admin"
+QUICKSTART = "quickstart"  # an empty database of this name is made on every server
+START_SECONDS = 60
+STOP_SECONDS = 30
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
+
+
+class Failure(Exception):
+    """Something went wrong that a message explains."""
+
+
+@dataclass
+class Setup:
+    """What all servers of a run have in common."""
+
+    folder: Path
+    password: str = field(default_factory=lambda: secrets.token_hex(16))
+    # Servers refuse to run as root: they are then started as nobody.
+    user: int | None = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+    def identity(self) -> dict:
+        """The arguments that start a process as the servers' user."""
+        return {} if self.user is None else {"user": self.user, "group": self.user_group(), "extra_groups": []}
+
+    def user_group(self) -> int:
+        return pwd.getpwuid(self.user).pw_gid
+
+    def give(self, path: Path, mode: int) -> Path:
+        """Makes the servers' user the owner of the path."""
+        if self.user is not None:
+            os.chown(path, self.user, self.user_group())
+        path.chmod(mode)
+        return path
+
+    def write(self, path: Path, text: str) -> Path:
+        """A file that only the servers' user can read."""
+        path.touch(0o600)
+        path.write_text(text)
+        return self.give(path, 0o600)
+
+
+class Server:
+    """One server: its folder, its port, its process. The subclasses know the programs."""
+
+    scheme: str
+    database: str  # the administrator's database in the URL
+    clean: signal.Signals  # shuts down cleanly, without waiting for clients
+    drop: signal.Signals  # ends it at once; the data are of no interest any more
+
+    def __init__(self, name: str, setup: Setup):
+        self.name = name
+        self.setup = setup
+        self.home = setup.folder / name
+        self.home.mkdir()
+        setup.give(self.home, 0o755)
+        self.data = self.home / "data"
+        self.log = self.home / "log"
+        self.port = free_port()
+        self.process: asyncio.subprocess.Process | None = None
+        self.lock = asyncio.Lock()  # one control command at a time
+
+    # What the subclasses say.
+
+    def socket(self) -> Path:
+        """What a client gives as the place of the Unix socket."""
+        raise NotImplementedError
+
+    async def create(self) -> None:
+        """Makes the data folder, the administrator and the database of the quick start."""
+        raise NotImplementedError
+
+    def command(self) -> list:
+        """The command that runs the server in the foreground."""
+        raise NotImplementedError
+
+    async def greeted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Whether a new connection is welcome."""
+        raise NotImplementedError
+
+    # What they have in common.
+
+    def environment(self) -> dict[str, str]:
+        prefix = f"FES_TEST_{self.name.upper()}"
+        return {
+            f"{prefix}_URL": f"{self.scheme}://{ADMIN}:{self.setup.password}@127.0.0.1:{self.port}/{self.database}",
+            f"{prefix}_SOCKET": str(self.socket()),
+        }
+
+    async def spawn(self, command: list, stdin: int = subprocess.DEVNULL) -> asyncio.subprocess.Process:
+        """Starts a program as the servers' user; it dies with this process."""
+        with open(self.log, "ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *map(str, command),
+                cwd=self.home,
+                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(self.home)},
+                stdin=stdin,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=lambda: LIBC.prctl(PR_SET_PDEATHSIG, self.drop),
+                **self.setup.identity(),
+            )
+
+    async def run(self, *command, stdin: str | None = None) -> None:
+        """Runs a program of the creation to its end."""
+        process = await self.spawn(list(command), subprocess.DEVNULL if stdin is None else subprocess.PIPE)
+        try:
+            await process.communicate(None if stdin is None else stdin.encode())
+        finally:
+            if process.returncode is None:  # cancelled; a killed PostgreSQL would leave shared memory behind
+                process.terminate()
+                await asyncio.wait({asyncio.create_task(process.wait())}, timeout=5)
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+        if process.returncode != 0:
+            raise Failure(f"{self.name}: {Path(command[0]).name} failed\n{self.log_tail()}")
+
+    def running(self) -> bool:
+        return self.process is not None and self.process.returncode is None
+
+    async def start(self) -> None:
+        if self.running():
+            return
+        self.process = await self.spawn(self.command())
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                while not await self.accepts():
+                    if not self.running():
+                        raise Failure(f"{self.name} ended while it was starting\n{self.log_tail()}")
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise Failure(f"{self.name} accepts no connection after {START_SECONDS} s\n{self.log_tail()}") from None
+
+    async def accepts(self) -> bool:
+        """Whether the server accepts connections."""
+        writer = None
+        try:
+            async with asyncio.timeout(2):
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                return await self.greeted(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, TimeoutError):
+            return False
+        finally:
+            if writer:
+                writer.close()
+
+    async def stop(self) -> None:
+        """A clean shutdown."""
+        await self.end(self.clean, STOP_SECONDS)
+
+    async def kill(self) -> None:
+        """SIGKILL to every process of the server, as in a crash of its machine."""
+        if not self.running():
+            return
+        self.process.send_signal(signal.SIGSTOP)  # no new children
+        children = children_of(self.process.pid)
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        self.process.kill()
+        await self.process.wait()
+        while any(map(alive, children)):
+            await asyncio.sleep(0.01)
+
+    async def end(self, number: signal.Signals, seconds: float) -> None:
+        """Ends the server by the signal, or by SIGKILL if that takes too long."""
+        if not self.running():
+            return
+        self.process.send_signal(number)
+        try:
+            await asyncio.wait_for(self.process.wait(), seconds)
+        except TimeoutError:
+            await self.kill()
+            raise Failure(f"{self.name} did not stop within {seconds} s, and was killed") from None
+
+    def log_tail(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join("    " + line for line in lines[-30:])
+
+
+class Postgres(Server):
+    scheme = "postgres"
+    database = "postgres"
+    clean = signal.SIGINT  # fast shutdown
+    drop = signal.SIGQUIT  # immediate shutdown: the postmaster takes its children with it
+
+    def __init__(self, name: str, setup: Setup, programs: Path):
+        super().__init__(name, setup)
+        self.programs = programs
+
+    def socket(self) -> Path:
+        return self.home
+
+    async def create(self) -> None:
+        password = self.setup.write(self.home / "password", self.setup.password)
+        await self.run(
+            self.programs / "initdb", "--pgdata", self.data, "--username", ADMIN, "--pwfile", password,
+            "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions",
+        )  # fmt: skip
+        password.unlink()
+        single = [self.programs / "postgres", "--single", "-D", self.data, "postgres"]
+        await self.run(*single, stdin=f"CREATE DATABASE {QUICKSTART}\n")
+
+    def command(self) -> list:
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": self.port,
+            "unix_socket_directories": self.home,
+            "dynamic_shared_memory_type": "mmap",  # files in the data folder, not in /dev/shm
+            "max_connections": 200,
+            "max_prepared_transactions": 20,
+            "ssl": "on",
+            "ssl_cert_file": self.setup.folder / "tls/server.pem",
+            "ssl_key_file": self.setup.folder / "tls/server.key",
+        }
+        arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
+        return [self.programs / "postgres", "-D", self.data, *arguments]
+
+    async def greeted(self, reader, writer) -> bool:
+        # A startup message of protocol 3.0; the answer is R (authenticate) or E (not yet).
+        body = struct.pack("!I", 3 << 16) + f"user\0{ADMIN}\0database\0postgres\0\0".encode()
+        writer.write(struct.pack("!I", len(body) + 4) + body)
+        return await reader.readexactly(1) == b"R"
+
+
+class MySql(Server):
+    """MySQL, and what MariaDB has in common with it."""
+
+    scheme = "mysql"
+    database = "mysql"
+    clean = signal.SIGTERM
+    drop = signal.SIGKILL
+
+    program = install.SID / "usr/sbin/mysqld"
+    base = install.SID / "usr"
+    settings = ["--loose-mysqlx=OFF"]
+
+    def socket(self) -> Path:
+        return self.home / "socket"
+
+    def init_file(self) -> Path:
+        """The statements that the first start executes."""
+        return self.home / "init.sql"
+
+    async def create(self) -> None:
+        await self.create_data()
+        self.setup.write(
+            self.init_file(),
+            f"CREATE USER '{ADMIN}'@'%' IDENTIFIED BY '{self.setup.password}';\n"
+            f"GRANT ALL PRIVILEGES ON *.* TO '{ADMIN}'@'%' WITH GRANT OPTION;\n"
+            f"CREATE DATABASE {QUICKSTART};\n"
+            "ALTER USER 'root'@'localhost' ACCOUNT LOCK;\n",  # it has no password
+        )
+
+    async def create_data(self) -> None:
+        await self.run(
+            self.program, "--no-defaults", "--initialize-insecure", f"--basedir={self.base}",
+            f"--datadir={self.data}",
+        )  # fmt: skip
+
+    def command(self) -> list:
+        tls = self.setup.folder / "tls"
+        first = [f"--init-file={self.init_file()}"] if self.init_file().exists() else []
+        return [
+            self.program,
+            "--no-defaults",
+            f"--basedir={self.base}",
+            f"--datadir={self.data}",
+            f"--socket={self.socket()}",
+            f"--pid-file={self.home / 'pid'}",
+            "--bind-address=127.0.0.1",
+            f"--port={self.port}",
+            "--max-connections=300",
+            "--max-allowed-packet=64M",
+            "--secure-file-priv=",
+            f"--ssl-ca={tls / 'ca.pem'}",
+            f"--ssl-cert={tls / 'server.pem'}",
+            f"--ssl-key={tls / 'server.key'}",
+            *self.settings,
+            *first,
+        ]
+
+    async def start(self) -> None:
+        await super().start()
+        self.init_file().unlink(missing_ok=True)
+
+    async def greeted(self, reader, writer) -> bool:
+        # The server speaks first: the header of a packet, and the version of the protocol.
+        return (await reader.readexactly(5))[4] == 10
+
+
+class MariaDb(MySql):
+    program = install.program("mariadbd")
+    base = Path("/usr")
+    settings = ["--plugin-load-add=metadata_lock_info"]
+
+    async def create_data(self) -> None:
+        await self.run(
+            install.program("mariadb-install-db"), "--no-defaults", f"--datadir={self.data}", "--skip-test-db",
+        )  # fmt: skip
+
+
+SERVERS = {
+    "postgres": lambda setup: Postgres("postgres", setup, install.postgres_bin()),
+    "postgres18": lambda setup: Postgres("postgres18", setup, install.SID / "usr/lib/postgresql/18/bin"),
+    "mariadb": lambda setup: MariaDb("mariadb", setup),
+    "mysql": lambda setup: MySql("mysql", setup),
+}
+ACTIONS = ("kill", "stop", "start")
+
+
+def free_port() -> int:
+    """A free loopback port, below those that the kernel gives to outgoing connections: a server that is
+    started again must find its port free."""
+    while True:
+        port = random.randrange(12000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def process_status(pid: int) -> tuple[str, int] | None:
+    """The state and the parent of a process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return fields[0], int(fields[1])
+    except OSError:
+        return None
+
+
+def alive(pid: int) -> bool:
+    status = process_status(pid)
+    return status is not None and status[0] not in "ZX"
+
+
+def children_of(parent: int) -> list[int]:
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if (status := process_status(pid)) and status[1] == parent]
+
+
+def make_folder() -> Path:
+    """The folder of the run: in memory if there is room, so that the servers' fsync costs nothing."""
+    shm = Path("/dev/shm")
+    roomy = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 4 << 30
+    parent = shm if roomy else Path(tempfile.gettempdir())
+    # The path of a Unix socket is limited to about 100 characters.
+    folder = Path(tempfile.mkdtemp(prefix="fes-", dir=parent if len(str(parent)) < 60 else "/tmp"))
+    folder.chmod(0o755)
+    return folder
+
+
+def make_certificates(setup: Setup) -> dict[str, str]:
+    """A CA with the servers' certificate, for the name localhost and not for 127.0.0.1, and an unrelated CA."""
+    tls = setup.folder / "tls"
+    tls.mkdir(0o755)
+    (tls / "openssl.cnf").write_text(
+        "[req]\ndistinguished_name = name\n[name]\n"
+        "[ca]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign, cRLSign\n"
+        "subjectKeyIdentifier = hash\n"
+        "[server]\nbasicConstraints = critical, CA:FALSE\nkeyUsage = critical, digitalSignature\n"
+        "extendedKeyUsage = serverAuth\nsubjectAltName = DNS:localhost\n"
+        "subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid\n"
+    )
+    new = "openssl req -x509 -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30"
+    for name, subject, arguments in (
+        ("ca", "FES test CA", "-extensions ca"),
+        ("wrong-ca", "FES wrong test CA", "-extensions ca"),
+        ("server", "localhost", "-extensions server -CA ca.pem -CAkey ca.key"),
+    ):
+        command = [*new.split(), *arguments.split(), "-subj", f"/CN={subject}", "-keyout", f"{name}.key"]
+        done = subprocess.run([*command, "-out", f"{name}.pem"], cwd=tls, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failure(f"openssl failed\n{done.stderr}")
+        (tls / f"{name}.pem").chmod(0o644)
+    setup.give(tls / "server.key", 0o600)
+    return {"FES_TEST_TLS_CA": str(tls / "ca.pem"), "FES_TEST_TLS_WRONG_CA": str(tls / "wrong-ca.pem")}
+
+
+# The keeper.
+
+
+async def keep(names: list[str]) -> None:
+    """Runs the servers until the standard input ends."""
+    loop = asyncio.get_running_loop()
+    stdin = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
+    parent = asyncio.create_task(stdin.read())
+    loop.add_signal_handler(signal.SIGTERM, parent.cancel)
+
+    setup = Setup(make_folder())
+    servers: dict[str, Server] = {}
+    work = asyncio.create_task(serve(setup, servers, names))
+    try:
+        await asyncio.wait({parent, work}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            await work  # it only ends by a failure
+    finally:
+        work.cancel()
+        await asyncio.wait({work})
+        await asyncio.gather(*(server.end(server.drop, 5) for server in servers.values()), return_exceptions=True)
+        shutil.rmtree(setup.folder, ignore_errors=True)
+
+
+async def serve(setup: Setup, servers: dict[str, Server], names: list[str]) -> None:
+    """Starts the servers, says so, and serves the control commands."""
+    environment = make_certificates(setup)
+    for name in names:
+        servers[name] = SERVERS[name](setup)
+        environment |= servers[name].environment()
+
+    async def bring_up(server: Server) -> None:
+        await server.create()
+        await server.start()
+
+    async with asyncio.TaskGroup() as group:  # the first failure ends the others
+        for server in servers.values():
+            group.create_task(bring_up(server))
+
+    async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        action, name = (await reader.readline()).decode().split()
+        answer = "ok"
+        if name not in servers:
+            answer = f"{name} is not a server of this run"
+        else:
+            async with servers[name].lock:
+                try:
+                    await getattr(servers[name], action)()
+                except Failure as failure:
+                    answer = str(failure)
+        writer.write(answer.encode())
+        writer.close()
+
+    path = setup.folder / "control"
+    async with await asyncio.start_unix_server(control, path) as listener:
+        path.chmod(0o600)
+        environment |= {"FES_TEST_CONTROL": str(Path(__file__).resolve()), "FES_TEST_CONTROL_SOCKET": str(path)}
+        print(json.dumps(environment), flush=True)
+        await listener.serve_forever()
+
+
+class Keeper:
+    """The keeper as tests/run sees it."""
+
+    def __init__(self, names: list[str]):
+        # In a session of its own: a Ctrl-C is for tests/run, which then lets go of the keeper.
+        self.process = subprocess.Popen(
+            [sys.executable, "-B", __file__, "keep", *names],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def environment(self) -> dict[str, str] | None:
+        """The servers' environment once they are up; None if they failed to start (the keeper says why)."""
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else None
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+# The command.
+
+
+def ask(action: str, name: str) -> str:
+    """Has the keeper do something to a server; returns its answer."""
+    path = os.environ.get("FES_TEST_CONTROL_SOCKET")
+    if not path:
+        return "FES_TEST_CONTROL_SOCKET is not set: tests/run did not start these servers"
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+            connection.sendall(f"{action} {name}\n".encode())
+            return connection.makefile().read()
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["keep", *names]:
+            try:
+                asyncio.run(keep(names))
+                return 0
+            except* Failure as failures:
+                print(*failures.exceptions, sep="\n", file=sys.stderr)
+            return 1
+        case [action, name] if action in ACTIONS and name in SERVERS:
+            answer = ask(action, name)
+            if answer != "ok":
+                print(f"{action} {name}: {answer or 'the servers are gone'}", file=sys.stderr)
+            return 0 if answer == "ok" else 1
+        case _:
+            print(f"usage: servers.py {'|'.join(ACTIONS)} {'|'.join(SERVERS)}", file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
