@@ -13,6 +13,8 @@ mod settle;
 mod stream;
 mod url;
 mod value;
+#[allow(dead_code)]
+mod worker;
 
 pub use backend::{DatabaseKind, HolderInfo};
 pub use config::{OPTIONS, OptionSpec, Options};

@@ -5,12 +5,9 @@
 
 pub(crate) mod migrate;
 pub(crate) mod mysql;
-mod mysql_watch;
 pub(crate) mod pool;
 pub(crate) mod postgres;
-mod postgres_watch;
 pub(crate) mod sqlite;
-mod sqlite_guard;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 

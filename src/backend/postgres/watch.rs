@@ -6,8 +6,8 @@
 //! listed beside, so that a VACUUM or a LOCK TABLE alone holds nothing up. `pg_locks` shows all
 //! this to everybody, and costs 0.2 ms.
 
-use super::postgres::{Connection, Connector, check_sequence, name_grant};
-use super::{HolderInfo, Settled, event_id};
+use super::{Connection, Connector, check_sequence, name_grant};
+use crate::backend::{HolderInfo, Settled, event_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventId;
 use crate::settle::{Holder, Tracker};

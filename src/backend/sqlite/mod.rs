@@ -1,18 +1,21 @@
 //! SQLite: one writer at a time and AUTOINCREMENT, so ids are in commit order and never reused.
 
-use super::sqlite_guard;
-use super::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
+mod guard;
+mod values;
+
+use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
 use crate::config::{Settings, Synchronous, TableName};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp};
 use crate::url::SqliteFile;
 use crate::value::Value;
-use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{ErrorCode, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::types::ValueRef;
+use rusqlite::{OpenFlags, OptionalExtension, Row, params, params_from_iter};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use values::value;
 
 /// The SQL that adds an event.
 pub(crate) fn insert_sql(table: &TableName) -> String {
@@ -117,7 +120,7 @@ impl Connector {
         let inner = match &self.file {
             SqliteFile::Memory => self.open()?,
             SqliteFile::Path(path) => {
-                sqlite_guard::open(path, self.settings.allow_foreign_sqlite, || self.open())?
+                guard::open(path, self.settings.allow_foreign_sqlite, || self.open())?
             }
         };
         Ok(Connection {
@@ -391,61 +394,4 @@ fn event(row: &Row<'_>) -> Result<Event> {
         data: EventData::stored(text(2, "data")?.to_owned()),
         ts,
     })
-}
-
-fn value(value: ValueRef<'_>) -> Value {
-    match value {
-        ValueRef::Null => Value::Null,
-        ValueRef::Integer(number) => Value::Int(number),
-        ValueRef::Real(number) => Value::Real(number),
-        ValueRef::Text(bytes) => Value::Text(String::from_utf8_lossy(bytes).into_owned()),
-        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
-    }
-}
-
-impl ToSql for Value {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Value::Null => ToSqlOutput::Borrowed(ValueRef::Null),
-            Value::Bool(flag) => ToSqlOutput::Borrowed(ValueRef::Integer(i64::from(*flag))),
-            Value::Int(number) => ToSqlOutput::Borrowed(ValueRef::Integer(*number)),
-            Value::Uint(number) => ToSqlOutput::Owned(match i64::try_from(*number) {
-                Ok(number) => number.into(),
-                Err(why) => return Err(rusqlite::Error::ToSqlConversionFailure(why.into())),
-            }),
-            Value::Real(number) => ToSqlOutput::Borrowed(ValueRef::Real(*number)),
-            Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
-            Value::Bytes(bytes) => ToSqlOutput::Borrowed(ValueRef::Blob(bytes)),
-        })
-    }
-}
-
-impl From<rusqlite::Error> for Error {
-    fn from(why: rusqlite::Error) -> Self {
-        use ErrorKind::*;
-        let text = why.to_string();
-        let code = match &why {
-            rusqlite::Error::SqliteFailure(failure, _) => Some(*failure),
-            rusqlite::Error::SqlInputError { error, .. } => Some(*error),
-            _ => None,
-        };
-        let kind = match code.map(|failure| failure.code) {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Busy,
-            Some(ErrorCode::ConstraintViolation) => Constraint,
-            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => PermissionDenied,
-            Some(ErrorCode::CannotOpen | ErrorCode::NotADatabase) => ConnectFailed,
-            Some(ErrorCode::TooBig) => TooLarge,
-            _ if text.contains("no such table") => NotMigrated,
-            _ => Database,
-        };
-        let message = match kind {
-            NotMigrated => format!("{text}: if it is a table of the event stream, run migrate()"),
-            _ => text,
-        };
-        let error = Error::new(kind, message).with_source(why);
-        match code {
-            Some(failure) => error.with_sql_state(failure.extended_code.to_string()),
-            None => error,
-        }
-    }
 }

@@ -1,6 +1,9 @@
 //! PostgreSQL: ids are drawn from a sequence, seen at commit. READ COMMITTED throughout.
 
-use super::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
+mod values;
+mod watch;
+
+use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result, fail};
@@ -10,15 +13,14 @@ use crate::value::Value;
 use postgres::config::SslMode;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
-use postgres::types::private::BytesMut;
-use postgres::types::{Format, FromSql, IsNull, ToSql, Type};
+use postgres::types::ToSql;
 use postgres::{Client, NoTls, Row, Statement};
 use std::collections::HashMap;
-use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
+use values::{EPOCH, Micros, RawText, Text};
 
-pub(crate) use super::postgres_watch::Watch;
+pub(crate) use watch::Watch;
 
 /// The SQL that adds an event.
 pub(crate) fn insert_sql(table: &TableName) -> String {
@@ -29,8 +31,8 @@ pub(crate) fn insert_sql(table: &TableName) -> String {
 }
 
 /// The statements of a stream, with its table names.
-pub(super) struct Sql {
-    pub queue: String,
+struct Sql {
+    queue: String,
     consumers_table: String,
     insert: String,
     register: String,
@@ -84,7 +86,7 @@ impl Sql {
 pub(crate) struct Connector {
     config: postgres::Config,
     tls: Tls,
-    pub(super) sql: Arc<Sql>,
+    sql: Arc<Sql>,
 }
 
 impl Connector {
@@ -130,7 +132,7 @@ impl Connector {
         if self.tls.mode == TlsMode::Disable {
             return Ok(self.config.connect(NoTls)?);
         }
-        let tls = super::tls::client_config(&self.tls)?;
+        let tls = crate::backend::tls::client_config(&self.tls)?;
         Ok(self.config.connect(tokio_postgres_rustls::MakeRustlsConnect::new(tls))?)
     }
 
@@ -344,7 +346,7 @@ impl Connection {
         let rows = self.run(find, &[&sql.queue], "")?;
         let sequence: Option<String> = first(&rows)?.try_get(0)?;
         let Some(sequence) = sequence else { return Err(no_sequence(&sql.queue)) };
-        let drawn = format!("SELECT {} FROM {sequence}", super::postgres_watch::DRAWN);
+        let drawn = format!("SELECT {} FROM {sequence}", watch::DRAWN);
         let rows = self.run(&drawn, &[], &format!("SELECT on {sequence}"))?;
         first_id(&rows)
     }
@@ -381,7 +383,7 @@ impl Target {
 
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 
-pub(super) fn no_sequence(queue: &str) -> Error {
+fn no_sequence(queue: &str) -> Error {
     Error::new(
         ErrorKind::UnsafeServer,
         format!(
@@ -391,7 +393,7 @@ pub(super) fn no_sequence(queue: &str) -> Error {
 }
 
 /// Names the privilege that helps against a refusal.
-pub(super) fn name_grant(error: Error, grant: &str) -> Error {
+fn name_grant(error: Error, grant: &str) -> Error {
     if error.kind() == ErrorKind::PermissionDenied && !grant.is_empty() {
         error.context(format!("the database user needs {grant}"))
     } else {
@@ -433,164 +435,8 @@ fn event(row: &Row) -> Result<Event> {
     })
 }
 
-/// 2000-01-01, from which PostgreSQL counts, in seconds since 1970.
-const EPOCH: i64 = 946_684_800;
-
-type BoxError = Box<dyn StdError + Sync + Send>;
-
-/// A text parameter for a column of any type that has a text form (varchar, an enum, json).
-#[derive(Debug)]
-struct Text<'a>(&'a str);
-
-impl ToSql for Text<'_> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> std::result::Result<IsNull, BoxError> {
-        out.extend_from_slice(self.0.as_bytes());
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    postgres::types::to_sql_checked!();
-}
-
-/// A column whose binary form is its text: text, varchar, json, an enum; jsonb after its version.
-struct RawText<'a>(&'a str);
-
-impl<'a> FromSql<'a> for RawText<'a> {
-    fn from_sql(ty: &Type, raw: &'a [u8]) -> std::result::Result<Self, BoxError> {
-        let raw = if *ty == Type::JSONB { raw.get(1..).unwrap_or_default() } else { raw };
-        Ok(RawText(std::str::from_utf8(raw)?))
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
-
-/// A `timestamp`, with or without time zone: microseconds since 2000.
-struct Micros(i64);
-
-impl<'a> FromSql<'a> for Micros {
-    fn from_sql(_: &Type, raw: &'a [u8]) -> std::result::Result<Self, BoxError> {
-        Ok(Micros(i64::from_be_bytes(raw.try_into()?)))
-    }
-
-    fn accepts(ty: &Type) -> bool {
-        matches!(*ty, Type::TIMESTAMP | Type::TIMESTAMPTZ)
-    }
-}
-
-/// Parameters go as text, so that the server reads them as whatever type the statement wants.
-impl ToSql for Value {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> std::result::Result<IsNull, BoxError> {
-        let text = match self {
-            Value::Null => return Ok(IsNull::Yes),
-            Value::Bool(flag) => flag.to_string(),
-            Value::Int(number) => number.to_string(),
-            Value::Uint(number) => number.to_string(),
-            Value::Real(number) => number.to_string(),
-            Value::Text(text) => {
-                out.extend_from_slice(text.as_bytes());
-                return Ok(IsNull::No);
-            }
-            Value::Bytes(bytes) => {
-                bytes.iter().fold(String::from("\\x"), |hex, byte| hex + &format!("{byte:02x}"))
-            }
-        };
-        out.extend_from_slice(text.as_bytes());
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    postgres::types::to_sql_checked!();
-}
-
-impl<'a> FromSql<'a> for Value {
-    fn from_sql(ty: &Type, raw: &'a [u8]) -> std::result::Result<Self, BoxError> {
-        Ok(match *ty {
-            Type::BOOL => Value::Bool(bool::from_sql(ty, raw)?),
-            Type::INT2 => Value::Int(i16::from_sql(ty, raw)?.into()),
-            Type::INT4 => Value::Int(i32::from_sql(ty, raw)?.into()),
-            Type::INT8 => Value::Int(i64::from_sql(ty, raw)?),
-            Type::OID => Value::Int(u32::from_sql(ty, raw)?.into()),
-            Type::FLOAT4 => Value::Real(f32::from_sql(ty, raw)?.into()),
-            Type::FLOAT8 => Value::Real(f64::from_sql(ty, raw)?),
-            Type::BYTEA => Value::Bytes(raw.to_vec()),
-            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::JSON | Type::JSONB => {
-                Value::Text(RawText::from_sql(ty, raw)?.0.to_owned())
-            }
-            _ => {
-                return Err(
-                    format!("a column of type {ty}: write column::text in the query").into()
-                );
-            }
-        })
-    }
-
-    fn from_sql_null(_: &Type) -> std::result::Result<Self, BoxError> {
-        Ok(Value::Null)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-}
-
-impl From<postgres::Error> for Error {
-    fn from(why: postgres::Error) -> Self {
-        let Some(db) = why.as_db_error() else {
-            let reason = why.source().map(|source| format!(": {source}")).unwrap_or_default();
-            let transport =
-                why.is_closed() || why.source().is_some_and(|s| s.is::<std::io::Error>());
-            let kind = if transport { ErrorKind::ConnectionLost } else { ErrorKind::Database };
-            return Error::new(kind, format!("{why}{reason}")).with_source(why);
-        };
-        let kind = kind_of(db.code().code());
-        let detail = db.detail().map(|text| format!(" ({text})")).unwrap_or_default();
-        let hint = match kind {
-            ErrorKind::NotMigrated => ": if it is a table of the event stream, run migrate()",
-            _ => "",
-        };
-        let message = format!("{}{detail}{hint}", db.message());
-        Error::new(kind, message).with_sql_state(db.code().code()).with_source(why)
-    }
-}
-
-fn kind_of(sql_state: &str) -> ErrorKind {
-    use ErrorKind::*;
-    match sql_state {
-        "42P01" | "3F000" => NotMigrated,
-        "42501" => PermissionDenied,
-        "40001" | "40P01" => Conflict,
-        "55P03" => Busy,
-        "57014" => Timeout,
-        "57P01" | "57P02" | "57P03" | "25P03" | "57P05" => ConnectionLost,
-        "3D000" | "53300" => ConnectFailed,
-        code => match &code[..code.len().min(2)] {
-            "08" => ConnectionLost,
-            "28" => ConnectFailed,
-            "23" => Constraint,
-            "54" => TooLarge,
-            _ => Database,
-        },
-    }
-}
-
 /// Refuses servers on which ids are not drawn one by one in order.
-pub(super) fn check_sequence(client: &mut Client, queue: &str) -> Result<String> {
+fn check_sequence(client: &mut Client, queue: &str) -> Result<String> {
     let row = client.query_one(
         "SELECT pg_is_in_recovery(), pg_get_serial_sequence($1::text, 'id')",
         &[&queue],

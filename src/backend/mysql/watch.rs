@@ -12,8 +12,8 @@
 //! or, on a busy table, the metadata locks show which transactions were there at a look before:
 //! a transaction keeps its lock from before its first statement draws an id until its end.
 
-use super::mysql::{Connection, Connector};
-use super::{HolderInfo, Settled};
+use super::{Connection, Connector};
+use crate::backend::{HolderInfo, Settled};
 use crate::config::TableName;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{EventId, MAX_EVENT_ID};

@@ -1,0 +1,93 @@
+//! How values and errors of the driver become ours.
+
+use crate::error::{Error, ErrorKind};
+use crate::value::Value;
+use mysql::{DriverError, Params, Value as Raw};
+
+pub(super) fn positional(params: &[Value]) -> Params {
+    if params.is_empty() {
+        return Params::Empty;
+    }
+    let convert = |value: &Value| match value {
+        Value::Null => Raw::NULL,
+        Value::Bool(flag) => Raw::Int(i64::from(*flag)),
+        Value::Int(number) => Raw::Int(*number),
+        Value::Uint(number) => Raw::UInt(*number),
+        Value::Real(number) => Raw::Double(*number),
+        Value::Text(text) => Raw::Bytes(text.clone().into_bytes()),
+        Value::Bytes(bytes) => Raw::Bytes(bytes.clone()),
+    };
+    Params::Positional(params.iter().map(convert).collect())
+}
+
+pub(super) fn value(raw: Raw) -> Value {
+    match raw {
+        Raw::NULL => Value::Null,
+        Raw::Int(number) => Value::Int(number),
+        Raw::UInt(number) => i64::try_from(number).map_or(Value::Uint(number), Value::Int),
+        Raw::Float(number) => Value::Real(number.into()),
+        Raw::Double(number) => Value::Real(number),
+        Raw::Bytes(bytes) => String::from_utf8(bytes)
+            .map_or_else(|error| Value::Bytes(error.into_bytes()), Value::Text),
+        date => Value::Text(date.as_sql(true).trim_matches('\'').to_owned()),
+    }
+}
+
+impl From<mysql::Error> for Error {
+    fn from(why: mysql::Error) -> Self {
+        use mysql::Error::*;
+        let kind = match &why {
+            MySqlError(error) => kind_of(error.code),
+            DriverError(error) => match error {
+                self::DriverError::PacketTooLarge => ErrorKind::TooLarge,
+                self::DriverError::CouldNotConnect(_) => ErrorKind::ConnectFailed,
+                self::DriverError::Timeout | self::DriverError::ConnectTimeout => {
+                    ErrorKind::Timeout
+                }
+                self::DriverError::MismatchedStmtParams(..) | self::DriverError::MixedParams => {
+                    ErrorKind::InvalidArgument
+                }
+                _ => ErrorKind::Database,
+            },
+            IoError(_) | CodecError(_) => ErrorKind::ConnectionLost,
+            TlsError(_) => ErrorKind::ConnectFailed,
+            _ => ErrorKind::Database,
+        };
+        let hint = match &why {
+            MySqlError(error) if error.code == 1146 => {
+                ": if it is a table of the event stream, run migrate()"
+            }
+            MySqlError(error) if error.code == 1406 => {
+                ": if it is a column of the event stream, run migrate(), which widens it"
+            }
+            _ => "",
+        };
+        let code = match &why {
+            MySqlError(error) => Some(error.code.to_string()),
+            _ => None,
+        };
+        let error = Error::new(kind, format!("{why}{hint}")).with_source(why);
+        match code {
+            Some(code) => error.with_sql_state(code),
+            None => error,
+        }
+    }
+}
+
+/// The server's error numbers; MySQL and MariaDB share them but for the last ones.
+fn kind_of(code: u16) -> ErrorKind {
+    use ErrorKind::*;
+    match code {
+        1146 | 1051 => NotMigrated,
+        1044 | 1142 | 1143 | 1227 | 1290 | 1370 | 1836 => PermissionDenied,
+        1040 | 1045 | 1049 | 1129 | 1130 | 1203 | 1226 | 1698 => ConnectFailed,
+        1205 | 3572 => Busy,
+        1213 => Conflict,
+        1022 | 1048 | 1062 | 1216 | 1217 | 1451 | 1452 | 1557 | 3819 | 4025 => Constraint,
+        1264 | 1265 | 1366 | 1406 | 3140 => InvalidData,
+        1118 | 1153 => TooLarge,
+        1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1927 | 3169 | 4031 => ConnectionLost,
+        1317 | 1969 | 3024 => Timeout,
+        _ => Database,
+    }
+}

@@ -1,0 +1,239 @@
+//! The one pattern of every thread of this library: named, woken, stopped, joined.
+//!
+//! A [`Task`] does its work step by step. An error, or a panic, of a step is reported and the step
+//! runs again after a back-off; a thread never dies of it.
+
+use crate::error::{Error, ErrorKind, Result};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// What a thread does.
+pub(crate) trait Task: Send + 'static {
+    /// One bounded piece of work.
+    fn step(&mut self, signal: &Signal) -> Result<Next>;
+
+    /// A step failed; it will run again after a back-off.
+    fn failed(&mut self, error: Error);
+
+    /// The last call, on the same thread, whatever ended it.
+    fn ended(&mut self, _signal: &Signal) {}
+}
+
+/// What comes after a step.
+pub(crate) enum Next {
+    /// The next step at once.
+    Again,
+    /// The next step after this time, or earlier when woken.
+    Sleep(Duration),
+    /// No more steps.
+    Done,
+}
+
+/// How others speak to a thread: wake it, stop it. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Signal(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Default)]
+struct State {
+    woken: bool,
+    stopping: bool,
+}
+
+impl Signal {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the current or the next [`sleep`](Self::sleep).
+    pub fn wake(&self) {
+        let mut state = self.state();
+        if !state.woken {
+            state.woken = true;
+            self.0.1.notify_all();
+        }
+    }
+
+    /// Asks the thread to end.
+    pub fn stop(&self) {
+        self.state().stopping = true;
+        self.0.1.notify_all();
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.state().stopping
+    }
+
+    /// Sleeps until the time is over (false), or somebody wakes or stops the thread (true).
+    pub fn sleep(&self, time: Duration) -> bool {
+        let end = Instant::now() + time;
+        let mut state = self.state();
+        while !state.woken && !state.stopping {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.0.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.woken = false;
+        true
+    }
+}
+
+/// A running thread. Dropping it stops it.
+pub(crate) struct Worker {
+    signal: Signal,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Worker {
+    /// Starts a thread with this name (at most 15 bytes show in `ps`).
+    pub fn start(name: &str, mut task: impl Task) -> Result<Worker> {
+        let signal = Signal::default();
+        let own = signal.clone();
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                run(&mut task, &own);
+                let last = catch_unwind(AssertUnwindSafe(|| task.ended(&own)));
+                if let Err(panic) = last {
+                    log::error!("futoin-eventstream: {}", panic_error(&*panic));
+                }
+            })
+            .map_err(|why| {
+                Error::new(ErrorKind::Internal, format!("cannot start thread {name}: {why}"))
+            })?;
+        Ok(Worker { signal, thread: Mutex::new(Some(thread)) })
+    }
+
+    pub fn signal(&self) -> &Signal {
+        &self.signal
+    }
+
+    /// Asks the thread to end and waits for it; called by the thread itself, it only asks.
+    pub fn stop(&self) {
+        self.signal.stop();
+        let mut slot = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id()) {
+            return;
+        }
+        if let Some(thread) = slot.take() {
+            // A panic was caught and reported inside.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn run(task: &mut impl Task, signal: &Signal) {
+    let mut backoff = Backoff::default();
+    while !signal.is_stopping() {
+        let step = catch_unwind(AssertUnwindSafe(|| task.step(signal)));
+        let error = match step {
+            Ok(Ok(Next::Done)) => return,
+            Ok(Ok(next)) => {
+                backoff = Backoff::default();
+                if let Next::Sleep(time) = next {
+                    signal.sleep(time);
+                }
+                continue;
+            }
+            Ok(Err(error)) => error,
+            Err(panic) => panic_error(&*panic),
+        };
+        let report = catch_unwind(AssertUnwindSafe(|| task.failed(error)));
+        if let Err(panic) = report {
+            log::error!("futoin-eventstream: {}", panic_error(&*panic));
+        }
+        signal.sleep(backoff.next());
+    }
+}
+
+/// The error that stands for a caught panic.
+pub(crate) fn panic_error(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("of unknown kind");
+    Error::new(ErrorKind::Internal, format!("a panic was caught: {text}"))
+}
+
+/// Waiting times that double from 50 ms to 10 s, each shortened at random by up to a half, so that
+/// many who failed together do not come back together.
+#[derive(Default)]
+pub(crate) struct Backoff {
+    failures: u32,
+}
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(50);
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    pub fn next(&mut self) -> Duration {
+        let time = Self::FIRST.saturating_mul(1 << self.failures.min(10)).min(Self::LONGEST);
+        self.failures = self.failures.saturating_add(1);
+        // The standard library's seed of hash tables is all the randomness that is needed.
+        let random = RandomState::new().build_hasher().finish() % 1000;
+        time.mul_f64(1.0 - random as f64 / 2000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+
+    struct Steps(Sender<String>, u32);
+
+    impl Task for Steps {
+        fn step(&mut self, _: &Signal) -> Result<Next> {
+            self.1 += 1;
+            match self.1 {
+                1 => panic!("first"),
+                2 => Err(Error::new(ErrorKind::Busy, "second")),
+                3 => Ok(Next::Sleep(Duration::from_secs(600))),
+                _ => Ok(Next::Done),
+            }
+        }
+
+        fn failed(&mut self, error: Error) {
+            self.0.send(error.to_string()).unwrap();
+        }
+
+        fn ended(&mut self, _: &Signal) {
+            self.0.send("ended".to_owned()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_panic_and_an_error_are_reported_and_the_thread_goes_on() {
+        let (sender, receiver) = channel();
+        let worker = Worker::start("steps", Steps(sender, 0)).unwrap();
+        assert_eq!(receiver.recv().unwrap(), "a panic was caught: first");
+        assert_eq!(receiver.recv().unwrap(), "second");
+        thread::sleep(Duration::from_millis(200));
+        let start = Instant::now();
+        worker.signal().wake();
+        assert_eq!(receiver.recv().unwrap(), "ended");
+        worker.stop();
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn back_off_grows_to_its_limit_and_varies() {
+        let mut backoff = Backoff::default();
+        let times: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
+        assert!(times[0] <= Backoff::FIRST && times[0] >= Backoff::FIRST / 2);
+        assert!(times.iter().all(|time| *time <= Backoff::LONGEST));
+        assert!(times[30..].iter().all(|time| *time >= Backoff::LONGEST / 2));
+        assert!(times[30..].windows(2).any(|pair| pair[0] != pair[1]));
+    }
+}
