@@ -48,6 +48,28 @@ pub const OPTIONS: &[OptionSpec] = &[
         "16777216",
         "A poll stops after this many bytes of data (but returns at least one event).",
     ),
+    option("sleep_min_ms", "1", "Push: first wait for new events when there are none, in ms."),
+    option("sleep_step_ms", "1", "Push: the wait grows by this, in ms."),
+    option("sleep_max_ms", "20", "Push: the longest wait, in ms. SQLite looks every 2 ms anyway."),
+    option("queue_max", "10000", "Push: most events that wait for one subscriber."),
+    option("queue_max_bytes", "67108864", "Push: most bytes of data that wait for one subscriber."),
+    option(
+        "request_max",
+        "0",
+        "Push: most deliveries without an acknowledgement; 0 is 1 for reliable, 2 for LIVE.",
+    ),
+    option(
+        "ack_interval_ms",
+        "100",
+        "Push: the cursor is stored at most this often, in ms. After a crash the events of about \
+         this time come again.",
+    ),
+    option(
+        "notify",
+        "false",
+        "PostgreSQL: `migrate` installs a trigger that notifies readers at once. It takes a \
+         global lock at every commit of an event and forbids PREPARE TRANSACTION for them.",
+    ),
     option("allow_reliable", "true", "Whether consumers may register and poll reliably."),
     option("allow_polling", "true", "Whether consumers may poll at all."),
     option(
@@ -77,7 +99,11 @@ pub const OPTIONS: &[OptionSpec] = &[
 ///
 #[doc = include_str!("../docs/options.md")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Options(pub(crate) Settings);
+pub struct Options {
+    settings: Settings,
+    /// What was set, in order.
+    given: Vec<(String, String)>,
+}
 
 impl Options {
     /// All defaults.
@@ -91,8 +117,23 @@ impl Options {
     /// [`ErrorKind::InvalidOption`] for an unknown name, naming the nearest, or a value that makes
     /// no sense.
     pub fn set(mut self, name: &str, value: &str) -> Result<Self> {
-        self.0.set(name, value)?;
+        self.settings.set(name, value)?;
+        self.given.push((name.to_owned(), value.to_owned()));
         Ok(self)
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// `base` with what was set here.
+    pub(crate) fn over(&self, base: &Settings) -> Settings {
+        let mut settings = base.clone();
+        for (name, value) in &self.given {
+            // Was accepted before.
+            let _ = settings.set(name, value);
+        }
+        settings
     }
 }
 
@@ -109,6 +150,14 @@ pub(crate) struct Settings {
     pub max_event_bytes: usize,
     pub max_chunk_events: usize,
     pub max_chunk_bytes: usize,
+    pub sleep_min: Duration,
+    pub sleep_step: Duration,
+    pub sleep_max: Duration,
+    pub queue_max: usize,
+    pub queue_max_bytes: usize,
+    pub request_max: usize,
+    pub ack_interval: Duration,
+    pub notify: bool,
     pub allow_reliable: bool,
     pub allow_polling: bool,
     pub single_writer_node: bool,
@@ -135,6 +184,14 @@ impl Default for Settings {
             max_event_bytes: 8 << 20,
             max_chunk_events: 1000,
             max_chunk_bytes: 16 << 20,
+            sleep_min: Duration::from_millis(1),
+            sleep_step: Duration::from_millis(1),
+            sleep_max: Duration::from_millis(20),
+            queue_max: 10_000,
+            queue_max_bytes: 64 << 20,
+            request_max: 0,
+            ack_interval: Duration::from_millis(100),
+            notify: false,
             allow_reliable: true,
             allow_polling: true,
             single_writer_node: false,
@@ -168,6 +225,14 @@ impl Settings {
             "max_event_bytes" => self.max_event_bytes = number(name, value, 1, 1 << 30)?,
             "max_chunk_events" => self.max_chunk_events = number(name, value, 1, 1000)?,
             "max_chunk_bytes" => self.max_chunk_bytes = number(name, value, 1, 1 << 30)?,
+            "sleep_min_ms" => self.sleep_min = millis(name, value)?,
+            "sleep_step_ms" => self.sleep_step = millis(name, value)?,
+            "sleep_max_ms" => self.sleep_max = millis(name, value)?,
+            "queue_max" => self.queue_max = number(name, value, 1, 10_000_000)?,
+            "queue_max_bytes" => self.queue_max_bytes = number(name, value, 1, 1 << 34)?,
+            "request_max" => self.request_max = number(name, value, 0, 1000)?,
+            "ack_interval_ms" => self.ack_interval = millis(name, value)?,
+            "notify" => self.notify = flag(name, value)?,
             "allow_reliable" => self.allow_reliable = flag(name, value)?,
             "allow_polling" => self.allow_polling = flag(name, value)?,
             "single_writer_node" => self.single_writer_node = flag(name, value)?,

@@ -39,6 +39,8 @@ pub enum ErrorKind {
     SecurityError = 22,
     /// The server refused: a privilege is missing. The message names it.
     PermissionDenied = 23,
+    /// Another receiver of the same ident is at work, here or in another process.
+    Occupied = 24,
     /// No connection could be made: address, password, TLS, or no free connection in time.
     ConnectFailed = 30,
     /// The connection broke during the call. A write may or may not have happened.
@@ -128,7 +130,7 @@ impl Error {
     /// For [`ErrorKind::ConnectionLost`] during a write, look first whether the write happened.
     pub fn is_retriable(&self) -> bool {
         use ErrorKind::*;
-        matches!(self.0.kind, ConnectFailed | ConnectionLost | Busy | Conflict | Timeout)
+        matches!(self.0.kind, Occupied | ConnectFailed | ConnectionLost | Busy | Conflict | Timeout)
     }
 
     pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {

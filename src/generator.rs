@@ -5,13 +5,15 @@ use crate::backend::{DatabaseKind, mysql as my, postgres as pg, sqlite};
 use crate::config::{Options, Settings, TableName};
 use crate::error::{Result, fail};
 use crate::event::{EventId, NewEvent};
+use crate::hint::Hint;
 use crate::value::Value;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// One statement adds at most this many events, or bytes of data.
+/// One statement adds at most this many events, or bytes of data: it fits into the smallest packet
+/// that MySQL servers are set to (1 MiB).
 const MAX_ROWS: usize = 500;
-const MAX_BYTES: usize = 4 << 20;
+const MAX_BYTES: usize = 512 << 10;
 
 /// Adds events in order, in statements of bounded size.
 pub(crate) fn insert_all(connection: &mut Lease, events: &[NewEvent]) -> Result<Vec<EventId>> {
@@ -56,29 +58,48 @@ pub(crate) fn insert_all(connection: &mut Lease, events: &[NewEvent]) -> Result<
 pub struct Transaction {
     /// `None` once it has ended.
     connection: Option<Lease>,
+    /// The database undid everything so far when a statement failed.
+    undone: bool,
     settings: Arc<Settings>,
+    hint: Arc<Hint>,
 }
 
 impl Transaction {
-    pub(crate) fn begin(mut connection: Lease, settings: Arc<Settings>) -> Result<Self> {
+    pub(crate) fn begin(
+        mut connection: Lease,
+        settings: Arc<Settings>,
+        hint: Arc<Hint>,
+    ) -> Result<Self> {
         connection.call(|c| c.begin())?;
-        Ok(Transaction { connection: Some(connection), settings })
+        Ok(Transaction { connection: Some(connection), undone: false, settings, hint })
     }
 
-    fn connection(&mut self) -> Result<&mut Lease> {
-        match &mut self.connection {
-            Some(connection) => Ok(connection),
-            None => fail!(Closed, "the transaction has ended"),
+    /// Runs `work`, unless it would no longer be in the transaction: some failures make the
+    /// database end it, and what is done after that would stand alone.
+    fn call<T>(&mut self, work: impl FnOnce(&mut Lease) -> Result<T>) -> Result<T> {
+        let Some(connection) = &mut self.connection else {
+            fail!(Closed, "the transaction has ended");
+        };
+        if self.undone {
+            fail!(
+                Conflict,
+                "the database undid the transaction when a statement in it failed: run it again \
+                 from its beginning"
+            );
         }
+        let result = work(connection);
+        self.undone = result.is_err() && !connection.in_transaction();
+        result
     }
 
     /// Runs the caller's own statement with bound parameters, in the placeholder style of the
     /// database (`?`, or `$1` on PostgreSQL). Returns the number of rows it touched.
     ///
     /// # Errors
-    /// Whatever the database says. On PostgreSQL a failed statement dooms the transaction.
+    /// Whatever the database says. On PostgreSQL a failed statement dooms the transaction. After
+    /// `Conflict` nothing of it is left on any database: run it again from its beginning.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
-        self.connection()?.call(|c| c.execute(sql, params))
+        self.call(|lease| lease.call(|c| c.execute(sql, params)))
     }
 
     /// Runs the caller's own query and returns all its rows.
@@ -87,7 +108,7 @@ impl Transaction {
     /// As [`execute`](Self::execute). On PostgreSQL, columns of types that [`Value`] does not
     /// know are refused: cast them with `::text`.
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
-        self.connection()?.call(|c| c.query(sql, params))
+        self.call(|lease| lease.call(|c| c.query(sql, params)))
     }
 
     /// Adds an event that lives and dies with this transaction; returns its id.
@@ -108,7 +129,7 @@ impl Transaction {
     /// `TooLarge`, and those of the database.
     pub fn add(&mut self, event: &NewEvent) -> Result<EventId> {
         event.check_size(self.settings.max_event_bytes)?;
-        self.connection()?.call(|c| c.insert_event(event))
+        self.call(|lease| lease.call(|c| c.insert_event(event)))
     }
 
     /// Adds many events in order; returns their ids in that order.
@@ -119,18 +140,20 @@ impl Transaction {
         for event in events {
             event.check_size(self.settings.max_event_bytes)?;
         }
-        insert_all(self.connection()?, events)
+        self.call(|lease| insert_all(lease, events))
     }
 
     /// Makes everything durable and visible.
     ///
     /// # Errors
-    /// Those of the database; the transaction is over then too. After
-    /// [`ConnectionLost`](crate::ErrorKind::ConnectionLost) it may or may not have been committed.
+    /// Those of the database, and `Conflict` if it undid the transaction before; the transaction is
+    /// over then too. After [`ConnectionLost`](crate::ErrorKind::ConnectionLost) it may or may not
+    /// have been committed.
     pub fn commit(mut self) -> Result<()> {
-        let result = self.connection()?.call(|c| c.commit());
+        let result = self.call(|lease| lease.call(|c| c.commit()));
         if result.is_ok() {
             self.connection = None;
+            self.hint.ring();
         }
         result
     }
@@ -188,7 +211,7 @@ impl Statement {
     /// # Errors
     /// `TooLarge`.
     pub fn new(kind: DatabaseKind, event: &NewEvent, options: &Options) -> Result<Self> {
-        Self::with_settings(kind, event, &options.0)
+        Self::with_settings(kind, event, options.settings())
     }
 
     pub(crate) fn with_settings(
@@ -248,6 +271,6 @@ event_target!(Sqlite: rusqlite::Connection, rusqlite::Transaction<'_>, rusqlite:
 event_target!(Postgres: postgres::Client, postgres::Transaction<'_> =>
     |target, table, event| pg::insert_event(target, table, event));
 event_target!(Mysql: mysql::Conn, mysql::Transaction<'_> =>
-    |target, table, event| my::insert_event(target, &my::insert_sql(table), event));
+    |target, table, event| my::insert_event_for_caller(target, table, event));
 event_target!(Mysql: mysql::PooledConn =>
-    |target, table, event| my::insert_event(target.as_mut(), &my::insert_sql(table), event));
+    |target, table, event| my::insert_event_for_caller(target.as_mut(), table, event));

@@ -8,12 +8,14 @@ mod consumer;
 mod error;
 mod event;
 mod generator;
+mod hint;
 mod poll;
+mod push;
+mod receiver;
 mod settle;
 mod stream;
 mod url;
 mod value;
-#[allow(dead_code)]
 mod worker;
 
 pub use backend::{DatabaseKind, HolderInfo};
@@ -25,6 +27,10 @@ pub use event::{
 };
 pub use generator::{EventTarget, Statement, Transaction};
 pub use poll::Consumer;
+pub use push::{Deliveries, Delivery, Subscription, SubscriptionStats};
+pub use receiver::{
+    CallbackResult, LiveReceiver, Notice, Poison, ReceiverOptions, ReceiverStats, ReliableReceiver,
+};
 pub use stream::{ConsumerLag, EventStream, Lag};
 pub use value::Value;
 

@@ -6,6 +6,7 @@ use crate::config::Settings;
 use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId, MAX_EVENT_ID};
+use crate::hint::Hint;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,13 +18,40 @@ pub(crate) struct Reader {
     /// `None` once closed.
     pool: Mutex<Option<Pool>>,
     pub settings: Arc<Settings>,
+    /// Rung when this process adds events.
+    pub hint: Arc<Hint>,
     watch: Mutex<Option<Watch>>,
-    /// Every id up to this is settled.
-    horizon: AtomicU64,
+    settled: Mutex<Span>,
     /// Ids up to this were surely drawn.
     drawn: AtomicU64,
-    /// The pool's breaks that `horizon` and `drawn` know of.
+    /// The pool's breaks that `settled` and `drawn` know of.
     breaks: AtomicU64,
+}
+
+/// Every id above `after`, up to `upto`, is settled; of those up to `after` nothing is said here.
+/// Readers start anywhere (a LIVE consumer now, one that skipped ahead in the middle), so what one
+/// of them has learnt holds only for those that are in the span, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Span {
+    after: EventId,
+    upto: EventId,
+}
+
+impl Span {
+    /// How far a reader may read on that has read up to `position`.
+    fn upto_from(self, position: EventId) -> EventId {
+        if position >= self.after { self.upto.max(position) } else { position }
+    }
+
+    /// Adds another span: joined if they touch, else the higher one is kept.
+    fn join(self, other: Span) -> Span {
+        let (low, high) = if self.after <= other.after { (self, other) } else { (other, self) };
+        if high.after <= low.upto {
+            Span { after: low.after, upto: low.upto.max(high.upto) }
+        } else {
+            high
+        }
+    }
 }
 
 /// Settled events, in order.
@@ -34,12 +62,13 @@ pub(crate) struct Chunk {
 }
 
 impl Reader {
-    pub fn new(pool: Pool, settings: Arc<Settings>) -> Self {
+    pub fn new(pool: Pool, settings: Arc<Settings>, hint: Arc<Hint>) -> Self {
         Reader {
             pool: Mutex::new(Some(pool)),
             settings,
+            hint,
             watch: Mutex::new(None),
-            horizon: AtomicU64::new(0),
+            settled: Mutex::default(),
             drawn: AtomicU64::new(0),
             breaks: AtomicU64::new(0),
         }
@@ -59,7 +88,7 @@ impl Reader {
         *lock(&self.watch) = None;
     }
 
-    /// The settled events after `after`, which all ids up to it are settled.
+    /// The settled events after `after`.
     pub fn read(
         &self,
         connection: &mut Connection,
@@ -79,7 +108,7 @@ impl Reader {
     /// Without a filter a missing id shows, and only then the server is asked.
     fn gapless(&self, connection: &mut Connection, all: ReadRange<'_>) -> Result<Chunk> {
         let batch = connection.read(&all)?;
-        let horizon = self.horizon();
+        let horizon = self.settled_from(all.after);
         let mut last = all.after;
         let mut events = batch.events;
         let settled = events
@@ -90,6 +119,7 @@ impl Reader {
                 follows
             })
             .count();
+        self.drawn.fetch_max(last, Ordering::AcqRel);
         if settled == events.len() {
             return Ok(Chunk { events, settled_to: last });
         }
@@ -119,9 +149,9 @@ impl Reader {
     fn filtered(&self, connection: &mut Connection, all: ReadRange<'_>) -> Result<Chunk> {
         let mut events = Vec::new();
         let mut after = all.after;
+        let mut upto = self.settled_from(after);
         let mut more = true;
         loop {
-            let upto = self.horizon();
             if after < upto {
                 let limit = all.limit - events.len();
                 let batch = connection.read(&ReadRange { after, upto, limit, ..all })?;
@@ -135,18 +165,24 @@ impl Reader {
                 return Ok(Chunk { events, settled_to: after });
             }
             match self.settle(after) {
-                Ok(look) => more = look.more && look.horizon > after,
+                Ok(look) => {
+                    more = look.more && look.horizon > after;
+                    upto = look.horizon.max(self.settled_from(after));
+                }
                 Err(_) if !events.is_empty() => more = false,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Looks at the server, through the session that watches the event table.
-    fn settle(&self, settled: EventId) -> Result<Settled> {
+    /// Looks at the server, through the session that watches the event table, how far the ids
+    /// after `position` are settled.
+    fn settle(&self, position: EventId) -> Result<Settled> {
         self.watching(|watch| {
-            let look = watch.settle(settled)?;
-            self.horizon.fetch_max(look.horizon, Ordering::AcqRel);
+            let look = watch.settle(position)?;
+            let span = Span { after: look.after, upto: look.horizon };
+            let mut settled = lock(&self.settled);
+            *settled = settled.join(span);
             Ok(look)
         })
     }
@@ -172,21 +208,27 @@ impl Reader {
     }
 
     fn forget(&self) {
-        self.horizon.store(0, Ordering::Release);
+        *lock(&self.settled) = Span::default();
         self.drawn.store(0, Ordering::Release);
     }
 
-    fn horizon(&self) -> EventId {
+    /// How far a reader at `position` may read on, as far as is known without a look.
+    fn settled_from(&self, position: EventId) -> EventId {
+        self.check_breaks();
+        lock(&self.settled).upto_from(position)
+    }
+
+    fn check_breaks(&self) {
         let breaks = self.pool().map_or(0, |pool| pool.breaks());
         if self.breaks.swap(breaks, Ordering::AcqRel) != breaks {
             self.forget();
         }
-        self.horizon.load(Ordering::Acquire)
     }
 
     /// Refuses a cursor above the highest id that was ever drawn.
     pub fn check_drawn(&self, connection: &mut Connection, id: EventId, whose: &str) -> Result<()> {
-        if id <= self.horizon().max(self.drawn.load(Ordering::Acquire)) {
+        self.check_breaks();
+        if id <= self.drawn.load(Ordering::Acquire) {
             return Ok(());
         }
         let highest = connection.highest_drawn()?;
@@ -205,7 +247,7 @@ impl Reader {
 
     /// How far the stream is settled by now, from `from` on, and who holds it up.
     pub fn look(&self, from: EventId) -> Result<(Settled, Vec<HolderInfo>)> {
-        let mut look = self.settle(self.horizon().max(from))?;
+        let mut look = self.settle(self.settled_from(from))?;
         while look.more {
             let before = look.horizon;
             look = self.settle(before)?;
@@ -420,5 +462,23 @@ impl Consumer {
             );
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_settled_behind_a_reader_is_not_taken_for_settled() {
+        // A LIVE consumer at 100 learnt of (100, 120]; one at 50 must not jump over 51 to 100.
+        let span = Span::default().join(Span { after: 100, upto: 120 });
+        assert_eq!(span.upto_from(50), 50);
+        assert_eq!(span.upto_from(100), 120);
+        assert_eq!(span.upto_from(130), 130);
+        let joined = span.join(Span { after: 40, upto: 101 });
+        assert_eq!(joined, Span { after: 40, upto: 120 });
+        assert_eq!(joined.upto_from(50), 120);
+        assert_eq!(joined.join(Span { after: 200, upto: 210 }), Span { after: 200, upto: 210 });
     }
 }

@@ -3,12 +3,14 @@
 use crate::backend::pool::Pool;
 use crate::backend::{Backend, DatabaseKind, HolderInfo, migrate};
 use crate::config::{Options, Settings};
-use crate::consumer::LIVE;
+use crate::consumer::{LIVE, Want};
 use crate::error::{Result, fail};
 use crate::event::{EventId, NewEvent};
 use crate::generator::sealed::Table;
 use crate::generator::{EventTarget, Statement, Transaction};
+use crate::hint::Hint;
 use crate::poll::{Consumer, Reader};
+use crate::push::{Hub, Subscription};
 use crate::url::{self, Location};
 use serde::Serialize;
 use std::sync::Arc;
@@ -33,6 +35,7 @@ pub struct EventStream {
     kind: DatabaseKind,
     settings: Arc<Settings>,
     reader: Arc<Reader>,
+    hub: Arc<Hub>,
 }
 
 impl EventStream {
@@ -73,11 +76,16 @@ impl EventStream {
 
     fn connect((location, settings): (Location, Settings)) -> Result<Self> {
         let settings = Arc::new(settings);
-        let backend = Backend::new(location, settings.clone())?;
+        let table = &settings.event_table;
+        let backend = Backend::new(location.clone(), settings.clone())?;
         let kind = backend.kind();
         let pool = Pool::open(backend, &settings)?;
-        let reader = Arc::new(Reader::new(pool, settings.clone()));
-        Ok(EventStream { kind, settings, reader })
+        // After the first connection: it makes a SQLite file, which then has one true name.
+        let hint = location.name().map(|name| Hint::of(&format!("{name}/{table}")));
+        let reader = Reader::new(pool, settings.clone(), hint.unwrap_or_default());
+        let reader = Arc::new(reader);
+        let hub = Arc::new(Hub::new(reader.clone()));
+        Ok(EventStream { kind, settings, reader, hub })
     }
 
     /// Which database the stream lives in.
@@ -112,7 +120,9 @@ impl EventStream {
     /// As [`add_event`](Self::add_event).
     pub fn add(&self, event: &NewEvent) -> Result<EventId> {
         event.check_size(self.settings.max_event_bytes)?;
-        self.reader.pool()?.once(|connection| connection.insert_event(event))
+        let id = self.reader.pool()?.once(|connection| connection.insert_event(event))?;
+        self.reader.hint.ring();
+        Ok(id)
     }
 
     /// Adds any number of events in one transaction, all or none; returns their ids, which
@@ -139,7 +149,7 @@ impl EventStream {
     /// Those of the database; `Busy` on SQLite if another writer does not end in time.
     pub fn begin(&self) -> Result<Transaction> {
         let lease = self.reader.pool()?.lend()?;
-        Transaction::begin(lease, self.settings.clone())
+        Transaction::begin(lease, self.settings.clone(), self.reader.hint.clone())
     }
 
     /// Adds an event to the caller's own transaction (or connection) of the driver: see
@@ -211,6 +221,25 @@ impl EventStream {
         self.consumer(user, LIVE)
     }
 
+    /// Subscribes the consumer `user:component`: what it wants is pushed to it from now on, for a
+    /// reliable one after what its stored cursor says. `LIVE` never registers. Of `options`, those
+    /// of push count (see [`Options`]), before the stream's own.
+    ///
+    /// # Errors
+    /// `NotRegistered`, `Occupied` if another receiver of this ident is at work here or in another
+    /// process, `SecurityError`, `InvalidLastId`, `UnsafeServer`, invalid names, and those of the
+    /// database.
+    pub fn subscribe(
+        &self,
+        user: &str,
+        component: &str,
+        want: Want,
+        options: &Options,
+    ) -> Result<Subscription> {
+        let settings = options.over(&self.settings);
+        Subscription::start(self.hub.clone(), user, component, want, settings)
+    }
+
     /// How far each registered consumer is behind, and what holds the stream up. Counts the events
     /// that are waiting, so it costs more the more there are.
     ///
@@ -245,6 +274,7 @@ impl EventStream {
     /// Closes the stream: idle connections at once, lent ones when their work ends. Every call on
     /// this handle, its clones and its consumers that comes later is refused. May be called twice.
     pub fn close(&self) {
+        self.hub.close();
         self.reader.close();
     }
 }

@@ -14,6 +14,31 @@ pub(crate) enum Location {
     Mysql(Server),
 }
 
+impl Location {
+    /// A name of the database, the same for all who mean the same one in the same way; `None` for
+    /// a private one.
+    pub fn name(&self) -> Option<String> {
+        match self {
+            Location::Sqlite(SqliteFile::Memory) => None,
+            Location::Sqlite(SqliteFile::Path(path)) => {
+                let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+                Some(format!("sqlite:{}", path.display()))
+            }
+            Location::Postgres(server) => Some(format!("postgres:{}", server.name())),
+            Location::Mysql(server) => Some(format!("mysql:{}", server.name())),
+        }
+    }
+}
+
+impl Server {
+    fn name(&self) -> String {
+        match &self.socket {
+            Some(path) => format!("{}/{}", path.display(), self.database),
+            None => format!("{}:{}/{}", self.host, self.port, self.database),
+        }
+    }
+}
+
 /// A SQLite database: a file, or a private one in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SqliteFile {
@@ -77,7 +102,7 @@ const FORMS: &str = "the forms are sqlite:file.db, sqlite:///absolute/file.db, s
 
 /// Reads a URL; its query may hold TLS settings, `socket`, and any option.
 pub(crate) fn parse(url: &str, options: &Options) -> Result<(Location, Settings)> {
-    let mut settings = options.0.clone();
+    let mut settings = options.settings().clone();
     if let Some(rest) = url.strip_prefix("sqlite:") {
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
@@ -195,7 +220,7 @@ pub(crate) fn from_env(
     options: &Options,
     get: impl Fn(&str) -> Option<String>,
 ) -> Result<(Location, Settings)> {
-    let mut settings = options.0.clone();
+    let mut settings = options.settings().clone();
     let var = |name: &str| get(&format!("{prefix}_{name}")).filter(|value| !value.is_empty());
     if let Some(count) = var("MAXCONN") {
         settings

@@ -112,14 +112,20 @@ impl Worker {
         &self.signal
     }
 
+    /// Whether this is called by the thread itself.
+    pub fn is_current(&self) -> bool {
+        let slot = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id())
+    }
+
     /// Asks the thread to end and waits for it; called by the thread itself, it only asks.
     pub fn stop(&self) {
         self.signal.stop();
-        let mut slot = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id()) {
+        if self.is_current() {
             return;
         }
-        if let Some(thread) = slot.take() {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
             // A panic was caught and reported inside.
             let _ = thread.join();
         }

@@ -5,7 +5,7 @@
 //! looked at, and taken over if they are what they should be. All steps may run again on their own
 //! result, because MySQL commits each of them by itself.
 
-use super::Connection;
+use super::{Connection, postgres};
 use crate::config::{Settings, TableName};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::value::Value;
@@ -58,7 +58,15 @@ pub(crate) fn active(connection: &mut Connection, settings: &Settings) -> Result
         Connection::Mysql(_) => MYSQL,
     };
     let part = format!("active:{}", events.name);
-    locked(connection, |connection| run(connection, &part, steps, &tables, settings))
+    locked(connection, |connection| {
+        run(connection, &part, steps, &tables, settings)?;
+        match connection {
+            Connection::Postgres(_) if settings.notify => {
+                connection.script(&postgres::notify_sql(events))
+            }
+            _ => Ok(()),
+        }
+    })
 }
 
 /// Runs `work` while no other process migrates; in one transaction where the database can.

@@ -3,6 +3,7 @@
 //! This module and its children are the only ones with SQL. Each child is one dialect; what they
 //! have in common is the list of operations of [`Connection`]. Nothing here knows of delivery.
 
+pub(crate) mod lease;
 pub(crate) mod migrate;
 pub(crate) mod mysql;
 pub(crate) mod pool;
@@ -18,6 +19,7 @@ use crate::event::{Event, EventId, EventType, MAX_EVENT_ID, NewEvent};
 use crate::url::Location;
 use crate::value::Value;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Which database a stream lives in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -169,8 +171,10 @@ pub(crate) struct StreamRow {
 
 /// How a settle attempt went.
 pub(crate) struct Settled {
-    /// Every id up to this is settled.
+    /// Every id up to this, and above `after`, is settled.
     pub horizon: EventId,
+    /// Nothing was learnt of ids up to this.
+    pub after: EventId,
     /// The highest id that the look knew to be drawn.
     pub drawn: EventId,
     /// Only a part of the stream was looked at: looking again from `horizon` goes on.
@@ -191,6 +195,7 @@ pub struct HolderInfo {
 }
 
 /// One open connection.
+#[allow(clippy::large_enum_variant)] // there are few, and they are seldom moved
 pub(crate) enum Connection {
     Sqlite(sqlite::Connection),
     Postgres(postgres::Connection),
@@ -225,6 +230,11 @@ impl Connection {
 
     pub fn rollback(&mut self) -> Result<()> {
         each!(self, c => c.rollback())
+    }
+
+    /// Whether the transaction of `begin` is still there after a statement failed.
+    pub fn in_transaction(&mut self) -> bool {
+        each!(self, c => c.in_transaction())
     }
 
     /// The caller's own statement; returns the number of rows it touched.
@@ -281,6 +291,31 @@ impl Connection {
         each!(self, c => c.consumers())
     }
 
+    /// A number that changes when another connection commits, where looking at it is nearly free
+    /// (SQLite: 2 microseconds).
+    pub fn change_counter(&mut self) -> Result<Option<i64>> {
+        match self {
+            Connection::Sqlite(connection) => connection.change_counter().map(Some),
+            Connection::Postgres(_) | Connection::Mysql(_) => Ok(None),
+        }
+    }
+
+    /// Asks for notifications of new events. PostgreSQL only.
+    pub fn listen(&mut self, settings: &Settings) -> Result<()> {
+        match self {
+            Connection::Postgres(connection) => connection.listen(&settings.event_table),
+            Connection::Sqlite(_) | Connection::Mysql(_) => Ok(()),
+        }
+    }
+
+    /// Waits for a notification, at most for this time; whether there was one.
+    pub fn wait_for_notification(&mut self, time: Duration) -> Result<bool> {
+        match self {
+            Connection::Postgres(connection) => connection.wait_for_notification(time),
+            Connection::Sqlite(_) | Connection::Mysql(_) => Ok(false),
+        }
+    }
+
     pub fn stream_row(&mut self) -> Result<StreamRow> {
         each!(self, c => c.stream_row())
     }
@@ -305,15 +340,15 @@ impl Watch {
         })
     }
 
-    /// Looks which ids after `settled` (which are all settled up to it) are settled by now.
-    pub fn settle(&mut self, settled: EventId) -> Result<Settled> {
+    /// Looks how far the ids after `position` are settled by now.
+    pub fn settle(&mut self, position: EventId) -> Result<Settled> {
         match self {
             Watch::Sqlite(connection) => {
-                let horizon = connection.highest_drawn()?.max(settled);
-                Ok(Settled { horizon, drawn: horizon, more: false, blocked: None })
+                let horizon = connection.highest_drawn()?.max(position);
+                Ok(Settled { horizon, after: 0, drawn: horizon, more: false, blocked: None })
             }
-            Watch::Postgres(watch) => watch.settle(settled),
-            Watch::Mysql(watch) => watch.settle(settled),
+            Watch::Postgres(watch) => watch.settle(position),
+            Watch::Mysql(watch) => watch.settle(position),
         }
     }
 

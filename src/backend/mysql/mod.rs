@@ -23,6 +23,14 @@ pub(crate) fn insert_sql(table: &TableName) -> String {
     format!("INSERT INTO {}(type, data, ts) VALUES (?, ?, UTC_TIMESTAMP())", table.quoted('`'))
 }
 
+/// The same for statements that are kept: one with a plain `?` would keep the character set that
+/// the column had when it was prepared.
+fn insert_rows_sql(table: &TableName, event_type: &str, rows: usize) -> String {
+    let row = format!("({event_type}, CONVERT(? USING utf8mb4), UTC_TIMESTAMP())");
+    let more = format!(", {row}").repeat(rows.saturating_sub(1));
+    format!("INSERT INTO {}(type, data, ts) VALUES {row}{more}", table.quoted('`'))
+}
+
 /// The statements of a stream, with its table names.
 struct Sql {
     queue: String,
@@ -46,7 +54,7 @@ impl Sql {
         let mut table = settings.event_table.clone();
         table.schema.get_or_insert_with(|| database.to_owned());
         Sql {
-            insert: insert_sql(&settings.event_table),
+            insert: insert_rows_sql(&settings.event_table, "?", 1),
             // Ids of consumers are small integers: a refused INSERT would use one up.
             register: format!(
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
@@ -114,6 +122,11 @@ impl Connector {
             sql,
             single_writer_node: settings.single_writer_node,
         }
+    }
+
+    /// The event table with its database.
+    pub fn queue(&self) -> String {
+        self.sql.table.to_string()
     }
 
     pub fn connect(&self) -> Result<Connection> {
@@ -220,6 +233,12 @@ impl Connection {
         Ok(self.client.query_drop("ROLLBACK")?)
     }
 
+    /// A deadlock ends it, and so may a lock timeout; a savepoint stays only inside of one.
+    pub fn in_transaction(&mut self) -> bool {
+        let probe = ["SAVEPOINT fes_probe", "RELEASE SAVEPOINT fes_probe"];
+        probe.iter().all(|sql| self.client.query_drop(sql).is_ok())
+    }
+
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
         self.client.exec_drop(sql, positional(params))?;
         Ok(self.client.affected_rows())
@@ -250,8 +269,7 @@ impl Connection {
         for event in events {
             self.check_size(event)?;
         }
-        let mut sql = self.sql.insert.clone();
-        sql.push_str(&", (?, ?, UTC_TIMESTAMP())".repeat(events.len() - 1));
+        let sql = insert_rows_sql(&self.sql.table, "?", events.len());
         let params = events
             .iter()
             .flat_map(|event| [event.event_type.as_str().into(), event.data.as_str().into()])
@@ -358,21 +376,33 @@ pub(crate) fn insert_event<C: Queryable + LastInsertId>(
     event: &NewEvent,
 ) -> Result<EventId> {
     client.exec_drop(sql, (event.event_type.as_str(), event.data.as_str()))?;
-    if client.data_was_cut() {
-        fail!(
-            InvalidData,
-            "the server cut off the data of a {} event: roll back. This session's sql_mode is not \
-             strict, and the column is too small: run migrate()",
-            event.event_type
-        );
-    }
     Ok(client.last_insert_id())
+}
+
+/// Adds an event on a connection of the caller's own. Its session may be one that cuts off what
+/// does not fit: then it is made strict for this statement.
+pub(crate) fn insert_event_for_caller<C: Queryable + LastInsertId>(
+    client: &mut C,
+    table: &TableName,
+    event: &NewEvent,
+) -> Result<EventId> {
+    const REFUSED_NULL: &str = "1048";
+    let sql = insert_rows_sql(table, "IF(@@SESSION.sql_mode LIKE '%STRICT%', ?, NULL)", 1);
+
+    match insert_event(client, &sql, event) {
+        Err(error) if error.sql_state() == Some(REFUSED_NULL) => {}
+        result => return result,
+    }
+    let mode: Option<String> = client.query_first("SELECT @@SESSION.sql_mode")?;
+    client.query_drop("SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',STRICT_ALL_TABLES')")?;
+    let result = insert_event(client, &sql, event);
+    client.exec_drop("SET SESSION sql_mode = ?", (mode,))?;
+    result
 }
 
 /// What a connection and a transaction of the driver have in common besides queries.
 pub(crate) trait LastInsertId {
     fn last_insert_id(&self) -> EventId;
-    fn data_was_cut(&self) -> bool;
 }
 
 macro_rules! last_insert_id {
@@ -381,9 +411,7 @@ macro_rules! last_insert_id {
             fn last_insert_id(&self) -> EventId {
                 Self::last_insert_id(self).into_id()
             }
-            fn data_was_cut(&self) -> bool {
-                self.warnings() > 0
-            }
+
         }
     )*};
 }

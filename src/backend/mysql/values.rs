@@ -57,7 +57,7 @@ impl From<mysql::Error> for Error {
             MySqlError(error) if error.code == 1146 => {
                 ": if it is a table of the event stream, run migrate()"
             }
-            MySqlError(error) if error.code == 1406 => {
+            MySqlError(error) if matches!(error.code, 1366 | 1406 | 3988) => {
                 ": if it is a column of the event stream, run migrate(), which widens it"
             }
             _ => "",
@@ -84,7 +84,8 @@ fn kind_of(code: u16) -> ErrorKind {
         1205 | 3572 => Busy,
         1213 => Conflict,
         1022 | 1048 | 1062 | 1216 | 1217 | 1451 | 1452 | 1557 | 3819 | 4025 => Constraint,
-        1264 | 1265 | 1366 | 1406 | 3140 => InvalidData,
+        1264 | 1265 | 1366 | 1406 | 3140 | 3988 => InvalidData,
+
         1118 | 1153 => TooLarge,
         1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1927 | 3169 | 4031 => ConnectionLost,
         1317 | 1969 | 3024 => Timeout,

@@ -94,29 +94,30 @@ impl Watch {
         }
     }
 
-    pub fn settle(&mut self, settled: EventId) -> Result<Settled> {
-        let seen = ids(&mut self.reader, &self.ids, settled, MAX_EVENT_ID, WINDOW)?;
+    pub fn settle(&mut self, position: EventId) -> Result<Settled> {
+        let after = position;
+        let seen = ids(&mut self.reader, &self.ids, after, MAX_EVENT_ID, WINDOW)?;
         let Some(&last) = seen.last() else {
-            return Ok(Settled { horizon: settled, drawn: settled, more: false, blocked: None });
+            return Ok(Settled { horizon: after, after, drawn: after, more: false, blocked: None });
         };
         let more = seen.len() == WINDOW;
-        let prefix = seen.iter().fold(settled, |end, &id| if id == end + 1 { id } else { end });
+        let prefix = seen.iter().fold(after, |end, &id| if id == end + 1 { id } else { end });
         if prefix == last {
-            return Ok(Settled { horizon: last, drawn: last, more, blocked: None });
+            return Ok(Settled { horizon: last, after, drawn: last, more, blocked: None });
         }
         let (bound, blocked) = match self.statements_done(last)? {
             Ok(bound) => (bound.min(last), None),
             Err(why) => (prefix, Some(why)),
         };
         if bound <= prefix {
-            return Ok(Settled { horizon: prefix, drawn: last, more: false, blocked });
+            return Ok(Settled { horizon: prefix, after, drawn: last, more: false, blocked });
         }
         // First what is there at all, then what of it is committed: in this order.
         let present = ids(&mut self.looker, &self.ids, prefix, bound, usize::MAX)?;
         let committed = ids(&mut self.reader, &self.ids, prefix, bound, usize::MAX)?;
         let open = present.into_iter().find(|id| committed.binary_search(id).is_err());
         let horizon = open.map_or(bound, |id| id - 1);
-        Ok(Settled { horizon, drawn: last, more: more && horizon == last, blocked: None })
+        Ok(Settled { horizon, after, drawn: last, more: more && horizon == last, blocked: None })
     }
 
     /// Up to where no statement is between drawing an id and inserting its row. `visible` is an id

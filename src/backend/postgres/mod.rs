@@ -119,12 +119,23 @@ impl Connector {
         Ok(Connector { config, tls: server.tls, sql: Arc::new(Sql::new(&settings)) })
     }
 
+    /// The quoted name of the event table.
+    pub fn queue(&self) -> &str {
+        &self.sql.queue
+    }
+
     pub fn connect(&self) -> Result<Connection> {
         let client = self.client().map_err(|error| {
             let message = "cannot connect to PostgreSQL";
             error.context(message).with_kind(ErrorKind::ConnectFailed)
         })?;
-        Ok(Connection { client, sql: self.sql.clone(), prepared: HashMap::new(), target: None })
+        Ok(Connection {
+            client,
+            sql: self.sql.clone(),
+            prepared: HashMap::new(),
+            target: None,
+            in_transaction: false,
+        })
     }
 
     #[cfg(feature = "tls")]
@@ -150,6 +161,7 @@ pub(crate) struct Connection {
     prepared: HashMap<String, Statement>,
     /// What is known of the event table, from the first insert on.
     target: Option<Arc<Target>>,
+    in_transaction: bool,
 }
 
 /// What an insert must know of the event table as it is on this server.
@@ -182,6 +194,18 @@ impl Connection {
         Ok(statement)
     }
 
+    /// Runs `work`, and once more where a column was altered since its statements were prepared.
+    /// In a transaction, which such a failure dooms, the caller has to start again.
+    fn afresh<T>(&mut self, work: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
+        let error = match work(self) {
+            Err(error) if matches!(error.sql_state(), Some("0A000" | "42804")) => error,
+            result => return result,
+        };
+        self.prepared.clear();
+        self.target = None;
+        if self.in_transaction { Err(error.with_kind(ErrorKind::Conflict)) } else { work(self) }
+    }
+
     /// Runs one of our statements; a missing privilege is named as `grant`.
     fn run(&mut self, sql: &str, params: Params<'_>, grant: &str) -> Result<Vec<Row>> {
         let run = |connection: &mut Self| -> Result<Vec<Row>> {
@@ -196,36 +220,50 @@ impl Connection {
     }
 
     pub fn begin(&mut self) -> Result<()> {
-        Ok(self.client.batch_execute("BEGIN")?)
+        self.client.batch_execute("BEGIN")?;
+        self.in_transaction = true;
+        Ok(())
     }
 
     /// A transaction in which a statement failed would answer COMMIT with a silent rollback.
     pub fn commit(&mut self) -> Result<()> {
-        let answer = self.client.simple_query("SELECT 1; COMMIT");
-        answer.map(|_| ()).map_err(|why| {
+        self.client.simple_query("SELECT 1; COMMIT").map_err(|why| {
             let error = Error::from(why);
             if error.sql_state() == Some(SqlState::IN_FAILED_SQL_TRANSACTION.code()) {
                 error.context("nothing was committed, because a statement failed before")
             } else {
                 error
             }
-        })
+        })?;
+        self.in_transaction = false;
+        Ok(())
     }
 
     pub fn rollback(&mut self) -> Result<()> {
-        Ok(self.client.batch_execute("ROLLBACK")?)
+        self.client.batch_execute("ROLLBACK")?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
+    /// The server itself refuses whatever comes after a failure.
+    pub fn in_transaction(&mut self) -> bool {
+        true
     }
 
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
-        let statement = self.statement(sql)?;
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();
-        Ok(self.client.execute(&statement, &params)?)
+        self.afresh(|connection| {
+            let statement = connection.statement(sql)?;
+            Ok(connection.client.execute(&statement, &params)?)
+        })
     }
 
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
-        let statement = self.statement(sql)?;
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();
-        let rows = self.client.query(&statement, &params)?;
+        let rows = self.afresh(|connection| {
+            let statement = connection.statement(sql)?;
+            Ok(connection.client.query(&statement, &params)?)
+        })?;
         rows.iter()
             .map(|row| (0..row.len()).map(|index| Ok(row.try_get(index)?)).collect())
             .collect()
@@ -236,6 +274,10 @@ impl Connection {
     }
 
     pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
+        self.afresh(|connection| connection.try_insert(event))
+    }
+
+    fn try_insert(&mut self, event: &NewEvent) -> Result<EventId> {
         let target = self.target()?;
         let sql = self.sql.clone();
         let params: Params<'_> = &[&Text(event.event_type.as_str()), &Text(event.data.as_str())];
@@ -249,10 +291,15 @@ impl Connection {
     }
 
     pub fn insert_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
+        self.afresh(|connection| connection.try_insert_many(events))
+    }
+
+    fn try_insert_many(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
         let target = self.target()?;
         if !target.returning {
-            return events.iter().map(|event| self.insert_event(event)).collect();
+            return events.iter().map(|event| self.try_insert(event)).collect();
         }
+
         let types: Vec<&str> = events.iter().map(|event| event.event_type.as_str()).collect();
         let data: Vec<&str> = events.iter().map(|event| event.data.as_str()).collect();
         let grant = target.grant(&self.sql);
@@ -327,9 +374,9 @@ impl Connection {
                 &sql.read_want
             }
         };
-        let mut read = || -> Result<Batch> {
-            let statement = self.statement(text)?;
-            let mut rows = self.client.query_raw(&statement, params.iter().copied())?;
+        let read = |connection: &mut Self| -> Result<Batch> {
+            let statement = connection.statement(text)?;
+            let mut rows = connection.client.query_raw(&statement, params.iter().copied())?;
             let mut batch = Batch::default();
             while batch.wants_more(range) {
                 let Some(row) = rows.next()? else { break };
@@ -337,7 +384,7 @@ impl Connection {
             }
             Ok(batch)
         };
-        read().map_err(|error| name_grant(error, &format!("SELECT on {}", sql.queue)))
+        self.afresh(read).map_err(|error| name_grant(error, &format!("SELECT on {}", sql.queue)))
     }
 
     pub fn highest_drawn(&mut self) -> Result<EventId> {
@@ -367,6 +414,20 @@ impl Connection {
                 })
             })
             .collect()
+    }
+
+    pub fn listen(&mut self, table: &TableName) -> Result<()> {
+        Ok(self.client.batch_execute(&format!("LISTEN \"{}\"", channel(table)))?)
+    }
+
+    pub fn wait_for_notification(&mut self, time: Duration) -> Result<bool> {
+        let mut notifications = self.client.notifications();
+        if notifications.timeout_iter(time).next()?.is_none() {
+            return Ok(false);
+        }
+        // One is enough, however many came.
+        while notifications.iter().next()?.is_some() {}
+        Ok(true)
     }
 
     pub fn stream_row(&mut self) -> Result<StreamRow> {
@@ -407,6 +468,26 @@ fn first(rows: &[Row]) -> Result<&Row> {
 
 fn first_id(rows: &[Row]) -> Result<EventId> {
     event_id(first(rows)?.try_get(0)?)
+}
+
+/// The channel on which new events of a table are notified.
+fn channel(table: &TableName) -> String {
+    format!("fes_{}", table.name)
+}
+
+/// The trigger behind the option `notify`. Does nothing, and locks nothing, where it is there.
+pub(crate) fn notify_sql(table: &TableName) -> String {
+    let (queue, channel) = (table.quoted('"'), channel(table));
+    let function = TableName { name: format!("{}_fes_notify", table.name), ..table.clone() };
+    let function = function.quoted('"');
+    format!(
+        "DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'fes_notify' \
+         AND tgrelid = '{queue}'::regclass) THEN \
+         CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS \
+         $$ BEGIN PERFORM pg_notify('{channel}', ''); RETURN NULL; END $$; \
+         CREATE TRIGGER fes_notify AFTER INSERT ON {queue} FOR EACH STATEMENT \
+         EXECUTE FUNCTION {function}(); END IF; END $do$"
+    )
 }
 
 /// Adds an event on any client of the driver, the caller's own too.

@@ -154,6 +154,8 @@ fn kind_of(sql_state: &str) -> ErrorKind {
         "3D000" | "53300" => ConnectFailed,
         code => match &code[..code.len().min(2)] {
             "08" => ConnectionLost,
+            "22" => InvalidData,
+
             "28" => ConnectFailed,
             "23" => Constraint,
             "54" => TooLarge,

@@ -57,7 +57,7 @@ impl Watch {
         })
     }
 
-    pub fn settle(&mut self, settled: EventId) -> Result<Settled> {
+    pub fn settle(&mut self, position: EventId) -> Result<Settled> {
         let answer = self.connection.driver().simple_query(&self.look).map_err(|why| {
             name_grant(why.into(), &format!("SELECT on the sequence {}", self.sequence))
         })?;
@@ -72,8 +72,13 @@ impl Watch {
         let holders =
             rows.map(|key| Holder { key: key.to_owned(), heir: key.starts_with("-1/") }).collect();
         let drawn = event_id(drawn)?;
-        let horizon = self.tracker.look(drawn, holders).max(settled);
-        Ok(Settled { horizon, drawn, more: false, blocked: None })
+        let horizon = self.tracker.look(drawn, holders);
+        let settled = Settled { horizon, after: 0, drawn, more: false, blocked: None };
+        Ok(if horizon >= position {
+            settled
+        } else {
+            Settled { horizon: position, after: position, ..settled }
+        })
     }
 
     pub fn holders(&mut self) -> Result<Vec<HolderInfo>> {

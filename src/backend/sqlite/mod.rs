@@ -116,6 +116,10 @@ impl Connector {
         Ok(connector)
     }
 
+    pub fn file(&self) -> &SqliteFile {
+        &self.file
+    }
+
     pub fn connect(&self) -> Result<Connection> {
         let inner = match &self.file {
             SqliteFile::Memory => self.open()?,
@@ -247,6 +251,11 @@ impl Connection {
         Ok(result?)
     }
 
+    /// `ON CONFLICT ROLLBACK`, a full disk and a few other failures end it.
+    pub fn in_transaction(&mut self) -> bool {
+        !self.inner.is_autocommit()
+    }
+
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
         let count = self.inner.prepare_cached(sql)?.execute(params_from_iter(params))?;
         Ok(count as u64)
@@ -350,6 +359,11 @@ impl Connection {
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    pub fn change_counter(&mut self) -> Result<i64> {
+        let mut statement = self.inner.prepare_cached("PRAGMA data_version")?;
+        Ok(statement.query_row([], |row| row.get(0))?)
     }
 
     pub fn stream_row(&mut self) -> Result<StreamRow> {

@@ -1,0 +1,87 @@
+//! The right to be the only receiver of an ident, across processes.
+//!
+//! It is something that the server, or the operating system, takes back by itself when its owner
+//! dies: an advisory lock of a session of its own on PostgreSQL and MySQL, a lock on a file beside
+//! the database on SQLite. No table, no heartbeat, no write.
+
+use super::{Backend, Connection};
+use crate::consumer::Ident;
+use crate::error::{Error, ErrorKind, Result};
+use crate::url::SqliteFile;
+use crate::value::Value;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::Path;
+
+/// Held until dropped.
+pub(crate) enum OwnerLease {
+    /// The session that holds the lock.
+    Session(Box<Connection>),
+    File(#[expect(dead_code, reason = "the open file is the lock")] File),
+    /// A database in memory has no other process.
+    Memory,
+}
+
+impl OwnerLease {
+    /// Takes the lease of `ident` on the stream; `None` while somebody else has it.
+    pub fn take(backend: &Backend, ident: &Ident) -> Result<Option<OwnerLease>> {
+        if let Backend::Sqlite(connector) = backend {
+            return match connector.file() {
+                SqliteFile::Memory => Ok(Some(OwnerLease::Memory)),
+                SqliteFile::Path(path) => lock_file(path, ident),
+            };
+        }
+        let mut connection = backend.connect()?;
+        let rows = connection.query(&backend.lease_sql(), &[ident.as_str().into()])?;
+        let taken = match rows.first().and_then(|row| row.first()) {
+            Some(Value::Bool(taken)) => *taken,
+            other => other.and_then(Value::as_i64) == Some(1),
+        };
+        Ok(taken.then(|| OwnerLease::Session(Box::new(connection))))
+    }
+
+    /// Asks whether the session, and with it the lock, is still there.
+    pub fn is_held(&mut self) -> bool {
+        match self {
+            OwnerLease::Session(connection) => connection.ping().is_ok(),
+            OwnerLease::File(_) | OwnerLease::Memory => true,
+        }
+    }
+}
+
+impl Backend {
+    /// The statement that tries to take the lock of an ident of this stream.
+    fn lease_sql(&self) -> String {
+        match self {
+            Backend::Postgres(connector) => format!(
+                "SELECT pg_try_advisory_lock(hashtextextended('{}'::regclass::oid::text || ':' || \
+                 $1::text, 18))",
+                connector.queue()
+            ),
+            Backend::Mysql(connector) => format!(
+                "SELECT GET_LOCK(CONCAT('fes:', MD5(CONCAT('{}', ':', ?))), 0)",
+                connector.queue()
+            ),
+            Backend::Sqlite(_) => String::new(),
+        }
+    }
+}
+
+/// The file stays when the lease ends: removing it would race with the next owner.
+fn lock_file(database: &Path, ident: &Ident) -> Result<Option<OwnerLease>> {
+    let mut name = database.as_os_str().to_owned();
+    name.push(format!("-lease-{}", utf8_percent_encode(ident.as_str(), NON_ALPHANUMERIC)));
+    let failed = |why: std::io::Error| {
+        Error::new(
+            ErrorKind::Database,
+            format!("cannot lock {name:?}, the lease of {ident}: {why}"),
+        )
+    };
+    let file =
+        OpenOptions::new().create(true).truncate(false).write(true).open(&name).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(OwnerLease::File(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(why)) => Err(failed(why)),
+    }
+}

@@ -1,0 +1,268 @@
+//! The hub: one thread that reads the tail of the stream once, for all subscriptions of a handle,
+//! and stores their cursors. It runs while there is a subscription.
+
+use super::queue::Piece;
+use super::subscription::Member;
+use crate::backend::{Backend, Connection};
+use crate::consumer::Want;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, EventId};
+use crate::hint::Listening;
+use crate::poll::Reader;
+use crate::worker::{Next, Signal, Task, Worker};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Where looking is nearly free, this is how often.
+const CHEAP_LOOK: Duration = Duration::from_millis(2);
+/// And this is how often the table is read although nothing seems to have changed.
+const SAFETY_LOOK: Duration = Duration::from_secs(1);
+
+type Members = Arc<Mutex<MemberList>>;
+
+#[derive(Default)]
+struct MemberList {
+    map: HashMap<u64, Arc<Member>>,
+    /// Somebody came since the last read, and does not know yet where the tail is.
+    newcomer: bool,
+}
+
+/// The subscriptions of a stream handle, and the thread that serves them.
+pub(crate) struct Hub {
+    reader: Arc<Reader>,
+    members: Members,
+    threads: Mutex<Threads>,
+}
+
+#[derive(Default)]
+struct Threads {
+    next_key: u64,
+    hub: Option<Worker>,
+    /// Waits for the server's notifications, where they are switched on.
+    listener: Option<Worker>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hub {
+    pub fn new(reader: Arc<Reader>) -> Self {
+        Hub { reader, members: Members::default(), threads: Mutex::default() }
+    }
+
+    pub fn reader(&self) -> &Arc<Reader> {
+        &self.reader
+    }
+
+    /// Adds a member, which from now on gets what comes after `from`, the highest id drawn when it
+    /// asked. Starts the thread with the first one.
+    pub fn attach(&self, member: Arc<Member>, from: EventId) -> Result<u64> {
+        let mut threads = lock(&self.threads);
+        if threads.hub.is_none() {
+            let task = HubTask {
+                reader: self.reader.clone(),
+                members: self.members.clone(),
+                position: from,
+                sleep: self.reader.settings.sleep_min,
+                connection: None,
+                listening: None,
+                counter: None,
+                read_at: Instant::now(),
+            };
+            let worker = Worker::start("fes-hub", task)?;
+            let backend = self.reader.pool()?;
+            if self.reader.settings.notify && matches!(backend.backend(), Backend::Postgres(_)) {
+                let reader = self.reader.clone();
+                let task = ListenTask { reader, hub: worker.signal().clone(), connection: None };
+                threads.listener = Some(Worker::start("fes-listen", task)?);
+            }
+            threads.hub = Some(worker);
+        }
+        threads.next_key += 1;
+        let mut members = lock(&self.members);
+        members.map.insert(threads.next_key, member);
+        members.newcomer = true;
+        drop(members);
+        if let Some(worker) = &threads.hub {
+            worker.signal().wake();
+        }
+        Ok(threads.next_key)
+    }
+
+    /// Removes a member; the last one ends the thread.
+    pub fn detach(&self, key: u64) {
+        let mut threads = lock(&self.threads);
+        let mut members = lock(&self.members);
+        members.map.remove(&key);
+        let ended = members.map.is_empty().then(|| (threads.hub.take(), threads.listener.take()));
+        drop((members, threads));
+        drop(ended);
+    }
+
+    /// Ends every subscription.
+    pub fn close(&self) {
+        let members: Vec<Arc<Member>> = lock(&self.members).map.drain().map(|(_, m)| m).collect();
+        for member in members {
+            member.close();
+        }
+        let mut threads = lock(&self.threads);
+        let ended = (threads.hub.take(), threads.listener.take());
+        drop(threads);
+        drop(ended);
+    }
+}
+
+/// The thread's own part.
+struct HubTask {
+    reader: Arc<Reader>,
+    members: Members,
+    /// Read up to here.
+    position: EventId,
+    /// The next wait when nothing comes.
+    sleep: Duration,
+    connection: Option<Connection>,
+    listening: Option<Listening>,
+    /// Of [`Connection::change_counter`], at the last look.
+    counter: Option<i64>,
+    read_at: Instant,
+}
+
+impl HubTask {
+    fn members(&self) -> Vec<Arc<Member>> {
+        lock(&self.members).map.values().cloned().collect()
+    }
+
+    /// Reads on, and gives it to all.
+    fn read(&mut self, connection: &mut Connection) -> Result<Next> {
+        let settings = &self.reader.settings;
+        let limit = settings.max_chunk_events;
+        let chunk = self.reader.read(connection, self.position, &Want::all(), limit)?;
+        let full = chunk.events.len() >= limit;
+        let events: Vec<Arc<Event>> = chunk.events.into_iter().map(Arc::new).collect();
+        let piece = Piece { after: self.position, upto: chunk.settled_to, events: &events };
+        for member in self.members() {
+            member.offer(&piece);
+        }
+        let progress = piece.upto > piece.after;
+        self.position = piece.upto;
+        self.read_at = Instant::now();
+        self.sleep = match progress {
+            true => settings.sleep_min,
+            false => (self.sleep + settings.sleep_step).min(settings.sleep_max),
+        };
+        Ok(if full { Next::Again } else { Next::Sleep(self.sleep) })
+    }
+
+    /// Stores the cursors that are due, in one transaction, in the order of their idents so that
+    /// two hubs never wait for each other.
+    fn store_cursors(&self, connection: &mut Connection) -> Result<()> {
+        let mut due: Vec<(Arc<Member>, EventId)> = self
+            .members()
+            .into_iter()
+            .filter_map(|member| member.due().map(|cursor| (member, cursor)))
+            .collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        due.sort_by(|a, b| a.0.ident().as_str().cmp(b.0.ident().as_str()));
+        connection.begin()?;
+        let stored: Result<Vec<bool>> = due
+            .iter()
+            .map(|(member, cursor)| Ok(connection.advance(member.ident(), *cursor)?.is_some()))
+            .collect();
+        match stored.and_then(|found| connection.commit().map(|()| found)) {
+            Ok(found) => {
+                for ((member, cursor), found) in due.iter().zip(found) {
+                    member.stored(*cursor, found);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let _ = connection.rollback();
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether nothing can have changed since the last read, where that is nearly free to know.
+    fn is_quiet(&mut self, connection: &mut Connection) -> Result<bool> {
+        let Some(counter) = connection.change_counter()? else { return Ok(false) };
+        let newcomer = std::mem::take(&mut lock(&self.members).newcomer);
+        let same = self.counter.replace(counter) == Some(counter) && !newcomer;
+        Ok(same && self.read_at.elapsed() < SAFETY_LOOK)
+    }
+}
+
+impl Task for HubTask {
+    fn step(&mut self, signal: &Signal) -> Result<Next> {
+        if self.listening.is_none() {
+            self.listening = Some(self.reader.hint.listen(signal.clone()));
+        }
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                self.counter = None;
+                self.reader.pool()?.backend().connect()?
+            }
+        };
+        let cheap = connection.change_counter()?.is_some();
+        let next = self.store_cursors(&mut connection).and_then(|()| {
+            if cheap && self.is_quiet(&mut connection)? {
+                return Ok(Next::Sleep(CHEAP_LOOK));
+            }
+            self.read(&mut connection)
+        });
+        match next {
+            Err(error) if error.kind() == ErrorKind::ConnectionLost => Err(error),
+            result => {
+                self.connection = Some(connection);
+                Ok(match result? {
+                    Next::Sleep(time) if cheap => Next::Sleep(time.min(CHEAP_LOOK)),
+                    next => next,
+                })
+            }
+        }
+    }
+
+    fn failed(&mut self, error: Error) {
+        log::warn!("futoin-eventstream: hub: {error}");
+        for member in self.members() {
+            member.fail(&error);
+        }
+    }
+}
+
+/// Wakes the hub at each notification of the server.
+struct ListenTask {
+    reader: Arc<Reader>,
+    hub: Signal,
+    connection: Option<Connection>,
+}
+
+/// The longest wait, after which the thread sees that it is to stop.
+const LISTEN_SLICE: Duration = Duration::from_millis(50);
+
+impl Task for ListenTask {
+    fn step(&mut self, _: &Signal) -> Result<Next> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let mut connection = self.reader.pool()?.backend().connect()?;
+                connection.listen(&self.reader.settings)?;
+                self.hub.wake();
+                connection
+            }
+        };
+        if connection.wait_for_notification(LISTEN_SLICE)? {
+            self.hub.wake();
+        }
+        self.connection = Some(connection);
+        Ok(Next::Again)
+    }
+
+    fn failed(&mut self, error: Error) {
+        log::warn!("futoin-eventstream: listening for notifications: {error}");
+    }
+}

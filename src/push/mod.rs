@@ -1,0 +1,13 @@
+//! Push: events come to the consumer instead of being asked for (FTN18 section 2.3).
+//!
+//! One [`hub`] thread for each stream handle reads the tail of the stream once and hands it to all
+//! subscriptions, each with a bounded [`queue`]. A reliable [`subscription`] that is behind (it has
+//! history to catch up, or its queue overflowed) reads from the database until it meets the tail
+//! again.
+
+mod hub;
+mod queue;
+mod subscription;
+
+pub(crate) use hub::Hub;
+pub use subscription::{Deliveries, Delivery, Subscription, SubscriptionStats};
