@@ -3,7 +3,7 @@
 PostgreSQL 15 and MariaDB 10.11 are Debian's own packages. MySQL and PostgreSQL 18 are not in Debian 12:
 they come from a small Debian sid root, made once in FES_TEST_CACHE (/var/cache/fes-test). Its programs run
 by that root's own loader and libraries, as ordinary programs of this machine: no chroot, no mount and no
-privileges are needed after the root is made.
+privileges are needed after the root is made. Sid moves on; a root stays as it is until its folder is removed.
 """
 
 import glob

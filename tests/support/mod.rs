@@ -1,7 +1,11 @@
 //! What the Rust tests share: databases of their own on every server that is there.
 #![allow(dead_code)] // each test program uses a part of it
 
-use futoin_eventstream::{DatabaseKind, EventStream, Options, mysql, postgres, rusqlite};
+pub mod stress;
+
+use futoin_eventstream::{
+    DatabaseKind, ErrorKind, Event, EventStream, Options, Want, mysql, postgres, rusqlite,
+};
 use mysql::prelude::Queryable;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -109,7 +113,44 @@ impl Db {
         stream
     }
 
+    /// The URL with a part changed.
+    pub fn url_with(&self, change: impl FnOnce(&mut url::Url)) -> String {
+        let mut url = url::Url::parse(&self.url).unwrap();
+        change(&mut url);
+        url.into()
+    }
+
+    /// Ends all other sessions of this database, and waits until they are gone.
+    pub fn kill_sessions(&self) {
+        let mut raw = self.raw();
+        let (list, kill) = match self.kind {
+            DatabaseKind::Sqlite => return,
+            DatabaseKind::Postgres => (
+                "SELECT pid FROM pg_stat_activity WHERE datname = current_database() \
+                 AND pid <> pg_backend_pid()",
+                "SELECT pg_terminate_backend({})",
+            ),
+            DatabaseKind::Mysql => (
+                "SELECT id FROM information_schema.PROCESSLIST WHERE DB = DATABASE() \
+                 AND id <> CONNECTION_ID()",
+                "KILL {}",
+            ),
+        };
+        loop {
+            let sessions = raw.texts(list);
+            if sessions.is_empty() {
+                return;
+            }
+            for session in sessions {
+                // It may be gone by now.
+                let _ = raw.try_exec(&kill.replace("{}", &session));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+
     /// A connection of the raw driver to this database.
+
     pub fn raw(&self) -> Raw {
         Raw::connect(self.kind, &self.url)
     }
@@ -146,6 +187,38 @@ impl Drop for Db {
         }
         let _ = raw.try_exec(&drop);
     }
+}
+
+/// All events of the stream, in order, as a LIVE consumer gets them.
+pub fn everything(stream: &EventStream) -> Vec<Event> {
+    let live = stream.live("everything").unwrap();
+    let mut events: Vec<Event> = Vec::new();
+    loop {
+        let last = events.last().map_or(0, |event| event.id);
+        let more = live.poll(Some(last), &Want::all()).unwrap();
+        if more.is_empty() {
+            return events;
+        }
+        events.extend(more);
+    }
+}
+
+/// The kind of the error of a call that must fail.
+#[track_caller]
+pub fn failure<T: std::fmt::Debug>(result: futoin_eventstream::Result<T>) -> ErrorKind {
+    result.expect_err("a failure").kind()
+}
+
+/// A variable that tests/run sets; `None` (with a word on it) where it is not set, which is a
+/// failure where the run promised all of them.
+pub fn variable(name: &str) -> Option<String> {
+    let value = std::env::var(name).ok();
+    if value.is_none() {
+        let required = std::env::var("FES_TEST_REQUIRED").is_ok();
+        assert!(!required, "{name} is not set: run the tests with tests/run");
+        eprintln!("left out: {name} is not set (tests/run sets it)");
+    }
+    value
 }
 
 /// The URL of another database on the same server.

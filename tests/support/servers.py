@@ -1,32 +1,16 @@
-#!/usr/bin/env python3
-"""The throwaway database servers of the tests: PostgreSQL 15 and 18, MariaDB, MySQL.
-
-Two processes have a part in it. `tests/run` starts a *keeper* (`servers.py keep NAME...`), which owns every
-server: it creates and starts them in one temporary folder, prints their environment as one line of JSON,
-and ends - all servers dropped, the folder removed - when its standard input ends, that is when tests/run is
-done or dies, however it dies. Should the keeper itself be killed, the kernel takes the servers with it
-(PR_SET_PDEATHSIG).
-
-A test makes servers fail by `$FES_TEST_CONTROL kill|stop|start NAME`, which is this file too: it asks the
-keeper and waits for it. `kill` is SIGKILL to every process of the server, `stop` is a clean shutdown, `start`
-returns when the server accepts connections again, at the same port and with the same data.
-"""
+"""The throwaway database servers of the tests: PostgreSQL 15 and 18, MariaDB, MySQL."""
 
 import asyncio
 import contextlib
 import ctypes
-import json
 import os
 import pwd
 import random
 import secrets
-import shutil
 import signal
 import socket
 import struct
 import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,19 +35,17 @@ class Setup:
     folder: Path
     password: str = field(default_factory=lambda: secrets.token_hex(16))
     # Servers refuse to run as root: they are then started as nobody.
-    user: int | None = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+    user: pwd.struct_passwd | None = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
     def identity(self) -> dict:
         """The arguments that start a process as the servers' user."""
-        return {} if self.user is None else {"user": self.user, "group": self.user_group(), "extra_groups": []}
-
-    def user_group(self) -> int:
-        return pwd.getpwuid(self.user).pw_gid
+        user = self.user
+        return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if user else {}
 
     def give(self, path: Path, mode: int) -> Path:
         """Makes the servers' user the owner of the path."""
-        if self.user is not None:
-            os.chown(path, self.user, self.user_group())
+        if self.user:
+            os.chown(path, self.user.pw_uid, self.user.pw_gid)
         path.chmod(mode)
         return path
 
@@ -127,7 +109,13 @@ class Server:
             return await asyncio.create_subprocess_exec(
                 *map(str, command),
                 cwd=self.home,
-                env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": str(self.home)},
+                # Temporary files in /tmp would be shared: MariaDB deletes what it takes for its own leftovers.
+                env={
+                    "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                    "LC_ALL": "C.UTF-8",
+                    "HOME": str(self.home),
+                    "TMPDIR": str(self.home),
+                },
                 stdin=stdin,
                 stdout=log,
                 stderr=log,
@@ -190,7 +178,8 @@ class Server:
         self.process.send_signal(signal.SIGSTOP)  # no new children
         children = children_of(self.process.pid)
         for child in children:
-            os.kill(child, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
         self.process.kill()
         await self.process.wait()
         while any(map(alive, children)):
@@ -209,7 +198,7 @@ class Server:
 
     def log_tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return "\n".join("    " + line for line in lines[-30:])
+        return "\n".join("    " + line for line in lines[-60:])
 
 
 class Postgres(Server):
@@ -340,7 +329,6 @@ SERVERS = {
     "mariadb": lambda setup: MariaDb("mariadb", setup),
     "mysql": lambda setup: MySql("mysql", setup),
 }
-ACTIONS = ("kill", "stop", "start")
 
 
 def free_port() -> int:
@@ -373,165 +361,3 @@ def alive(pid: int) -> bool:
 def children_of(parent: int) -> list[int]:
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     return [pid for pid in pids if (status := process_status(pid)) and status[1] == parent]
-
-
-def make_folder() -> Path:
-    """The folder of the run: in memory if there is room, so that the servers' fsync costs nothing."""
-    shm = Path("/dev/shm")
-    roomy = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 4 << 30
-    parent = shm if roomy else Path(tempfile.gettempdir())
-    # The path of a Unix socket is limited to about 100 characters.
-    folder = Path(tempfile.mkdtemp(prefix="fes-", dir=parent if len(str(parent)) < 60 else "/tmp"))
-    folder.chmod(0o755)
-    return folder
-
-
-def make_certificates(setup: Setup) -> dict[str, str]:
-    """A CA with the servers' certificate, for the name localhost and not for 127.0.0.1, and an unrelated CA."""
-    tls = setup.folder / "tls"
-    tls.mkdir(0o755)
-    (tls / "openssl.cnf").write_text(
-        "[req]\ndistinguished_name = name\n[name]\n"
-        "[ca]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign, cRLSign\n"
-        "subjectKeyIdentifier = hash\n"
-        "[server]\nbasicConstraints = critical, CA:FALSE\nkeyUsage = critical, digitalSignature\n"
-        "extendedKeyUsage = serverAuth\nsubjectAltName = DNS:localhost\n"
-        "subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid\n"
-    )
-    new = "openssl req -x509 -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30"
-    for name, subject, arguments in (
-        ("ca", "FES test CA", "-extensions ca"),
-        ("wrong-ca", "FES wrong test CA", "-extensions ca"),
-        ("server", "localhost", "-extensions server -CA ca.pem -CAkey ca.key"),
-    ):
-        command = [*new.split(), *arguments.split(), "-subj", f"/CN={subject}", "-keyout", f"{name}.key"]
-        done = subprocess.run([*command, "-out", f"{name}.pem"], cwd=tls, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Failure(f"openssl failed\n{done.stderr}")
-        (tls / f"{name}.pem").chmod(0o644)
-    setup.give(tls / "server.key", 0o600)
-    return {"FES_TEST_TLS_CA": str(tls / "ca.pem"), "FES_TEST_TLS_WRONG_CA": str(tls / "wrong-ca.pem")}
-
-
-# The keeper.
-
-
-async def keep(names: list[str]) -> None:
-    """Runs the servers until the standard input ends."""
-    loop = asyncio.get_running_loop()
-    stdin = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
-    parent = asyncio.create_task(stdin.read())
-    loop.add_signal_handler(signal.SIGTERM, parent.cancel)
-
-    setup = Setup(make_folder())
-    servers: dict[str, Server] = {}
-    work = asyncio.create_task(serve(setup, servers, names))
-    try:
-        await asyncio.wait({parent, work}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
-            await work  # it only ends by a failure
-    finally:
-        work.cancel()
-        await asyncio.wait({work})
-        await asyncio.gather(*(server.end(server.drop, 5) for server in servers.values()), return_exceptions=True)
-        shutil.rmtree(setup.folder, ignore_errors=True)
-
-
-async def serve(setup: Setup, servers: dict[str, Server], names: list[str]) -> None:
-    """Starts the servers, says so, and serves the control commands."""
-    environment = make_certificates(setup)
-    for name in names:
-        servers[name] = SERVERS[name](setup)
-        environment |= servers[name].environment()
-
-    async def bring_up(server: Server) -> None:
-        await server.create()
-        await server.start()
-
-    async with asyncio.TaskGroup() as group:  # the first failure ends the others
-        for server in servers.values():
-            group.create_task(bring_up(server))
-
-    async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        action, name = (await reader.readline()).decode().split()
-        answer = "ok"
-        if name not in servers:
-            answer = f"{name} is not a server of this run"
-        else:
-            async with servers[name].lock:
-                try:
-                    await getattr(servers[name], action)()
-                except Failure as failure:
-                    answer = str(failure)
-        writer.write(answer.encode())
-        writer.close()
-
-    path = setup.folder / "control"
-    async with await asyncio.start_unix_server(control, path) as listener:
-        path.chmod(0o600)
-        environment |= {"FES_TEST_CONTROL": str(Path(__file__).resolve()), "FES_TEST_CONTROL_SOCKET": str(path)}
-        print(json.dumps(environment), flush=True)
-        await listener.serve_forever()
-
-
-class Keeper:
-    """The keeper as tests/run sees it."""
-
-    def __init__(self, names: list[str]):
-        # In a session of its own: a Ctrl-C is for tests/run, which then lets go of the keeper.
-        self.process = subprocess.Popen(
-            [sys.executable, "-B", __file__, "keep", *names],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-        )
-
-    def environment(self) -> dict[str, str] | None:
-        """The servers' environment once they are up; None if they failed to start (the keeper says why)."""
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else None
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-
-# The command.
-
-
-def ask(action: str, name: str) -> str:
-    """Has the keeper do something to a server; returns its answer."""
-    path = os.environ.get("FES_TEST_CONTROL_SOCKET")
-    if not path:
-        return "FES_TEST_CONTROL_SOCKET is not set: tests/run did not start these servers"
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(path)
-            connection.sendall(f"{action} {name}\n".encode())
-            return connection.makefile().read()
-    except OSError as error:
-        return f"{path}: {error.strerror}"
-
-
-def main(arguments: list[str]) -> int:
-    match arguments:
-        case ["keep", *names]:
-            try:
-                asyncio.run(keep(names))
-                return 0
-            except* Failure as failures:
-                print(*failures.exceptions, sep="\n", file=sys.stderr)
-            return 1
-        case [action, name] if action in ACTIONS and name in SERVERS:
-            answer = ask(action, name)
-            if answer != "ok":
-                print(f"{action} {name}: {answer or 'the servers are gone'}", file=sys.stderr)
-            return 0 if answer == "ok" else 1
-        case _:
-            print(f"usage: servers.py {'|'.join(ACTIONS)} {'|'.join(SERVERS)}", file=sys.stderr)
-            return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

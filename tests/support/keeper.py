@@ -1,0 +1,199 @@
+#!/usr/bin/env python3
+"""The keeper of the test servers, and the command that makes them fail.
+
+`tests/run` starts a *keeper* (`keeper.py keep NAME...`), which owns every server: it creates and starts them in
+one temporary folder, prints their environment as one line of JSON, and ends - all servers dropped, the folder
+removed - when its standard input ends, that is when tests/run is done or dies, however it dies. Should the
+keeper itself be killed, the kernel takes the servers with it (PR_SET_PDEATHSIG).
+
+A test makes servers fail by `$FES_TEST_CONTROL kill|stop|start NAME`, which is this file too: it asks the
+keeper and waits for it. `kill` is SIGKILL to every process of the server, `stop` is a clean shutdown, `start`
+returns when the server accepts connections again, at the same port and with the same data.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.dont_write_bytecode = True
+
+from servers import SERVERS, Failure, Server, Setup  # noqa: E402
+
+ACTIONS = ("kill", "stop", "start")
+
+
+def make_folder() -> Path:
+    """The folder of the run: in memory if there is room, so that the servers' fsync costs nothing."""
+    shm = Path("/dev/shm")
+    roomy = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 4 << 30
+    parent = shm if roomy else Path(tempfile.gettempdir())
+    # The path of a Unix socket is limited to about 100 characters.
+    folder = Path(tempfile.mkdtemp(prefix="fes-", dir=parent if len(str(parent)) < 60 else "/tmp"))
+    folder.chmod(0o755)
+    return folder
+
+
+def make_certificates(setup: Setup) -> dict[str, str]:
+    """A CA with the servers' certificate, for the name localhost and not for 127.0.0.1, and an unrelated CA."""
+    tls = setup.folder / "tls"
+    tls.mkdir(0o755)
+    (tls / "openssl.cnf").write_text(
+        "[req]\ndistinguished_name = name\n[name]\n"
+        "[ca]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign, cRLSign\n"
+        "subjectKeyIdentifier = hash\n"
+        "[server]\nbasicConstraints = critical, CA:FALSE\nkeyUsage = critical, digitalSignature\n"
+        "extendedKeyUsage = serverAuth\nsubjectAltName = DNS:localhost\n"
+        "subjectKeyIdentifier = hash\nauthorityKeyIdentifier = keyid\n"
+    )
+    new = "openssl req -x509 -config openssl.cnf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30"
+    for name, subject, arguments in (
+        ("ca", "FES test CA", "-extensions ca"),
+        ("wrong-ca", "FES wrong test CA", "-extensions ca"),
+        ("server", "localhost", "-extensions server -CA ca.pem -CAkey ca.key"),
+    ):
+        command = [*new.split(), *arguments.split(), "-subj", f"/CN={subject}", "-keyout", f"{name}.key"]
+        done = subprocess.run([*command, "-out", f"{name}.pem"], cwd=tls, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Failure(f"openssl failed\n{done.stderr}")
+        (tls / f"{name}.pem").chmod(0o644)
+    setup.give(tls / "server.key", 0o600)
+    return {"FES_TEST_TLS_CA": str(tls / "ca.pem"), "FES_TEST_TLS_WRONG_CA": str(tls / "wrong-ca.pem")}
+
+
+async def keep(names: list[str]) -> None:
+    """Runs the servers until the standard input ends."""
+    loop = asyncio.get_running_loop()
+    stdin = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
+    parent = asyncio.create_task(stdin.read())
+    loop.add_signal_handler(signal.SIGTERM, parent.cancel)
+
+    setup = Setup(make_folder())
+    servers: dict[str, Server] = {}
+    work = asyncio.create_task(serve(setup, servers, names))
+    try:
+        await asyncio.wait({parent, work}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            await work  # it only ends by a failure
+    finally:
+        work.cancel()
+        await asyncio.wait({work})
+        await asyncio.gather(*(server.end(server.drop, 5) for server in servers.values()), return_exceptions=True)
+        shutil.rmtree(setup.folder, ignore_errors=True)
+
+
+async def serve(setup: Setup, servers: dict[str, Server], names: list[str]) -> None:
+    """Starts the servers, says so, and serves the control commands."""
+    environment = make_certificates(setup)
+    for name in names:
+        servers[name] = SERVERS[name](setup)
+        environment |= servers[name].environment()
+
+    async def bring_up(server: Server) -> None:
+        await server.create()
+        await server.start()
+
+    async with asyncio.TaskGroup() as group:  # the first failure ends the others
+        for server in servers.values():
+            group.create_task(bring_up(server))
+
+    async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        action, name = (await reader.readline()).decode().split()
+        answer = "ok"
+        if name not in servers:
+            answer = f"{name} is not a server of this run"
+        else:
+            async with servers[name].lock:
+                try:
+                    await getattr(servers[name], action)()
+                except Failure as failure:
+                    answer = str(failure)
+        writer.write(answer.encode())
+        writer.close()
+
+    path = setup.folder / "control"
+    async with await asyncio.start_unix_server(control, path) as listener:
+        path.chmod(0o600)
+        environment |= {"FES_TEST_CONTROL": str(Path(__file__).resolve()), "FES_TEST_CONTROL_SOCKET": str(path)}
+        print(json.dumps(environment), flush=True)
+        await listener.serve_forever()
+
+
+# What tests/run does with it.
+
+
+class Keeper:
+    """The keeper as tests/run sees it."""
+
+    def __init__(self, names: list[str]):
+        # In a session of its own: a Ctrl-C is for tests/run, which then lets go of the keeper.
+        self.process = subprocess.Popen(
+            [sys.executable, "-B", __file__, "keep", *names],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        self.folder: Path | None = None
+
+    def environment(self) -> dict[str, str] | None:
+        """The servers' environment once they are up; None if they failed to start (the keeper says why)."""
+        line = self.process.stdout.readline()
+        if not line:
+            return None
+        environment = json.loads(line)
+        self.folder = Path(environment["FES_TEST_CONTROL_SOCKET"]).parent
+        return environment
+
+    def close(self) -> None:
+        """Lets go of the keeper, and returns when it has cleaned up."""
+        self.process.stdin.close()
+        self.process.wait()
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)  # only there if the keeper was killed
+
+
+# The command.
+
+
+def ask(action: str, name: str) -> str:
+    """Has the keeper do something to a server; returns its answer."""
+    path = os.environ.get("FES_TEST_CONTROL_SOCKET")
+    if not path:
+        return "FES_TEST_CONTROL_SOCKET is not set: tests/run did not start these servers"
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+            connection.sendall(f"{action} {name}\n".encode())
+            return connection.makefile().read()
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["keep", *names]:
+            try:
+                asyncio.run(keep(names))
+                return 0
+            except* Failure as failures:
+                print(*failures.exceptions, sep="\n", file=sys.stderr)
+            return 1
+        case [action, name] if action in ACTIONS and name in SERVERS:
+            answer = ask(action, name)
+            if answer != "ok":
+                print(f"{action} {name}: {answer or 'the servers are gone'}", file=sys.stderr)
+            return 0 if answer == "ok" else 1
+        case _:
+            print(f"usage: keeper.py {'|'.join(ACTIONS)} {'|'.join(SERVERS)}", file=sys.stderr)
+            return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
