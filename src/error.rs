@@ -63,6 +63,8 @@ pub enum ErrorKind {
     ForeignSqlite = 44,
     /// A row that cannot be read as an event.
     CorruptEvent = 45,
+    /// The history has another event of the same id.
+    HistoryConflict = 46,
     /// A constraint of the database was violated by the caller's statement.
     Constraint = 50,
     /// The database refused a statement for another reason.

@@ -220,6 +220,11 @@ impl Timestamp {
         )
     }
 
+    /// As databases write it: `YYYY-MM-DD HH:MM:SS`.
+    pub(crate) fn sql_text(self) -> String {
+        self.to_string().replace('T', " ").replace('Z', "")
+    }
+
     /// From year, month, day and hour, minute, second.
     pub(crate) fn from_parts(date: [u32; 3], clock: [u32; 3]) -> Option<Self> {
         let [year, month, day] = date;

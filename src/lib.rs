@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 #![doc = include_str!("../docs/tour.md")]
 
+mod app;
 mod backend;
 mod config;
 mod consumer;
@@ -9,15 +10,18 @@ mod error;
 mod event;
 mod generator;
 mod hint;
+mod history;
 mod poll;
 mod push;
 mod receiver;
 mod settle;
+mod start;
 mod stream;
 mod url;
 mod value;
 mod worker;
 
+pub use app::ServiceApp;
 pub use backend::{DatabaseKind, HolderInfo};
 pub use config::{OPTIONS, OptionSpec, Options};
 pub use consumer::{Component, INTERNAL_USER, Ident, LIVE, Want};
@@ -26,11 +30,13 @@ pub use event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, MAX_TYPE_LEN, NewEvent, Timestamp,
 };
 pub use generator::{EventTarget, Statement, Transaction};
+pub use history::{Archiver, Discarder, HistoryNotice, Replay, Warehouse};
 pub use poll::Consumer;
 pub use push::{Deliveries, Delivery, Subscription, SubscriptionStats};
 pub use receiver::{
     CallbackResult, LiveReceiver, Notice, Poison, ReceiverOptions, ReceiverStats, ReliableReceiver,
 };
+pub use start::StartAt;
 pub use stream::{ConsumerLag, EventStream, Lag};
 pub use value::Value;
 

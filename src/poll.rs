@@ -9,6 +9,7 @@ use crate::event::{Event, EventId, MAX_EVENT_ID};
 use crate::hint::Hint;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Reads settled events for all consumers of a stream handle.
 ///
@@ -26,7 +27,12 @@ pub(crate) struct Reader {
     drawn: AtomicU64,
     /// The pool's breaks that `settled` and `drawn` know of.
     breaks: AtomicU64,
+    /// When the server was last asked whether they still hold.
+    asked: Mutex<Option<Instant>>,
 }
+
+/// How often a reader that finds nothing asks whether ids are drawn again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Every id above `after`, up to `upto`, is settled; of those up to `after` nothing is said here.
 /// Readers start anywhere (a LIVE consumer now, one that skipped ahead in the middle), so what one
@@ -71,6 +77,7 @@ impl Reader {
             settled: Mutex::default(),
             drawn: AtomicU64::new(0),
             breaks: AtomicU64::new(0),
+            asked: Mutex::default(),
         }
     }
 
@@ -107,19 +114,22 @@ impl Reader {
 
     /// Without a filter a missing id shows, and only then the server is asked.
     fn gapless(&self, connection: &mut Connection, all: ReadRange<'_>) -> Result<Chunk> {
-        let batch = connection.read(&all)?;
+        // Before the read: what another consumer's look settles during it may not be in it.
         let horizon = self.settled_from(all.after);
+        let batch = connection.read(&all)?;
         let mut last = all.after;
         let mut events = batch.events;
         let settled = events
             .iter()
             .take_while(|event| {
-                let follows = event.id <= horizon || event.id == last + 1;
+                let follows = event.id <= horizon.max(last) + 1;
                 last = if follows { event.id } else { last };
                 follows
             })
             .count();
-        self.drawn.fetch_max(last, Ordering::AcqRel);
+        // What was seen was drawn; of where the reader stands that is not known.
+        let seen = events.last().map_or(0, |event| event.id);
+        self.drawn.fetch_max(seen, Ordering::AcqRel);
         if settled == events.len() {
             return Ok(Chunk { events, settled_to: last });
         }
@@ -178,11 +188,14 @@ impl Reader {
     /// Looks at the server, through the session that watches the event table, how far the ids
     /// after `position` are settled.
     fn settle(&self, position: EventId) -> Result<Settled> {
+        let breaks = self.breaks.load(Ordering::Acquire);
         self.watching(|watch| {
             let look = watch.settle(position)?;
             let span = Span { after: look.after, upto: look.horizon };
             let mut settled = lock(&self.settled);
-            *settled = settled.join(span);
+            if self.breaks.load(Ordering::Acquire) == breaks {
+                *settled = settled.join(span);
+            }
             Ok(look)
         })
     }
@@ -220,9 +233,27 @@ impl Reader {
 
     fn check_breaks(&self) {
         let breaks = self.pool().map_or(0, |pool| pool.breaks());
+        let mut settled = lock(&self.settled);
         if self.breaks.swap(breaks, Ordering::AcqRel) != breaks {
-            self.forget();
+            *settled = Span::default();
+            self.drawn.store(0, Ordering::Release);
         }
+    }
+
+    /// As [`check_drawn`](Self::check_drawn), for a reader that found nothing: from time to time
+    /// it asks the server again, because ids may be drawn again although no connection broke
+    /// (a restore or TRUNCATE under a running application).
+    pub fn check_idle(&self, connection: &mut Connection, id: EventId, whose: &str) -> Result<()> {
+        let mut asked = lock(&self.asked);
+        if asked.is_none_or(|when| when.elapsed() >= ASK_AGAIN) {
+            *asked = Some(Instant::now());
+            drop(asked);
+            if connection.highest_drawn()? < self.drawn.load(Ordering::Acquire) {
+                *lock(&self.watch) = None;
+                self.forget();
+            }
+        }
+        self.check_drawn(connection, id, whose)
     }
 
     /// Refuses a cursor above the highest id that was ever drawn.
@@ -256,7 +287,7 @@ impl Reader {
             }
         }
         let holders =
-            if look.drawn > look.horizon { self.watching(Watch::holders)? } else { Vec::new() };
+            if look.visible > look.horizon { self.watching(Watch::holders)? } else { Vec::new() };
         Ok((look, holders))
     }
 }
@@ -297,9 +328,17 @@ pub struct Consumer {
 /// Where a LIVE consumer is.
 #[derive(Default)]
 struct LivePosition {
-    /// The caller's `last_id`, and how far was read after it.
-    after: Option<EventId>,
-    settled_to: EventId,
+    /// The last event that was given or acknowledged, or where it started.
+    last: Option<EventId>,
+    /// What the last poll learnt if it found nothing.
+    barren: Option<Barren>,
+}
+
+/// After `after`, up to `upto`, there is no event of `want`: it need not be read again.
+struct Barren {
+    after: EventId,
+    want: Want,
+    upto: EventId,
 }
 
 impl Consumer {
@@ -326,8 +365,19 @@ impl Consumer {
     /// # Errors
     /// `LiveNotAllowed`, `SecurityError` (option `allow_reliable`), and those of the database.
     pub fn register(&self) -> Result<()> {
+        self.register_after(|_, _| Ok(0))
+    }
+
+    /// Registers the consumer with the cursor that `cursor` finds.
+    pub(crate) fn register_after(
+        &self,
+        cursor: impl Fn(&Reader, &mut Connection) -> Result<EventId>,
+    ) -> Result<()> {
         self.check_reliable("register")?;
-        self.reader.pool()?.repeatable(|connection| connection.register(&self.ident))
+        self.reader.pool()?.repeatable(|connection| {
+            let cursor = cursor(&self.reader, connection)?;
+            connection.register(&self.ident, cursor)
+        })
     }
 
     /// Removes the consumer and its cursor; returns whether it was registered. Events that only
@@ -389,7 +439,7 @@ impl Consumer {
             let cursor = self.advance(connection, last_id.unwrap_or(0))?;
             let chunk = self.reader.read(connection, cursor, want, limit)?;
             if chunk.events.is_empty() {
-                self.reader.check_drawn(connection, cursor, "the stored cursor")?;
+                self.reader.check_idle(connection, cursor, "the stored cursor")?;
                 if chunk.settled_to > cursor {
                     // Nothing wanted up to there: do not read it again.
                     connection.advance(&self.ident, chunk.settled_to)?;
@@ -407,20 +457,27 @@ impl Consumer {
         limit: usize,
     ) -> Result<Vec<Event>> {
         let (chunk, after) = self.reader.pool()?.repeatable(|connection| {
-            let after = match (last_id, position.after) {
-                (Some(id), Some(before)) if id == before => position.settled_to,
-                (Some(id), _) => {
-                    self.reader.check_drawn(connection, id, "last_id")?;
-                    id
-                }
-                (None, Some(_)) => position.settled_to,
-                (None, None) => connection.highest_drawn()?,
+            let after = match last_id.or(position.last) {
+                Some(id) => id,
+                None => connection.highest_drawn()?,
             };
-            Ok((self.reader.read(connection, after, want, limit)?, after))
+            self.reader.check_drawn(connection, after, "last_id")?;
+            let from = match &position.barren {
+                Some(barren) if barren.after == after && barren.want == *want => barren.upto,
+                _ => after,
+            };
+            let chunk = self.reader.read(connection, from, want, limit)?;
+            if chunk.events.is_empty() {
+                self.reader.check_idle(connection, after, "last_id")?;
+            }
+            Ok((chunk, after))
         })?;
-        position.settled_to = chunk.settled_to;
-        let given = last_id.unwrap_or(after);
-        position.after = Some(chunk.events.last().map_or(given, |event| event.id));
+        position.last = Some(chunk.events.last().map_or(after, |event| event.id));
+        position.barren = chunk.events.is_empty().then(|| Barren {
+            after,
+            want: want.clone(),
+            upto: chunk.settled_to,
+        });
         Ok(chunk.events)
     }
 
@@ -432,10 +489,11 @@ impl Consumer {
     pub fn acknowledge(&self, last_id: EventId) -> Result<()> {
         if let Some(position) = &self.live {
             let mut position = lock(position);
-            let settled_to = position.settled_to.max(last_id);
-            *position = LivePosition { after: Some(last_id), settled_to };
+            self.reader.pool()?.repeatable(|c| self.reader.check_drawn(c, last_id, "last_id"))?;
+            position.last = position.last.max(Some(last_id));
             return Ok(());
         }
+
         self.check_reliable("acknowledge")?;
         self.reader.pool()?.repeatable(|connection| self.advance(connection, last_id).map(|_| ()))
     }

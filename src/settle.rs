@@ -23,7 +23,7 @@ use std::collections::{HashMap, VecDeque};
 pub(crate) struct Holder {
     /// What identifies this holding, and no later one of the same connection.
     pub key: String,
-    /// Whether it may be the continuation of a holder that has just vanished: a prepared
+    /// Whether it may be the continuation of another holder under a new name: a prepared
     /// transaction takes over the locks of the one that prepared it.
     pub heir: bool,
 }
@@ -51,10 +51,11 @@ impl Tracker {
             // Ids went backwards: another database stands behind the same name now.
             *self = Tracker::default();
         }
+        // Not of other heirs, which have no heirs: else a floor would be handed on for ever.
         let inherited = self
             .floors
             .iter()
-            .filter(|(holder, _)| !holders.contains(holder))
+            .filter(|(holder, _)| !holder.heir)
             .map(|(_, floor)| *floor)
             .fold(self.drawn_before, EventId::min);
         let floors: HashMap<Holder, EventId> = holders
@@ -153,6 +154,17 @@ mod tests {
         assert_eq!(tracker.look(9, holders(&["-1/7"])), 3);
         assert_eq!(tracker.look(20, holders(&["-1/7"])), 3);
         assert_eq!(tracker.look(20, holders(&[])), 20);
+    }
+
+    #[test]
+    fn prepared_transactions_that_keep_coming_do_not_hold_the_horizon() {
+        let mut tracker = Tracker::default();
+        let mut horizon = 0;
+        for number in 1..10 {
+            let key = format!("-1/{number}");
+            horizon = tracker.look(number * 10, holders(&[key.as_str()]));
+        }
+        assert_eq!(horizon, 80);
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl EventStream {
         Ok(EventStream { kind, settings, reader, hub })
     }
 
+    /// What reads settled events, for workers of this library.
+    pub(crate) fn reader(&self) -> &Arc<Reader> {
+        &self.reader
+    }
+
     /// Which database the stream lives in.
     pub fn kind(&self) -> DatabaseKind {
         self.kind
@@ -132,8 +137,9 @@ impl EventStream {
     /// As [`add_event`](Self::add_event); nothing was added then.
     pub fn add_events(&self, events: &[NewEvent]) -> Result<Vec<EventId>> {
         if events.is_empty() {
-            return Ok(Vec::new());
+            return self.reader.pool().map(|_| Vec::new());
         }
+
         for event in events {
             event.check_size(self.settings.max_event_bytes)?;
         }
@@ -254,7 +260,7 @@ impl EventStream {
         let (look, holders) = self.reader.look(lowest)?;
         Ok(Lag {
             highest_id: stream.highest,
-            first_unsettled: (look.drawn > look.horizon).then_some(look.horizon + 1),
+            first_unsettled: (look.visible > look.horizon).then_some(look.horizon + 1),
             holders,
             blocked: look.blocked,
             consumers: rows

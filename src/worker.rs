@@ -112,6 +112,12 @@ impl Worker {
         &self.signal
     }
 
+    /// Whether the thread has not ended yet.
+    pub fn is_alive(&self) -> bool {
+        let slot = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
     /// Whether this is called by the thread itself.
     pub fn is_current(&self) -> bool {
         let slot = self.thread.lock().unwrap_or_else(PoisonError::into_inner);

@@ -59,7 +59,7 @@ impl Backend {
                 connector.queue()
             ),
             Backend::Mysql(connector) => format!(
-                "SELECT GET_LOCK(CONCAT('fes:', MD5(CONCAT('{}', ':', ?))), 0)",
+                "SELECT GET_LOCK(CONCAT('fes:', SHA2(CONCAT('{}', ':', ?), 224)), 0)",
                 connector.queue()
             ),
             Backend::Sqlite(_) => String::new(),

@@ -26,6 +26,11 @@ const POSTGRES: &[Migration] = migrations!("active/postgres": "18.1" "tables");
 const MYSQL: &[Migration] =
     migrations!("active/mysql": "18.1" "tables", "18.1.1" "utf8mb4", "18.2" "widen");
 
+const SQLITE_DWH: &[Migration] = migrations!("dwh/sqlite": "18.1" "history");
+const POSTGRES_DWH: &[Migration] = migrations!("dwh/postgres": "18.1" "history");
+const MYSQL_DWH: &[Migration] =
+    migrations!("dwh/mysql": "18.1" "history", "18.1.1" "utf8mb4", "18.2" "widen");
+
 /// A table that a set of migrations makes.
 struct Table<'a> {
     name: &'a TableName,
@@ -69,6 +74,20 @@ pub(crate) fn active(connection: &mut Connection, settings: &Settings) -> Result
     })
 }
 
+/// Makes or updates the table of a warehouse.
+pub(crate) fn warehouse(connection: &mut Connection, settings: &Settings) -> Result<()> {
+    let history = &settings.history_table;
+    let tables =
+        [Table { name: history, columns: &["id", "type", "data", "ts"], draws_ids: false }];
+    let steps = match connection {
+        Connection::Sqlite(_) => SQLITE_DWH,
+        Connection::Postgres(_) => POSTGRES_DWH,
+        Connection::Mysql(_) => MYSQL_DWH,
+    };
+    let part = format!("dwh:{}", history.name);
+    locked(connection, |connection| run(connection, &part, steps, &tables, settings))
+}
+
 /// Runs `work` while no other process migrates; in one transaction where the database can.
 fn locked(
     connection: &mut Connection,
@@ -109,13 +128,15 @@ fn run(
 ) -> Result<()> {
     let mark = if matches!(connection, Connection::Mysql(_)) { '`' } else { '"' };
     let sqlite = matches!(connection, Connection::Sqlite(_));
-    let notes = TableName { name: "evt_schema".to_owned(), ..tables[0].name.clone() }.quoted(mark);
-    connection.script(&format!(
-        "CREATE TABLE IF NOT EXISTS {notes} (part varchar(64) NOT NULL, \
-         version varchar(16) NOT NULL, PRIMARY KEY (part, version))"
-    ))?;
-    let rows =
-        connection.query(&format!("SELECT version FROM {notes} WHERE part = '{part}'"), &[])?;
+    let name = TableName { name: "evt_schema".to_owned(), ..tables[0].name.clone() };
+    let notes = name.quoted(mark);
+    let noted = Table { name: &name, columns: &["part", "version"], draws_ids: false };
+    // All is looked at before anything is changed: MySQL would not undo it.
+    let rows = if check(connection, &noted)? {
+        connection.query(&format!("SELECT version FROM {notes} WHERE part = '{part}'"), &[])?
+    } else {
+        Vec::new()
+    };
     let done: Vec<&str> = rows.iter().filter_map(|row| row.first()?.as_str()).collect();
     if let Some(unknown) = done.iter().find(|v| !steps.iter().any(|(known, _)| known == *v)) {
         fail!(
@@ -128,6 +149,10 @@ fn run(
     for table in tables {
         check(connection, table)?;
     }
+    connection.script(&format!(
+        "CREATE TABLE IF NOT EXISTS {notes} (part varchar(64) NOT NULL, \
+         version varchar(16) NOT NULL, PRIMARY KEY (part, version))"
+    ))?;
     for (version, sql) in steps {
         if !done.contains(version) {
             connection
@@ -154,11 +179,11 @@ fn fill(sql: &str, settings: &Settings, mark: char, sqlite: bool) -> String {
         .replace("{consumer_index}", &index.quoted(mark))
 }
 
-/// Refuses a table of the name that is something else; a missing one is fine.
-fn check(connection: &mut Connection, table: &Table<'_>) -> Result<()> {
+/// Refuses a table of the name that is something else; says whether there is one.
+fn check(connection: &mut Connection, table: &Table<'_>) -> Result<bool> {
     let columns = columns(connection, table.name)?;
     if columns.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let foreign = |why: String| {
         Error::new(
@@ -185,7 +210,7 @@ fn check(connection: &mut Connection, table: &Table<'_>) -> Result<()> {
                 .to_owned(),
         ));
     }
-    Ok(())
+    Ok(true)
 }
 
 struct Column {

@@ -3,6 +3,7 @@
 //! This module and its children are the only ones with SQL. Each child is one dialect; what they
 //! have in common is the list of operations of [`Connection`]. Nothing here knows of delivery.
 
+pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod migrate;
 pub(crate) mod mysql;
@@ -175,8 +176,8 @@ pub(crate) struct Settled {
     pub horizon: EventId,
     /// Nothing was learnt of ids up to this.
     pub after: EventId,
-    /// The highest id that the look knew to be drawn.
-    pub drawn: EventId,
+    /// Committed ids were seen up to this; those above the horizon wait.
+    pub visible: EventId,
     /// Only a part of the stream was looked at: looking again from `horizon` goes on.
     pub more: bool,
     /// Why no better evidence could be had, and what helps; `None` if evidence was complete.
@@ -212,6 +213,8 @@ macro_rules! each {
         }
     };
 }
+
+use each;
 
 impl Connection {
     /// Asks the server for a sign of life.
@@ -262,8 +265,9 @@ impl Connection {
         each!(self, c => c.insert_events(events))
     }
 
-    pub fn register(&mut self, ident: &Ident) -> Result<()> {
-        each!(self, c => c.register(ident))
+    /// Registers the consumer with its cursor at `cursor`; does nothing if it is registered.
+    pub fn register(&mut self, ident: &Ident, cursor: EventId) -> Result<()> {
+        each!(self, c => c.register(ident, cursor))
     }
 
     /// Whether there was such a consumer.
@@ -345,7 +349,7 @@ impl Watch {
         match self {
             Watch::Sqlite(connection) => {
                 let horizon = connection.highest_drawn()?.max(position);
-                Ok(Settled { horizon, after: 0, drawn: horizon, more: false, blocked: None })
+                Ok(Settled { horizon, after: 0, visible: horizon, more: false, blocked: None })
             }
             Watch::Postgres(watch) => watch.settle(position),
             Watch::Mysql(watch) => watch.settle(position),

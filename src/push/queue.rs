@@ -90,6 +90,14 @@ impl Tail {
         if events.is_empty() { Taken::Nothing(upto) } else { Taken::Events(events, upto) }
     }
 
+    /// How far a subscriber at `position` may pass on because nothing of it is wanted.
+    pub fn pass(&self, position: EventId) -> EventId {
+        match self.span {
+            Some((start, end)) if position >= start && self.events.is_empty() => position.max(end),
+            _ => position,
+        }
+    }
+
     fn clear(&mut self) {
         self.events = VecDeque::new();
         self.bytes = 0;

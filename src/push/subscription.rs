@@ -90,8 +90,13 @@ impl Member {
 
     /// Takes a piece of the tail from the hub.
     pub fn offer(&self, piece: &Piece<'_>) {
-        match &mut self.state().queue {
-            Queue::Reliable(tail) => tail.offer(piece, &self.want, self.bounds),
+        let mut state = self.state();
+        let position = state.position;
+        match &mut state.queue {
+            Queue::Reliable(tail) => {
+                tail.offer(piece, &self.want, self.bounds);
+                state.position = tail.pass(position);
+            }
             Queue::Live(groups, from) => groups.offer(piece, *from, &self.want, self.bounds),
         }
         self.changed.notify_all();

@@ -1,5 +1,6 @@
 //! MySQL and MariaDB (InnoDB): ids are drawn from a counter of the table, seen at commit.
 
+mod history;
 mod values;
 mod watch;
 
@@ -12,8 +13,10 @@ use crate::url::{Server, TlsMode};
 use crate::value::Value;
 use mysql::consts::CapabilityFlags;
 use mysql::prelude::Queryable;
-use mysql::{Conn, OptsBuilder, Params, Row, Value as Raw};
+use mysql::{Conn, DriverError, OptsBuilder, Params, Row, Value as Raw};
+use std::path::PathBuf;
 use std::sync::Arc;
+
 use values::{positional, value};
 
 pub(crate) use watch::Watch;
@@ -43,6 +46,7 @@ struct Sql {
     read: String,
     consumers: String,
     highest: String,
+    history: history::Sql,
 }
 
 impl Sql {
@@ -54,11 +58,12 @@ impl Sql {
         let mut table = settings.event_table.clone();
         table.schema.get_or_insert_with(|| database.to_owned());
         Sql {
+            history: history::Sql::new(settings),
             insert: insert_rows_sql(&settings.event_table, "?", 1),
             // Ids of consumers are small integers: a refused INSERT would use one up.
             register: format!(
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
-                 SELECT 0, UTC_TIMESTAMP(), UTC_TIMESTAMP(), ? FROM DUAL \
+                 SELECT ?, UTC_TIMESTAMP(), UTC_TIMESTAMP(), ? FROM DUAL \
                  WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = ?)"
             ),
             registered: format!("SELECT 1 FROM {consumers} WHERE {exactly}"),
@@ -91,6 +96,9 @@ impl Sql {
 /// What connections to one database are made from.
 pub(crate) struct Connector {
     options: mysql::Opts,
+    /// What to use with a server without TLS, where TLS is only preferred.
+    plain: Option<mysql::Opts>,
+    ca: Option<PathBuf>,
     sql: Arc<Sql>,
     single_writer_node: bool,
 }
@@ -117,8 +125,11 @@ impl Connector {
                 "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), \
                  time_zone = '+00:00'",
             ]);
+        let preferred = server.tls.mode == TlsMode::Prefer;
         Connector {
+            plain: preferred.then(|| options.clone().into()),
             options: tls(options, &server).into(),
+            ca: server.tls.ca,
             sql,
             single_writer_node: settings.single_writer_node,
         }
@@ -130,8 +141,17 @@ impl Connector {
     }
 
     pub fn connect(&self) -> Result<Connection> {
-        let client = Conn::new(self.options.clone()).map_err(|why| {
-            let message = "cannot connect to MySQL";
+        let client = match (Conn::new(self.options.clone()), &self.plain) {
+            (Err(mysql::Error::DriverError(DriverError::TlsNotSupported)), Some(plain)) => {
+                Conn::new(plain.clone())
+            }
+            (result, _) => result,
+        };
+        let client = client.map_err(|why| {
+            let message = match &self.ca {
+                Some(ca) => format!("cannot connect to MySQL with the certificates of {ca:?}"),
+                None => "cannot connect to MySQL".to_owned(),
+            };
             Error::from(why).context(message).with_kind(ErrorKind::ConnectFailed)
         })?;
         Ok(Connection { client, sql: self.sql.clone(), limits: None })
@@ -143,8 +163,8 @@ fn tls(options: OptsBuilder, server: &Server) -> OptsBuilder {
     // The driver takes the process's provider; without one it would panic.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ssl = match server.tls.mode {
-        TlsMode::Disable | TlsMode::Prefer => return options,
-        TlsMode::Unverified => mysql::SslOpts::default()
+        TlsMode::Disable => return options,
+        TlsMode::Prefer | TlsMode::Unverified => mysql::SslOpts::default()
             .with_danger_accept_invalid_certs(true)
             .with_danger_skip_domain_validation(true),
         TlsMode::VerifyCa => mysql::SslOpts::default().with_danger_skip_domain_validation(true),
@@ -281,10 +301,10 @@ impl Connection {
         Ok((0..events.len() as u64).map(|index| first + index * step).collect())
     }
 
-    pub fn register(&mut self, ident: &Ident) -> Result<()> {
+    pub fn register(&mut self, ident: &Ident, cursor: EventId) -> Result<()> {
         let sql = self.sql.clone();
         let name = ident.as_str();
-        match self.client.exec_drop(&sql.register, (name, name)) {
+        match self.client.exec_drop(&sql.register, (cursor, name, name)) {
             Ok(()) if self.client.affected_rows() == 1 => return Ok(()),
             // Somebody else was faster.
             Err(mysql::Error::MySqlError(why)) if why.code == 1062 => {}
@@ -314,11 +334,19 @@ impl Connection {
     }
 
     pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
+        let sql = self.sql.clone();
+        self.read_rows(&sql.read, range)
+    }
+
+    /// Reads events by a statement without filter and order.
+    fn read_rows(&mut self, all: &str, range: &ReadRange<'_>) -> Result<Batch> {
         let (after, upto, limit) = range.bounds();
-        let mut sql = self.sql.read.clone();
+        let mut sql = all.to_owned();
         let mut params: Vec<Raw> = vec![after.into(), upto.into()];
         if let Some(types) = range.types() {
-            sql.push_str(" AND type IN (?");
+            // As bytes: the column's collation may ignore case.
+            sql.push_str(" AND CAST(type AS BINARY) IN (?");
+
             sql.push_str(&", ?".repeat(types.len() - 1));
             sql.push(')');
             params.extend(types.iter().map(|name| Raw::from(name.as_str())));

@@ -6,7 +6,9 @@
 //!
 //! 1. no statement is between drawing an id up to it and inserting the row, and
 //! 2. a look that sees uncommitted rows (READ UNCOMMITTED, which locks nothing) finds no row there
-//!    that a look after it, which sees committed ones only, does not find, too.
+//!    that a look after it, which sees committed ones only, does not find, too, and
+//! 3. what is missing there is not locked: a row that its own transaction has deleted again shows
+//!    in no look, and would come back by a rollback to a savepoint.
 //!
 //! For step 1 either nobody uses the table at this moment (`SHOW OPEN TABLES`, needs no privilege);
 //! or, on a busy table, the metadata locks show which transactions were there at a look before:
@@ -23,6 +25,11 @@ use std::time::Instant;
 
 /// At most this many visible ids are looked at in one step.
 const WINDOW: usize = 5000;
+/// At most this many missing ids are looked up one by one.
+const LOOKUPS: EventId = 1000;
+
+/// Missing ids, from the first to the last.
+type Gap = (EventId, EventId);
 
 /// Two sessions that look, and what they remember between looks.
 pub(crate) struct Watch {
@@ -31,10 +38,12 @@ pub(crate) struct Watch {
     /// Sees uncommitted rows, too.
     looker: Connection,
     locks: Locks,
+    /// As the server names it.
     table: TableName,
-    schema: String,
     ids: String,
     highest: String,
+    locked_ids: String,
+    locked_range: String,
 }
 
 /// How the server shows metadata locks.
@@ -57,19 +66,37 @@ impl Watch {
         let mut looker = connector.connect()?;
         looker.driver().query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")?;
         let queue = &connector.sql.queue;
+        let mut table = connector.sql.table.clone();
+        let folds: Option<u8> = reader.driver().query_first("SELECT @@lower_case_table_names")?;
+        if folds != Some(0) {
+            // Locks and open tables show the folded names.
+            table.name.make_ascii_lowercase();
+            table.schema = table.schema.map(|schema| schema.to_lowercase());
+        }
+        let mariadb = looker.is_mariadb()?;
+        let nowait = if mariadb { "LOCK IN SHARE MODE NOWAIT" } else { "FOR SHARE OF e NOWAIT" };
         let mut watch = Watch {
             reader,
             looker,
             locks: Locks::Mysql(Tracker::default()),
-            schema: connector.sql.table.schema.clone().unwrap_or_default(),
-            table: connector.sql.table.clone(),
+            table,
             ids: format!(
                 "SELECT id FROM {queue} FORCE INDEX (PRIMARY) WHERE id > ? AND id <= ? \
                  ORDER BY id LIMIT ?"
             ),
             highest: format!("SELECT MAX(id) FROM {queue}"),
+            // Lookups of single keys, which meet no lock on any other row.
+            locked_ids: format!(
+                "SELECT count(*) FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) \
+                 AS missing STRAIGHT_JOIN {queue} AS e FORCE INDEX (PRIMARY) \
+                 ON e.id = missing.id {nowait}"
+            ),
+            locked_range: format!(
+                "SELECT count(*) FROM {queue} AS e FORCE INDEX (PRIMARY) \
+                 WHERE id BETWEEN ? AND ? {nowait}"
+            ),
         };
-        if watch.looker.is_mariadb()? {
+        if mariadb {
             watch.locks = watch.mariadb_locks()?;
         }
         Ok(watch)
@@ -98,39 +125,82 @@ impl Watch {
         let after = position;
         let seen = ids(&mut self.reader, &self.ids, after, MAX_EVENT_ID, WINDOW)?;
         let Some(&last) = seen.last() else {
-            return Ok(Settled { horizon: after, after, drawn: after, more: false, blocked: None });
+            return Ok(Settled { horizon: after, after, visible: after, more: false, blocked: None });
         };
         let more = seen.len() == WINDOW;
         let prefix = seen.iter().fold(after, |end, &id| if id == end + 1 { id } else { end });
         if prefix == last {
-            return Ok(Settled { horizon: last, after, drawn: last, more, blocked: None });
+            return Ok(Settled { horizon: last, after, visible: last, more, blocked: None });
         }
-        let (bound, blocked) = match self.statements_done(last)? {
+        let idle = self.is_idle()?;
+        let bound = if idle { Ok(last) } else { self.transactions_done(last)? };
+        let (bound, blocked) = match bound {
             Ok(bound) => (bound.min(last), None),
             Err(why) => (prefix, Some(why)),
         };
         if bound <= prefix {
-            return Ok(Settled { horizon: prefix, after, drawn: last, more: false, blocked });
+            return Ok(Settled { horizon: prefix, after, visible: last, more: false, blocked });
         }
         // First what is there at all, then what of it is committed: in this order.
-        let present = ids(&mut self.looker, &self.ids, prefix, bound, usize::MAX)?;
-        let committed = ids(&mut self.reader, &self.ids, prefix, bound, usize::MAX)?;
+        let (present, upto) = self.looker.ids_between(&self.ids, prefix, bound)?;
+        let (committed, upto) = self.reader.ids_between(&self.ids, prefix, upto)?;
         let open = present.into_iter().find(|id| committed.binary_search(id).is_err());
-        let horizon = open.map_or(bound, |id| id - 1);
-        Ok(Settled { horizon, after, drawn: last, more: more && horizon == last, blocked: None })
+        let mut horizon = open.map_or(upto, |id| upto.min(id - 1));
+        if idle {
+            horizon = self.unlocked(&gaps(prefix, &committed, horizon), horizon)?;
+        }
+        let more = horizon == upto && (upto < bound || (more && upto == last));
+        Ok(Settled { horizon, after, visible: last, more, blocked: None })
     }
 
-    /// Up to where no statement is between drawing an id and inserting its row. `visible` is an id
-    /// that was seen before, so every id up to it was drawn.
-    fn statements_done(&mut self, visible: EventId) -> Result<Bound> {
-        let in_use: Option<(String, String, u64, u64)> =
-            self.looker.driver().query_first(format!(
-                "SHOW OPEN TABLES FROM `{}` WHERE `Table` = '{}'",
-                self.schema, self.table.name
-            ))?;
-        if in_use.is_none_or(|(_, _, users, _)| users == 0) {
-            return Ok(Ok(visible));
+    /// Up to where nothing that is missing up to `horizon` is locked.
+    fn unlocked(&mut self, gaps: &[Gap], horizon: EventId) -> Result<EventId> {
+        if self.are_unlocked(gaps)? {
+            return Ok(horizon);
         }
+        for gap in gaps {
+            if !self.are_unlocked(&[*gap])? {
+                return Ok(gap.0 - 1);
+            }
+        }
+        Ok(horizon)
+    }
+
+    fn are_unlocked(&mut self, gaps: &[Gap]) -> Result<bool> {
+        let mut left = LOOKUPS;
+        let (narrow, wide): (Vec<Gap>, Vec<Gap>) = gaps.iter().partition(|(first, last)| {
+            let fits = last - first < left;
+            left -= if fits { last - first + 1 } else { 0 };
+            fits
+        });
+        let list: Vec<EventId> = narrow.into_iter().flat_map(|(first, last)| first..=last).collect();
+        let mut free = list.is_empty()
+            || is_free(self.reader.driver().exec_first(&self.locked_ids, (json(&list),)))?;
+        for gap in wide {
+            // A range meets a lock on the row after it, too: then it helps if everybody who may
+            // have drawn one of these ids is gone.
+            free = free
+                && (is_free(self.reader.driver().exec_first(&self.locked_range, gap))?
+                    || self.transactions_done(gap.1)?.is_ok_and(|bound| bound >= gap.1));
+        }
+        Ok(free)
+    }
+
+    /// Whether no statement uses the table at this moment.
+    fn is_idle(&mut self) -> Result<bool> {
+        let schema = self.table.schema.as_deref().unwrap_or_default();
+        let table = &self.table.name;
+        let open: Option<(String, String, u64, u64)> = self
+            .looker
+            .driver()
+            .query_first(format!("SHOW OPEN TABLES FROM `{schema}` WHERE `Table` = '{table}'"))?;
+        Ok(open.is_none_or(|(_, _, users, _)| users == 0))
+    }
+
+    /// Up to where everybody is gone who may have drawn an id. `visible` is an id that was seen
+    /// before, so every id up to it was drawn. Whose session is gone after XA PREPARE does not
+    /// show here; but it runs no statement, and undoes no part of its work.
+    fn transactions_done(&mut self, visible: EventId) -> Result<Bound> {
         let highest: Option<Option<EventId>> = self.reader.driver().query_first(&self.highest)?;
         let highest = highest.flatten().unwrap_or(visible).max(visible);
         let driver = self.looker.driver();
@@ -168,39 +238,42 @@ impl Watch {
     pub fn holders(&mut self) -> Result<Vec<HolderInfo>> {
         let table = &self.table;
         let driver = self.looker.driver();
-        let list = match &self.locks {
-            Locks::Mysql(_) => driver.exec_map(
+        let sql: &[String] = match &self.locks {
+            Locks::Mysql(_) => &[
                 format!(
                     "SELECT COALESCE(t.PROCESSLIST_ID, m.OWNER_THREAD_ID), t.PROCESSLIST_USER \
                      FROM performance_schema.metadata_locks m LEFT JOIN \
                      performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
                      WHERE {MYSQL_WRITERS}"
                 ),
-                (&table.schema, &table.name),
-                |(id, application): (u64, Option<String>)| HolderInfo {
-                    id: id.to_string(),
-                    since: None,
-                    application,
-                },
-            ),
-            _ => driver.exec_map(
+                // For who may see the locks only.
                 format!(
-                    "SELECT m.THREAD_ID, p.USER FROM information_schema.METADATA_LOCK_INFO m \
-                     LEFT JOIN information_schema.PROCESSLIST p ON p.ID = m.THREAD_ID \
-                     WHERE {MARIADB_WRITERS}"
+                    "SELECT m.OWNER_THREAD_ID, NULL FROM performance_schema.metadata_locks m \
+                     WHERE {MYSQL_WRITERS}"
                 ),
+            ],
+            _ => &[format!(
+                "SELECT m.THREAD_ID, p.USER FROM information_schema.METADATA_LOCK_INFO m \
+                 LEFT JOIN information_schema.PROCESSLIST p ON p.ID = m.THREAD_ID \
+                 WHERE {MARIADB_WRITERS}"
+            )],
+        };
+        for sql in sql {
+            let list = driver.exec_map(
+                sql,
                 (&table.schema, &table.name),
                 |(id, application): (u64, Option<String>)| HolderInfo {
                     id: id.to_string(),
                     since: None,
                     application,
                 },
-            ),
-        };
-        match list.map_err(Error::from) {
-            Err(error) => missing_evidence(error).map(|_| Vec::new()),
-            result => result,
+            );
+            match list.map_err(Error::from) {
+                Ok(list) => return Ok(list),
+                Err(error) => missing_evidence(error)?,
+            };
         }
+        Ok(Vec::new())
     }
 }
 
@@ -228,6 +301,47 @@ fn holder(key: String) -> Holder {
 /// The name of this session's clock lock.
 fn clock(driver: &mysql::Conn) -> String {
     format!("evtclk_{}", driver.connection_id())
+}
+
+impl Connection {
+    /// The ids in `(after, upto]`, and up to where these are all: memory stays bounded.
+    fn ids_between(
+        &mut self,
+        sql: &str,
+        after: EventId,
+        upto: EventId,
+    ) -> Result<(Vec<EventId>, EventId)> {
+        let found = ids(self, sql, after, upto, 2 * WINDOW)?;
+        let upto = found.last().copied().filter(|_| found.len() == 2 * WINDOW).unwrap_or(upto);
+        Ok((found, upto))
+    }
+}
+
+/// What is missing among ids in `(after, upto]`.
+fn gaps(after: EventId, ids: &[EventId], upto: EventId) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    let mut next = after + 1;
+    for &id in ids.iter().take_while(|id| **id <= upto).chain(&[upto + 1]) {
+        if id > next {
+            gaps.push((next, id - 1));
+        }
+        next = id + 1;
+    }
+    gaps
+}
+
+fn json(ids: &[EventId]) -> String {
+    let texts: Vec<String> = ids.iter().map(EventId::to_string).collect();
+    format!("[{}]", texts.join(","))
+}
+
+/// Whether a look that locks found nothing, and nothing that is locked.
+fn is_free(found: mysql::Result<Option<u64>>) -> Result<bool> {
+    match found.map_err(Error::from) {
+        Ok(count) => Ok(count == Some(0)),
+        Err(error) if error.kind() == ErrorKind::Busy => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn ids(

@@ -1,5 +1,6 @@
 //! PostgreSQL: ids are drawn from a sequence, seen at commit. READ COMMITTED throughout.
 
+mod history;
 mod values;
 mod watch;
 
@@ -41,6 +42,7 @@ struct Sql {
     read: String,
     read_want: String,
     consumers: String,
+    history: history::Sql,
 }
 
 impl Sql {
@@ -56,10 +58,15 @@ impl Sql {
         };
         Sql {
             insert: insert_sql(&settings.event_table),
+            // Ids of consumers are small integers: a refused INSERT would use one up.
             register: format!(
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
-                 VALUES (0, {now}, {now}, $1) ON CONFLICT (ident) DO NOTHING"
+                 SELECT $2::bigint, {now}, {now}, $1::text \
+                 WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = $1::text) \
+
+                 ON CONFLICT (ident) DO NOTHING"
             ),
+
             unregister: format!("DELETE FROM {consumers} WHERE ident = $1"),
             advance: format!(
                 "WITH moved AS (UPDATE {consumers} SET last_evt_id = GREATEST(last_evt_id, $2), \
@@ -76,6 +83,7 @@ impl Sql {
                  (SELECT extract(epoch FROM ts)::bigint FROM {queue} WHERE id > last_evt_id \
                  ORDER BY id LIMIT 1) FROM {consumers} ORDER BY ident"
             ),
+            history: history::Sql::new(settings),
             queue,
             consumers_table: consumers,
         }
@@ -339,10 +347,10 @@ impl Connection {
         Ok(target)
     }
 
-    pub fn register(&mut self, ident: &Ident) -> Result<()> {
+    pub fn register(&mut self, ident: &Ident, cursor: EventId) -> Result<()> {
         let sql = self.sql.clone();
         let grant = format!("SELECT, INSERT on {} and USAGE on its sequence", sql.consumers_table);
-        self.run(&sql.register, &[&ident.as_str()], &grant)?;
+        self.run(&sql.register, &[&ident.as_str(), &(cursor as i64)], &grant)?;
         Ok(())
     }
 
@@ -363,15 +371,26 @@ impl Connection {
 
     pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
         let sql = self.sql.clone();
+        self.read_rows(&sql.read, &sql.read_want, &sql.queue, range)
+    }
+
+    /// Reads events of a table by one of two statements, without and with a filter.
+    fn read_rows(
+        &mut self,
+        all: &str,
+        filtered: &str,
+        table: &str,
+        range: &ReadRange<'_>,
+    ) -> Result<Batch> {
         let (after, upto, limit) = range.bounds();
         let names: Vec<&str>;
         let mut params: Vec<&(dyn ToSql + Sync)> = vec![&after, &upto, &limit];
         let text = match range.types() {
-            None => &sql.read,
+            None => all,
             Some(types) => {
                 names = types.iter().map(EventType::as_str).collect();
                 params.push(&names);
-                &sql.read_want
+                filtered
             }
         };
         let read = |connection: &mut Self| -> Result<Batch> {
@@ -384,7 +403,7 @@ impl Connection {
             }
             Ok(batch)
         };
-        self.afresh(read).map_err(|error| name_grant(error, &format!("SELECT on {}", sql.queue)))
+        self.afresh(read).map_err(|error| name_grant(error, &format!("SELECT on {table}")))
     }
 
     pub fn highest_drawn(&mut self) -> Result<EventId> {

@@ -11,10 +11,13 @@ use crate::backend::{HolderInfo, Settled, event_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventId;
 use crate::settle::{Holder, Tracker};
-use postgres::SimpleQueryMessage;
+use postgres::{SimpleQueryMessage, Statement};
 
 /// The highest id drawn, of a sequence relation.
 pub(super) const DRAWN: &str = "CASE WHEN is_called THEN last_value ELSE last_value - 1 END";
+
+/// At most this many visible ids are looked at for a missing one.
+const WINDOW: i64 = 5000;
 
 /// A session that looks, and what it remembers between looks.
 pub(crate) struct Watch {
@@ -23,6 +26,9 @@ pub(crate) struct Watch {
     sequence: String,
     /// Both steps of a look in one round trip; each statement runs after the one before.
     look: String,
+    /// The last of the ids that follow a given one without a missing id, or else the first that
+    /// does not follow; how many ids that is away; the id after it.
+    run: Statement,
     holders: String,
 }
 
@@ -37,8 +43,16 @@ impl Watch {
              WHERE datname = current_database()) AND l.relation IN (SELECT '{queue}'::regclass \
              UNION SELECT relid FROM pg_partition_tree('{queue}'::regclass))"
         );
+        // A plan that was made while the table was small would not do for a large one.
+        connection.driver().batch_execute("SET plan_cache_mode = force_custom_plan")?;
+        let run = connection.driver().prepare(&format!(
+            "SELECT id, n, next FROM (SELECT id, row_number() OVER ids AS n, lead(id) OVER ids \
+             AS next FROM {queue} WHERE id > $1 WINDOW ids AS (ORDER BY id) ORDER BY id \
+             LIMIT {WINDOW}) AS seen WHERE next IS DISTINCT FROM id + 1 ORDER BY id LIMIT 1"
+        ))?;
         Ok(Watch {
             connection,
+            run,
             tracker: Tracker::default(),
             look: format!(
                 "SELECT {DRAWN} FROM {sequence}; \
@@ -49,8 +63,9 @@ impl Watch {
                  to_char(coalesce(a.xact_start, p.prepared), 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
                  coalesce(nullif(a.application_name, ''), a.usename, p.owner)::text \
                  FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
-                 LEFT JOIN pg_prepared_xacts p ON l.pid IS NULL \
-                 AND l.virtualtransaction = '-1/' || p.transaction::text WHERE {holding} \
+                 LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL \
+                 AND x.locktype = 'transactionid' AND x.virtualtransaction = l.virtualtransaction \
+                 LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid WHERE {holding} \
                  ORDER BY 2, 1"
             ),
             sequence,
@@ -73,12 +88,32 @@ impl Watch {
             rows.map(|key| Holder { key: key.to_owned(), heir: key.starts_with("-1/") }).collect();
         let drawn = event_id(drawn)?;
         let horizon = self.tracker.look(drawn, holders);
-        let settled = Settled { horizon, after: 0, drawn, more: false, blocked: None };
-        Ok(if horizon >= position {
-            settled
-        } else {
-            Settled { horizon: position, after: position, ..settled }
-        })
+        // Nothing was learnt of ids between the horizon and a reader that stands above it.
+        let after = if position <= horizon { 0 } else { position };
+        let settled = Settled {
+            horizon: horizon.max(position),
+            after,
+            visible: horizon.max(position),
+            more: false,
+            blocked: None,
+        };
+        if horizon == drawn { Ok(settled) } else { self.run_on(settled) }
+    }
+
+    /// Whoever holds the table, ids that follow without a missing one are settled.
+    fn run_on(&mut self, settled: Settled) -> Result<Settled> {
+        let horizon = settled.horizon;
+        let Some(row) = self.connection.driver().query_opt(&self.run, &[&(horizon as i64)])? else {
+            return Ok(settled);
+        };
+        let last = event_id(row.try_get(0)?)?;
+        let count: i64 = row.try_get(1)?;
+        let next: Option<i64> = row.try_get(2)?;
+        if last != horizon + count as EventId {
+            return Ok(Settled { visible: last, ..settled });
+        }
+        let visible = next.map_or(Ok(last), event_id)?;
+        Ok(Settled { horizon: last, visible, more: count == WINDOW, ..settled })
     }
 
     pub fn holders(&mut self) -> Result<Vec<HolderInfo>> {

@@ -16,6 +16,24 @@ type FileId = (u64, u64);
 /// Descriptors of each file that our own SQLite opened.
 static OURS: Mutex<Option<HashMap<FileId, BTreeSet<u32>>>> = Mutex::new(None);
 
+/// Goes with a connection to a file, and is dropped after it.
+pub(crate) struct Opened(FileId);
+
+impl Drop for Opened {
+    /// Forgets closed descriptors: the next file of that number may be a foreign library's.
+    fn drop(&mut self) {
+        let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = ours.get_or_insert_default();
+        if let Some(known) = ours.get_mut(&self.0) {
+            let open = descriptors(self.0);
+            known.retain(|descriptor| open.contains(descriptor));
+            if known.is_empty() {
+                ours.remove(&self.0);
+            }
+        }
+    }
+}
+
 /// Runs `connect`, which opens `path`, unless a foreign SQLite library has the file open.
 ///
 /// # Errors
@@ -24,7 +42,7 @@ pub(crate) fn open<T>(
     path: &Path,
     allow_foreign: bool,
     connect: impl FnOnce() -> Result<T>,
-) -> Result<T> {
+) -> Result<(T, Option<Opened>)> {
     let mut ours = OURS.lock().unwrap_or_else(PoisonError::into_inner);
     let ours = ours.get_or_insert_default();
     let before = file_id(path).map(descriptors).unwrap_or_default();
@@ -46,12 +64,14 @@ pub(crate) fn open<T>(
         );
     }
     let connection = connect()?;
-    if let Some(id) = file_id(path) {
+    let id = file_id(path);
+    if let Some(id) = id {
         mine.extend(descriptors(id).difference(&before));
         ours.insert(id, mine);
     }
-    Ok(connection)
+    Ok((connection, id.map(Opened)))
 }
+
 
 fn file_id(path: &Path) -> Option<FileId> {
     fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))

@@ -1,6 +1,7 @@
 //! SQLite: one writer at a time and AUTOINCREMENT, so ids are in commit order and never reused.
 
 mod guard;
+mod history;
 mod values;
 
 use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
@@ -33,6 +34,7 @@ struct Sql {
     read_want: String,
     highest: String,
     consumers: String,
+    history: history::Sql,
 }
 
 impl Sql {
@@ -48,11 +50,15 @@ impl Sql {
             )
         };
         Sql {
+            history: history::Sql::new(settings),
             insert: insert_sql(&settings.event_table),
+            // A refused INSERT would use up an id.
             register: format!(
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
-                 VALUES (0, datetime('now'), datetime('now'), ?1) ON CONFLICT(ident) DO NOTHING"
+                 SELECT ?2, datetime('now'), datetime('now'), ?1 \
+                 WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = ?1)"
             ),
+
             unregister: format!("DELETE FROM {consumers} WHERE ident = ?1"),
             cursor: format!(
                 "SELECT last_evt_id, last_evt_id < ?2 OR last_time < datetime('now', '-10 seconds') \
@@ -121,14 +127,15 @@ impl Connector {
     }
 
     pub fn connect(&self) -> Result<Connection> {
-        let inner = match &self.file {
-            SqliteFile::Memory => self.open()?,
+        let (inner, opened) = match &self.file {
+            SqliteFile::Memory => (self.open()?, None),
             SqliteFile::Path(path) => {
                 guard::open(path, self.settings.allow_foreign_sqlite, || self.open())?
             }
         };
         Ok(Connection {
             inner,
+            _opened: opened,
             sql: self.sql.clone(),
             turns: self.turns.clone(),
             patience: self.settings.busy_timeout,
@@ -213,7 +220,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// One open connection.
 pub(crate) struct Connection {
     inner: rusqlite::Connection,
+    /// Dropped after `inner`.
+    _opened: Option<guard::Opened>,
     sql: Arc<Sql>,
+
     turns: Arc<Turns>,
     patience: Duration,
     /// Held from `begin` to the end of the transaction.
@@ -230,9 +240,32 @@ impl Connection {
         Ok(())
     }
 
+    /// Runs a single statement that writes.
+    fn write<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+        match self.turn()? {
+            Some(_turn) => self.patiently(work),
+            None => work(),
+        }
+    }
+
+    /// Runs what takes SQLite's write lock. SQLite itself would wait up to 100 ms between two
+    /// tries, and hardly ever get the lock beside busy writers of other processes.
+    fn patiently<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+        let end = Instant::now() + self.patience;
+        self.inner.busy_timeout(Duration::from_millis(1))?;
+        let result = loop {
+            match work() {
+                Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < end => {}
+                result => break result,
+            }
+        };
+        self.inner.busy_timeout(self.patience)?;
+        result
+    }
+
     pub fn begin(&mut self) -> Result<()> {
         let turn = self.turns.take(self.patience)?;
-        self.inner.execute_batch("BEGIN IMMEDIATE")?;
+        self.patiently(|| Ok(self.inner.execute_batch("BEGIN IMMEDIATE")?))?;
         self.turn = Some(turn);
         Ok(())
     }
@@ -275,23 +308,25 @@ impl Connection {
     }
 
     pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
-        let _turn = self.turn()?;
-        insert_event(&self.inner, &self.sql.insert, event)
+        self.write(|| insert_event(&self.inner, &self.sql.insert, event))
     }
 
     pub fn insert_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
         events.iter().map(|event| insert_event(&self.inner, &self.sql.insert, event)).collect()
     }
 
-    pub fn register(&mut self, ident: &Ident) -> Result<()> {
-        let _turn = self.turn()?;
-        self.inner.prepare_cached(&self.sql.register)?.execute([ident.as_str()])?;
-        Ok(())
+    pub fn register(&mut self, ident: &Ident, cursor: EventId) -> Result<()> {
+        self.write(|| {
+            let mut statement = self.inner.prepare_cached(&self.sql.register)?;
+            statement.execute(params![ident.as_str(), cursor as i64])?;
+            Ok(())
+        })
     }
 
     pub fn unregister(&mut self, ident: &Ident) -> Result<bool> {
-        let _turn = self.turn()?;
-        Ok(self.inner.prepare_cached(&self.sql.unregister)?.execute([ident.as_str()])? > 0)
+        self.write(|| {
+            Ok(self.inner.prepare_cached(&self.sql.unregister)?.execute([ident.as_str()])? > 0)
+        })
     }
 
     pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
@@ -303,28 +338,34 @@ impl Connection {
         let stored = match cursor {
             None => return Ok(None),
             Some((stored, false)) => Some(stored),
-            Some((_, true)) => {
-                let _turn = self.turn()?;
-                self.inner
-                    .prepare_cached(&self.sql.advance)?
+            Some((_, true)) => self.write(|| {
+                let mut statement = self.inner.prepare_cached(&self.sql.advance)?;
+                let stored = statement
                     .query_row(params![ident.as_str(), to as i64], |row| row.get(0))
-                    .optional()?
-            }
+                    .optional()?;
+                Ok(stored)
+            })?,
         };
         stored.map(event_id).transpose()
     }
 
     pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
+        let sql = self.sql.clone();
+        self.read_rows(&sql.read, &sql.read_want, range)
+    }
+
+    /// Reads events by one of two statements, without and with a filter.
+    fn read_rows(&mut self, all: &str, filtered: &str, range: &ReadRange<'_>) -> Result<Batch> {
         let (after, upto, limit) = range.bounds();
         let mut batch = Batch::default();
         let mut statement;
         let mut rows = match range.types() {
             None => {
-                statement = self.inner.prepare_cached(&self.sql.read)?;
+                statement = self.inner.prepare_cached(all)?;
                 statement.query(params![after, upto, limit])?
             }
             Some(types) => {
-                statement = self.inner.prepare_cached(&self.sql.read_want)?;
+                statement = self.inner.prepare_cached(filtered)?;
                 let names: Vec<&str> = types.iter().map(EventType::as_str).collect();
                 statement.query(params![
                     after,

@@ -1,0 +1,195 @@
+//! The history on PostgreSQL, and what shortens the event table.
+
+use super::{Connection, first, name_grant};
+use crate::backend::{Batch, ReadRange, event_id};
+use crate::config::Settings;
+use crate::consumer::Ident;
+use crate::error::{Error, Result};
+use crate::event::{Event, EventId, Timestamp};
+use postgres::error::SqlState;
+use std::io::Write;
+
+/// The statements of the history and of discarding, with their table names.
+pub(super) struct Sql {
+    table: String,
+    copy: String,
+    read: String,
+    read_want: String,
+    end: String,
+    bound: String,
+    lock: String,
+    cut: String,
+    delete: String,
+    expire: String,
+    first_since: String,
+}
+
+impl Sql {
+    pub fn new(settings: &Settings) -> Self {
+        let table = settings.history_table.quoted('"');
+        let queue = settings.event_table.quoted('"');
+        let consumers = settings.consumer_table.quoted('"');
+        let now = "clock_timestamp() AT TIME ZONE 'UTC'";
+        let read = |filter: &str| {
+            format!(
+                "SELECT id, type, data, ts FROM {table} WHERE id > $1 AND id <= $2 {filter} \
+                 ORDER BY id LIMIT $3"
+            )
+        };
+        Sql {
+            copy: format!("COPY {table}(id, type, data, ts) FROM STDIN"),
+            read: read(""),
+            read_want: read("AND type::text = ANY($4)"),
+            end: format!("SELECT coalesce(max(id), 0)::bigint FROM {table}"),
+            // LEAST passes over NULL: without a consumer it would say the end of the queue.
+            bound: format!(
+                "SELECT CASE WHEN count(*) > 0 AND ($1::text IS NULL OR bool_or(ident = $1::text)) \
+                 THEN LEAST(min(last_evt_id), (SELECT max(id) - 1 FROM {queue})) END \
+                 FROM {consumers}"
+            ),
+            lock: format!(
+                "SET LOCAL lock_timeout = '500ms';\nLOCK TABLE {consumers} IN SHARE MODE"
+            ),
+            cut: format!(
+                "SELECT max(id), count(*) FROM (SELECT id FROM {queue} WHERE id > $1 AND id <= $2 \
+                 ORDER BY id LIMIT $3) AS oldest"
+            ),
+            delete: format!("DELETE FROM {queue} WHERE id > $1 AND id <= $2"),
+            expire: format!(
+                "DELETE FROM {consumers} WHERE last_time < {now} - $1::bigint * interval \
+                 '1 second' AND ident <> $2 RETURNING ident"
+            ),
+            first_since: format!("SELECT min(id) FROM {queue} WHERE ts >= $1::text::timestamp"),
+            table,
+        }
+    }
+}
+
+impl Connection {
+    pub fn insert_history(&mut self, events: &[Event]) -> Result<bool> {
+        let sql = self.sql.clone();
+        let copied = self.copy_history(&sql.history, events);
+        match copied.map_err(|e| name_grant(e, &format!("INSERT on {}", sql.history.table))) {
+            Err(error) if error.sql_state() == Some(SqlState::UNIQUE_VIOLATION.code()) => Ok(false),
+            result => result.map(|()| true),
+        }
+    }
+
+    fn copy_history(&mut self, sql: &Sql, events: &[Event]) -> Result<()> {
+        const PIECE: usize = 64 << 10;
+        let statement = self.statement(&sql.copy)?;
+        let mut writer = self.driver().copy_in(&statement)?;
+        let mut text = Vec::with_capacity(2 * PIECE);
+        let mut send = |text: &mut Vec<u8>| {
+            let sent = writer.write_all(text);
+            text.clear();
+            // The server's own error comes with `finish`.
+            sent.is_ok()
+        };
+        for event in events {
+            text.extend_from_slice(event.id.to_string().as_bytes());
+            text.push(b'\t');
+            escape(&mut text, event.event_type.as_str());
+            text.push(b'\t');
+            escape(&mut text, event.data.as_str());
+            text.push(b'\t');
+            text.extend_from_slice(event.ts.sql_text().as_bytes());
+            text.push(b'\n');
+            if text.len() >= PIECE && !send(&mut text) {
+                break;
+            }
+        }
+        send(&mut text);
+        writer.finish()?;
+        Ok(())
+    }
+
+    pub fn read_history(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
+        let sql = self.sql.clone();
+        let sql = &sql.history;
+        self.read_rows(&sql.read, &sql.read_want, &sql.table, range)
+    }
+
+    pub fn history_end(&mut self) -> Result<EventId> {
+        let sql = self.sql.clone();
+        let grant = format!("SELECT on {}", sql.history.table);
+        let rows = self.run(&sql.history.end, &[], &grant)?;
+        event_id(first(&rows)?.try_get(0)?)
+    }
+
+    /// SHARE MODE keeps out whoever adds or changes a row, for the two round trips to the commit.
+    pub fn discard_bound(&mut self, archiver: Option<&Ident>, lock: bool) -> Result<EventId> {
+        let sql = self.sql.clone();
+        let grant = format!("SELECT, UPDATE on {}", sql.consumers_table);
+        if lock {
+            self.script(&sql.history.lock).map_err(|error| name_grant(error, &grant))?;
+        }
+        let archiver = archiver.map(Ident::as_str);
+        let rows = self.run(&sql.history.bound, &[&archiver], &grant)?;
+        let bound = rows.first().map(|row| row.try_get::<_, Option<i64>>(0)).transpose()?.flatten();
+        event_id(bound.unwrap_or(0).max(0))
+    }
+
+    pub fn discard_cut(
+        &mut self,
+        after: EventId,
+        upto: EventId,
+        limit: usize,
+    ) -> Result<(EventId, u64)> {
+        let sql = self.sql.clone();
+        let grant = format!("SELECT, DELETE on {}", sql.queue);
+        let params = (after as i64, upto as i64, limit as i64);
+        let rows = self.run(&sql.history.cut, &[&params.0, &params.1, &params.2], &grant)?;
+        let row = first(&rows)?;
+        let cut: Option<i64> = row.try_get(0)?;
+        Ok((event_id(cut.unwrap_or(0))?, event_id(row.try_get(1)?)?))
+    }
+
+    pub fn begin_discard(&mut self) -> Result<()> {
+        self.begin()
+    }
+
+    pub fn end_discard(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    pub fn delete_events(&mut self, after: EventId, cut: EventId, _count: u64) -> Result<u64> {
+        let sql = self.sql.clone();
+        let statement = self.statement(&sql.history.delete)?;
+        let deleted = self.driver().execute(&statement, &[&(after as i64), &(cut as i64)]);
+        let grant = format!("SELECT, DELETE on {}", sql.queue);
+        deleted.map_err(|why| name_grant(Error::from(why), &grant))
+    }
+
+    pub fn expire(&mut self, seconds: u64, keep: &Ident) -> Result<Vec<String>> {
+        let sql = self.sql.clone();
+        let grant = format!("SELECT, DELETE on {}", sql.consumers_table);
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        let rows = self.run(&sql.history.expire, &[&seconds, &keep.as_str()], &grant)?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    pub fn first_since(&mut self, ts: Timestamp) -> Result<Option<EventId>> {
+        let sql = self.sql.clone();
+        let grant = format!("SELECT on {}", sql.queue);
+        let rows = self.run(&sql.history.first_since, &[&ts.sql_text()], &grant)?;
+        first(&rows)?.try_get::<_, Option<i64>>(0)?.map(event_id).transpose()
+    }
+}
+
+/// Writes a value as the text format of COPY wants it.
+fn escape(out: &mut Vec<u8>, text: &str) {
+    if !text.bytes().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r' | b'\t')) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    for byte in text.bytes() {
+        match byte {
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            _ => out.push(byte),
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! `fes_consumer`.
+
+use super::cancel::{Wait, fes_cancel};
+use super::{
+    Out, borrow, fes_error, fes_events, fes_status, fes_stream, free, guard, refuse, text, want,
+};
+use crate::event::Timestamp;
+use crate::poll::Consumer;
+use crate::start::StartAt;
+use std::ffi::c_char;
+
+/// A consumer of a stream, which polls. Any number of threads may use one at once, although one
+/// cursor makes sense for one at a time. Close it with `fes_consumer_close`.
+pub struct fes_consumer(Consumer);
+
+/// Where a consumer begins.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum fes_start {
+    /// With the first event that is still there.
+    FES_START_BEGINNING = 0,
+    /// With what is committed from now on.
+    FES_START_NOW = 1,
+    /// With the event of the id `value`, or the next one that is there.
+    FES_START_ID = 2,
+    /// With the first event of the time `value` (seconds since 1970) or later.
+    FES_START_TIME = 3,
+}
+
+/// Makes the consumer `user:component`, and asks no database. `user` is up to 64 characters of
+/// printable ASCII without `:`, `component` 1 to 16 letters, digits and `_`; both are copied. The
+/// component `LIVE` makes a consumer that never registers and gets what comes from now on.
+///
+/// Errors: `FES_INVALID_USER`, `FES_INVALID_COMPONENT`, `FES_IDENT_TOO_LONG`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_consumer_open(
+    stream: *const fes_stream,
+    user: *const c_char,
+    component: *const c_char,
+    out: *mut *mut fes_consumer,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let stream = borrow(stream, "stream")?;
+        let (user, component) = (text(user, "user")?, text(component, "component")?);
+        out.give(fes_consumer(stream.0.consumer(user, component)?));
+        Ok(())
+    })
+}
+
+/// Registers the consumer, to begin with the first event that is still there: from now on no event
+/// that it has not acknowledged is discarded. Does nothing if it is registered.
+///
+/// Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, `FES_NOT_MIGRATED`, those of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_consumer_register(
+    consumer: *const fes_consumer,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(consumer, "consumer")?.0.register()?) })
+}
+
+/// As `fes_consumer_register`, to begin elsewhere. `start` is a `fes_start`, which tells what
+/// `value` means.
+///
+/// Errors: those of `fes_consumer_register`; `FES_INVALID_LAST_ID` for an id beyond the next one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_consumer_register_at(
+    consumer: *const fes_consumer,
+    start: u32,
+    value: i64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let consumer = borrow(consumer, "consumer")?;
+        let bad = || refuse(format!("there is no place {value} of fes_start {start}"));
+        let start = match start {
+            kind if kind == fes_start::FES_START_BEGINNING as u32 => StartAt::Beginning,
+            kind if kind == fes_start::FES_START_NOW as u32 => StartAt::Now,
+            kind if kind == fes_start::FES_START_ID as u32 => {
+                StartAt::Id(u64::try_from(value).map_err(|_| bad())?)
+            }
+            kind if kind == fes_start::FES_START_TIME as u32 => {
+                StartAt::Time(Timestamp::from_unix(value).ok_or_else(bad)?)
+            }
+            _ => return Err(bad()),
+        };
+        Ok(consumer.0.register_at(start)?)
+    })
+}
+
+/// Forgets the consumer and its cursor. `was_registered` is NULL or gets whether there was one.
+///
+/// Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, those of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_consumer_unregister(
+    consumer: *const fes_consumer,
+    was_registered: *mut bool,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let was_registered = Out::optional(was_registered, false);
+        was_registered.set(borrow(consumer, "consumer")?.0.unregister()?);
+        Ok(())
+    })
+}
+
+/// Gives the next events, to be freed with `fes_events_free`; an empty batch if there are none in
+/// time.
+///
+/// `last_id` is NULL (go on at the stored cursor, or this LIVE consumer's place) or the id up to
+/// which everything is acknowledged by this call. `types` is an array of `type_count` event types
+/// (NULL and 0: all). `limit` is the most events wanted; 0 means as the option `max_chunk_events`.
+/// Waits up to `timeout_ms` milliseconds (0: asks once; `FES_FOREVER`) for the first event;
+/// `cancel` may be NULL.
+///
+/// Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, `FES_INVALID_TYPE`,
+/// `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_consumer_poll(
+    consumer: *const fes_consumer,
+    last_id: *const u64,
+    types: *const *const c_char,
+    type_count: usize,
+    limit: usize,
+    timeout_ms: u32,
+    cancel: *const fes_cancel,
+    out: *mut *mut fes_events,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let consumer = &borrow(consumer, "consumer")?.0;
+        let (last_id, want) = (last_id.as_ref().copied(), want(types, type_count)?);
+        let wait = Wait::new(timeout_ms, cancel);
+        loop {
+            wait.check()?;
+            let events = match limit {
+                0 => consumer.poll(last_id, &want)?,
+                limit => consumer.poll_at_most(last_id, &want, limit)?,
+            };
+            let pause = wait.slice();
+            if !events.is_empty() || pause.is_zero() {
+                out.give(fes_events::new(events.iter()));
+                return Ok(());
+            }
+            std::thread::sleep(pause);
+        }
+    })
+}
+
+/// Acknowledges every event up to `last_id`. The cursor never moves back.
+///
+/// Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, those of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_consumer_acknowledge(
+    consumer: *const fes_consumer,
+    last_id: u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(consumer, "consumer")?.0.acknowledge(last_id)?) })
+}
+
+/// Frees the handle; the consumer stays registered. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_consumer_close(consumer: *mut fes_consumer) {
+    unsafe { free(consumer) };
+}

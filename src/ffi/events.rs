@@ -1,0 +1,148 @@
+//! `fes_events`: a batch of events as one array, or as one JSON text.
+
+use super::text::{give_text, terminated};
+use super::{Out, borrow, fes_error, fes_status, free, guard};
+use crate::error::{Error, ErrorKind};
+use crate::event::{Event, Timestamp};
+use std::ffi::c_char;
+use std::fmt::Write as _;
+use std::sync::OnceLock;
+
+/// One event. The texts belong to the `fes_events` that it is in.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct fes_event {
+    /// Positive, increasing within a stream, gaps allowed, below 10^18.
+    pub id: u64,
+    /// The type, with a NUL at its end.
+    pub type_: *const c_char,
+    /// Bytes of the type without the NUL.
+    pub type_len: usize,
+    /// The JSON text as it was written, with a NUL at its end.
+    pub data: *const c_char,
+    /// Bytes of the data without the NUL.
+    pub data_len: usize,
+    /// When it was added, by the clock of the database: seconds since 1970-01-01T00:00:00Z.
+    pub ts: i64,
+}
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<fes_event>() == 48 && align_of::<fes_event>() == 8);
+
+/// A batch of events in order of their ids. Belongs to the caller, who frees it with
+/// `fes_events_free`; the one that a callback gets belongs to the library and ends with the
+/// callback. It does not change, so any number of threads may read it.
+pub struct fes_events {
+    list: Vec<fes_event>,
+    /// What the pointers of `list` point into.
+    texts: Vec<u8>,
+    json: OnceLock<Vec<u8>>,
+}
+
+// The pointers of the list point into `texts`, which does not change.
+unsafe impl Send for fes_events {}
+unsafe impl Sync for fes_events {}
+
+impl fes_events {
+    pub(super) fn new<'a>(events: impl Iterator<Item = &'a Event> + Clone) -> Self {
+        let sizes = |event: &Event| event.event_type.as_str().len() + event.data.as_str().len() + 2;
+        let mut texts = Vec::with_capacity(events.clone().map(sizes).sum());
+        let mut places = Vec::new();
+        let mut put = |text: &str| {
+            let start = texts.len();
+            texts.extend_from_slice(text.as_bytes());
+            texts.push(0);
+            (start, text.len())
+        };
+        for event in events.clone() {
+            places.push((put(event.event_type.as_str()), put(event.data.as_str())));
+        }
+        let start = texts.as_ptr().cast::<c_char>();
+        let list = events.zip(places).map(|(event, (kind, data))| fes_event {
+            id: event.id,
+            type_: start.wrapping_add(kind.0),
+            type_len: kind.1,
+            data: start.wrapping_add(data.0),
+            data_len: data.1,
+            ts: event.ts.unix(),
+        });
+        fes_events { list: list.collect(), texts, json: OnceLock::new() }
+    }
+
+    fn text(&self, start: *const c_char, len: usize) -> &str {
+        let at = start as usize - self.texts.as_ptr() as usize;
+        self.texts.get(at..at + len).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
+    }
+
+    fn make_json(&self) -> crate::Result<Vec<u8>> {
+        let mut out = String::from("[");
+        for event in &self.list {
+            let kind = serde_json::Value::from(self.text(event.type_, event.type_len));
+            let data = self.text(event.data, event.data_len);
+            if let Err(why) = serde_json::from_str::<serde::de::IgnoredAny>(data) {
+                let message = format!("the data of event {} is not JSON: {why}", event.id);
+                return Err(Error::new(ErrorKind::CorruptEvent, message));
+            }
+            let ts = Timestamp::from_unix(event.ts).map(|ts| ts.to_string()).unwrap_or_default();
+            let comma = if out.len() > 1 { "," } else { "" };
+            let id = event.id;
+            let _ = write!(
+                out,
+                r#"{comma}{{"id":"{id}","type":{kind},"data":{data},"ts":"{ts}"}}"#
+            );
+        }
+        out.push(']');
+        Ok(terminated(out))
+    }
+}
+
+/// How many events there are; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_events_count(events: *const fes_events) -> usize {
+    unsafe { events.as_ref() }.map_or(0, |events| events.list.len())
+}
+
+/// The event at `index`, from 0; NULL if there is none. The events are one array: the one at 0 is
+/// followed by all others. It belongs to `events`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_events_get(
+    events: *const fes_events,
+    index: usize,
+) -> *const fes_event {
+    let event = unsafe { events.as_ref() }.and_then(|events| events.list.get(index));
+    event.map_or(std::ptr::null(), |event| event)
+}
+
+/// All events as one JSON array of `{"id":"1","type":"A","data":...,"ts":"2017-07-14T02:40:00Z"}`
+/// (ids are strings, because JSON readers round large numbers). The text ends with a NUL and
+/// belongs to `events`; `len` is NULL or gets its bytes without the NUL. Made at the first call.
+///
+/// Errors: `FES_CORRUPT_EVENT` if plain SQL put something into the table that is not JSON.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_events_json(
+    events: *const fes_events,
+    json: *mut *const c_char,
+    len: *mut usize,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let len = Out::optional(len, 0);
+        let json = Out::required(json, std::ptr::null(), "json")?;
+        let events = borrow(events, "events")?;
+        let text = match events.json.get() {
+            Some(text) => text,
+            None => {
+                let made = events.make_json()?;
+                events.json.get_or_init(|| made)
+            }
+        };
+        json.set(give_text(Some(text), len.0));
+        Ok(())
+    })
+}
+
+/// Frees events, with all texts of them. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_events_free(events: *mut fes_events) {
+    unsafe { free(events) };
+}

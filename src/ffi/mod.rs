@@ -1,0 +1,213 @@
+//! The C boundary: `include/futoin_eventstream.h` is made from the files of this folder, which only
+//! translate. Here is what they share: the guard around every entry, and the ways in and out.
+//!
+//! This is the only place with `unsafe`, all of it of these kinds: a pointer of the caller is read
+//! (after a check for NULL), a place of the caller is written, a handle becomes a `Box` again.
+#![allow(unsafe_code, non_camel_case_types)]
+// What a caller has to keep stands in the header, which is made from the same comments.
+#![allow(clippy::missing_safety_doc, clippy::too_many_arguments)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod app;
+mod archiver;
+mod cancel;
+mod consumer;
+mod discarder;
+mod error;
+mod events;
+mod log;
+mod notice;
+mod options;
+mod receiver;
+mod statement;
+mod stream;
+mod subscription;
+mod text;
+mod transaction;
+mod value;
+mod warehouse;
+
+pub use app::*;
+pub use archiver::*;
+pub use cancel::*;
+pub use consumer::*;
+pub use discarder::*;
+pub use error::*;
+pub use events::*;
+pub use log::*;
+pub use notice::*;
+pub use options::*;
+pub use receiver::*;
+pub use statement::*;
+pub use stream::*;
+pub use subscription::*;
+pub use text::*;
+pub use transaction::*;
+pub use value::*;
+pub use warehouse::*;
+
+use crate::consumer::Want;
+use crate::error::{Error, ErrorKind};
+use std::ffi::{CStr, c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What the body of an entry gives.
+type Done<T = ()> = Result<T, Box<fes_error>>;
+
+/// Runs the body of an entry. Nothing unwinds into C: a panic becomes `FES_PANIC`.
+fn guard(err: *mut *mut fes_error, body: impl FnOnce() -> Done) -> fes_status {
+    let err = unsafe { Out::optional(err, std::ptr::null_mut()) };
+    let result = catch_unwind(AssertUnwindSafe(body))
+        .unwrap_or_else(|panic| Err(fes_error::from_panic(&*panic)));
+    match result {
+        Ok(()) => fes_status::FES_OK,
+        Err(error) => {
+            let code = error.code;
+            if err.is_wanted() {
+                err.set(Box::into_raw(error));
+            }
+            code
+        }
+    }
+}
+
+/// As [`guard`], for an entry that cannot fail: a panic gives `otherwise`.
+fn guard_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or(otherwise)
+}
+
+/// An argument makes no sense.
+fn refuse(message: impl Into<String>) -> Box<fes_error> {
+    Error::new(ErrorKind::InvalidArgument, message).into()
+}
+
+/// A place of the caller for a result: empty until the call succeeds.
+struct Out<T>(*mut T);
+
+impl<T> Out<T> {
+    /// Empties the place; NULL is refused.
+    unsafe fn required(place: *mut T, empty: T, name: &str) -> Done<Self> {
+        if place.is_null() {
+            return Err(refuse(format!("{name} is NULL")));
+        }
+        Ok(unsafe { Self::optional(place, empty) })
+    }
+
+    /// Empties the place; NULL means that nobody wants to know.
+    unsafe fn optional(place: *mut T, empty: T) -> Self {
+        if !place.is_null() {
+            unsafe { place.write(empty) };
+        }
+        Out(place)
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.0.is_null()
+    }
+
+    fn set(self, value: T) {
+        if self.is_wanted() {
+            unsafe { self.0.write(value) };
+        }
+    }
+}
+
+impl<T> Out<*mut T> {
+    /// A place for a handle, which is the caller's from then on.
+    unsafe fn handle(place: *mut *mut T) -> Done<Self> {
+        unsafe { Self::required(place, std::ptr::null_mut(), "out") }
+    }
+
+    fn give(self, value: T) {
+        self.set(Box::into_raw(Box::new(value)));
+    }
+}
+
+/// Borrows a handle for the time of a call.
+unsafe fn borrow<'a, T>(handle: *const T, name: &str) -> Done<&'a T> {
+    unsafe { handle.as_ref() }.ok_or_else(|| refuse(format!("{name} is NULL")))
+}
+
+/// Takes a handle back from the caller and drops it.
+unsafe fn free<T>(handle: *mut T) {
+    guard_or((), || {
+        if !handle.is_null() {
+            drop(unsafe { Box::from_raw(handle) });
+        }
+    });
+}
+
+/// A NUL-terminated text of the caller.
+unsafe fn text<'a>(start: *const c_char, name: &str) -> Done<&'a str> {
+    if start.is_null() {
+        return Err(refuse(format!("{name} is NULL")));
+    }
+    utf8(unsafe { CStr::from_ptr(start) }.to_bytes(), name)
+}
+
+/// A text of the caller with its length.
+unsafe fn text_of<'a>(start: *const c_char, len: usize, name: &str) -> Done<&'a str> {
+    utf8(unsafe { array(start.cast::<u8>(), len, name) }?, name)
+}
+
+fn utf8<'a>(bytes: &'a [u8], name: &str) -> Done<&'a str> {
+    std::str::from_utf8(bytes).map_err(|why| refuse(format!("{name} is not UTF-8: {why}")))
+}
+
+/// JSON text of the caller; none is `null`.
+unsafe fn json<'a>(data: *const c_char, len: usize) -> Done<&'a str> {
+    match data.is_null() && len == 0 {
+        true => Ok("null"),
+        false => unsafe { text_of(data, len, "data") },
+    }
+}
+
+/// An array of the caller. Empty, it may be NULL.
+unsafe fn array<'a, T>(start: *const T, count: usize, name: &str) -> Done<&'a [T]> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    if start.is_null() {
+        return Err(refuse(format!("{name} is NULL, but {count} long")));
+    }
+    if !start.is_aligned() || count.checked_mul(size_of::<T>()).is_none_or(|n| n > MAX_ARRAY) {
+        return Err(refuse(format!("{name} cannot be an array of {count}")));
+    }
+    Ok(unsafe { std::slice::from_raw_parts(start, count) })
+}
+
+/// No array of a caller has more bytes than this.
+const MAX_ARRAY: usize = isize::MAX as usize;
+
+/// The event types that a consumer wants; none means all.
+unsafe fn want(types: *const *const c_char, count: usize) -> Done<Want> {
+    if count == 0 {
+        return Ok(Want::all());
+    }
+    if count > 1000 {
+        return Err(refuse(format!("want has {count} types, not at most 1000")));
+    }
+    let types = unsafe { array(types, count, "want") }?
+        .iter()
+        .map(|name| unsafe { text(*name, "a type of want") })
+        .collect::<Done<Vec<&str>>>()?;
+    Ok(Want::types(&types)?)
+}
+
+/// The `user` pointer of a callback. The caller promises that it may be used by another thread.
+#[derive(Clone, Copy)]
+struct UserData(*mut c_void);
+
+unsafe impl Send for UserData {}
+unsafe impl Sync for UserData {}
+
+impl UserData {
+    fn get(&self) -> *mut c_void {
+        self.0
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,127 @@
+//! `fes_statement`: adding an event on the caller's own connection of any driver.
+
+use super::options::options;
+use super::stream::fes_stream;
+use super::text::{give_text, terminated};
+use super::{Out, borrow, fes_error, fes_options, fes_status, free, guard, json, refuse, text};
+use crate::backend::DatabaseKind;
+use crate::event::NewEvent;
+use crate::generator::Statement;
+use serde_json::value::RawValue;
+use std::ffi::c_char;
+
+/// The kinds of databases.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum fes_database {
+    /// SQLite.
+    FES_SQLITE = 1,
+    /// PostgreSQL.
+    FES_POSTGRES = 2,
+    /// MySQL and MariaDB.
+    FES_MYSQL = 3,
+}
+
+pub(super) fn kind_number(kind: DatabaseKind) -> u32 {
+    match kind {
+        DatabaseKind::Sqlite => fes_database::FES_SQLITE as u32,
+        DatabaseKind::Postgres => fes_database::FES_POSTGRES as u32,
+        DatabaseKind::Mysql => fes_database::FES_MYSQL as u32,
+    }
+}
+
+/// The SQL of an `INSERT` and its two parameters. Belongs to the caller, who frees it with
+/// `fes_statement_free`. It does not change.
+pub struct fes_statement {
+    sql: Vec<u8>,
+    params: [Vec<u8>; 2],
+}
+
+impl From<Statement> for fes_statement {
+    fn from(statement: Statement) -> Self {
+        let params = statement.params.map(terminated);
+        fes_statement { sql: terminated(statement.sql), params }
+    }
+}
+
+/// Makes the statement that adds an event, for the caller's own connection and driver: the event
+/// lives and dies with the transaction that it is run in. Needs no stream and no connection.
+///
+/// `kind` is a `fes_database`; `data` is JSON text of `data_len` bytes (NULL and 0: `null`); of
+/// `options` (or NULL), `event_table` and `max_event_bytes` matter.
+///
+/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_event_statement(
+    kind: u32,
+    type_: *const c_char,
+    data: *const c_char,
+    data_len: usize,
+    options: *const fes_options,
+    out: *mut *mut fes_statement,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let kind = [DatabaseKind::Sqlite, DatabaseKind::Postgres, DatabaseKind::Mysql]
+            .into_iter()
+            .find(|known| kind_number(*known) == kind)
+            .ok_or_else(|| refuse(format!("there is no fes_database {kind}")))?;
+        let event = NewEvent::from_json(text(type_, "type")?, json(data, data_len)?)?;
+        out.give(Statement::new(kind, &event, &self::options(options))?.into());
+        Ok(())
+    })
+}
+
+/// As `fes_event_statement`, for the database and the options of a stream.
+///
+/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_statement(
+    stream: *const fes_stream,
+    type_: *const c_char,
+    data: *const c_char,
+    data_len: usize,
+    out: *mut *mut fes_statement,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let stream = borrow(stream, "stream")?;
+        let event = NewEvent::from_json(text(type_, "type")?, json(data, data_len)?)?;
+        let data = serde_json::from_str::<&RawValue>(event.data.as_str().trim())
+            .map_err(|why| refuse(why.to_string()))?;
+        out.give(stream.0.statement(event.event_type.as_str(), data)?.into());
+        Ok(())
+    })
+}
+
+/// The SQL, with the placeholders of the database: `?`, or `$1` and `$2` on PostgreSQL. It ends
+/// with a NUL and belongs to `statement`; `len` is NULL or gets its bytes. NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_statement_sql(
+    statement: *const fes_statement,
+    len: *mut usize,
+) -> *const c_char {
+    unsafe { give_text(statement.as_ref().map(|statement| statement.sql.as_slice()), len) }
+}
+
+/// The parameter at `index`, 0 (the type) or 1 (the JSON), to be bound as text. It ends with a NUL
+/// and belongs to `statement`; `len` is NULL or gets its bytes. NULL if there is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_statement_param(
+    statement: *const fes_statement,
+    index: usize,
+    len: *mut usize,
+) -> *const c_char {
+    unsafe {
+        let param = statement.as_ref().and_then(|statement| statement.params.get(index));
+        give_text(param.map(Vec::as_slice), len)
+    }
+}
+
+/// Frees a statement. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_statement_free(statement: *mut fes_statement) {
+    unsafe { free(statement) };
+}

@@ -1,0 +1,208 @@
+//! `fes_stream`.
+
+use super::options::options;
+use super::statement::kind_number;
+use super::{
+    Done, Out, array, borrow, fes_error, fes_options, fes_status, fes_text, free, guard,
+    json, text,
+};
+use crate::backend::sqlite::guard as sqlite_guard;
+use crate::event::NewEvent;
+use crate::stream::{EventStream, Lag};
+use serde_json::json as json_value;
+use std::ffi::c_char;
+
+/// A stream of events in one database, with its pool of connections. Any number of threads may use
+/// one at once. Close it with `fes_stream_close`.
+pub struct fes_stream(pub(super) EventStream);
+
+/// An event to be added.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct fes_new_event {
+    /// The type, ended by a NUL: 1 to 16 of `A` to `Z` and `_`.
+    pub type_: *const c_char,
+    /// JSON text; NULL with a length of 0 means `null`.
+    pub data: *const c_char,
+    /// Bytes of the data.
+    pub data_len: usize,
+}
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<fes_new_event>() == 24 && align_of::<fes_new_event>() == 8);
+
+pub(super) unsafe fn new_events(start: *const fes_new_event, count: usize) -> Done<Vec<NewEvent>> {
+    let read = |event: &fes_new_event| unsafe {
+        let data = json(event.data, event.data_len)?;
+        Ok(NewEvent::from_json(text(event.type_, "the type of an event")?, data)?)
+    };
+    unsafe { array(start, count, "events") }?.iter().map(read).collect()
+}
+
+/// Writes ids to an array of the caller, if there is one.
+pub(super) unsafe fn give_ids(place: *mut u64, ids: &[u64]) {
+    if !place.is_null() {
+        unsafe { place.copy_from_nonoverlapping(ids.as_ptr(), ids.len()) };
+    }
+}
+
+/// Opens the stream in the database of `url`: `sqlite:file.db`, `sqlite:///absolute/file.db`,
+/// `sqlite::memory:`, `postgres://user:password@host:port/database?sslmode=verify-full`,
+/// `mysql://user:password@host:port/database?ssl-mode=VERIFY_IDENTITY`. Options in the URL win over
+/// `options`, which may be NULL. Makes one connection and changes no schema.
+///
+/// The stream is the caller's, to be closed with `fes_stream_close`. Blocks up to the option
+/// `connect_timeout_ms`.
+///
+/// Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`; `FES_FOREIGN_SQLITE` if
+/// anybody else in this process has the SQLite file open.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_open(
+    url: *const c_char,
+    options: *const fes_options,
+    out: *mut *mut fes_stream,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        sqlite_guard::nobody_shares_our_library();
+        out.give(fes_stream(EventStream::open_with(text(url, "url")?, &self::options(options))?));
+        Ok(())
+    })
+}
+
+/// Opens the stream of the environment variables `DB_EVT_TYPE` (`sqlite`, `postgresql`, `mysql`),
+/// `DB_EVT_HOST`, `_PORT`, `_SOCKET`, `_USER`, `_PASS`, `_DB`, `_MAXCONN`. Otherwise as
+/// `fes_stream_open`. No other thread may change the environment meanwhile.
+///
+/// Errors: those of `fes_stream_open`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_from_env(
+    options: *const fes_options,
+    out: *mut *mut fes_stream,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        sqlite_guard::nobody_shares_our_library();
+        out.give(fes_stream(EventStream::from_env(&self::options(options))?));
+        Ok(())
+    })
+}
+
+/// Closes the stream and frees the handle, which no other thread may use any more. Transactions end
+/// by themselves; every other handle made from the stream stays to be closed, and gives
+/// `FES_CLOSED`. Stop receivers, archivers and discarders before. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_close(stream: *mut fes_stream) {
+    super::guard_or((), || {
+        if let Some(stream) = unsafe { stream.as_ref() } {
+            stream.0.close();
+        }
+    });
+    unsafe { free(stream) };
+}
+
+/// The `fes_database` that the stream lives in; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_kind(stream: *const fes_stream) -> u32 {
+    unsafe { stream.as_ref() }.map_or(0, |stream| kind_number(stream.0.kind()))
+}
+
+/// Makes the tables, or brings them up to date. Idempotent; several processes may do it at once;
+/// tables of the npm package are taken over.
+///
+/// Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`, those of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_migrate(
+    stream: *const fes_stream,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(stream, "stream")?.0.migrate()?) })
+}
+
+/// Adds one event, and returns after the commit. `type` ends with a NUL; `data` is JSON text of
+/// `data_len` bytes (NULL and 0: `null`), both are copied. `id` is NULL or gets the id.
+///
+/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_NOT_MIGRATED`, those of the
+/// database. After `FES_CONNECTION_LOST` the event may or may not have been added.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_add_event(
+    stream: *const fes_stream,
+    type_: *const c_char,
+    data: *const c_char,
+    data_len: usize,
+    id: *mut u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let id = Out::optional(id, 0);
+        let stream = borrow(stream, "stream")?;
+        let event = NewEvent::from_json(text(type_, "type")?, json(data, data_len)?)?;
+        id.set(stream.0.add(&event)?);
+        Ok(())
+    })
+}
+
+/// Adds `count` events in one transaction, all or none. `ids` is NULL or an array of `count` that
+/// gets the ids, increasing in the order of `events`; after an error it is as it was.
+///
+/// Errors: those of `fes_stream_add_event`; nothing was added then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_add_events(
+    stream: *const fes_stream,
+    events: *const fes_new_event,
+    count: usize,
+    ids: *mut u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let stream = borrow(stream, "stream")?;
+        give_ids(ids, &stream.0.add_events(&new_events(events, count)?)?);
+        Ok(())
+    })
+}
+
+/// How far each registered consumer is behind and what holds the stream up, as a JSON object, which
+/// the caller frees with `fes_text_free`. Ids are strings, as in `fes_events_json`:
+/// `{"highest_id":"9","first_unsettled":"8"|null,"holders":[{"id","since","application"}],
+/// "blocked":text|null,"consumers":[{"ident","last_id","events_behind","seconds_behind",
+/// "seconds_since_seen","seconds_registered"}]}`.
+///
+/// Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, those of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_lag_json(
+    stream: *const fes_stream,
+    out: *mut *mut fes_text,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let lag = borrow(stream, "stream")?.0.lag()?;
+        out.give(fes_text::new(lag_json(&lag).to_string()));
+        Ok(())
+    })
+}
+
+fn lag_json(lag: &Lag) -> serde_json::Value {
+    let holders = lag.holders.iter().map(|holder| {
+        json_value!({"id": holder.id, "since": holder.since, "application": holder.application})
+    });
+    let consumers = lag.consumers.iter().map(|consumer| {
+        json_value!({
+            "ident": consumer.ident,
+            "last_id": consumer.last_id.to_string(),
+            "events_behind": consumer.events_behind,
+            "seconds_behind": consumer.seconds_behind,
+            "seconds_since_seen": consumer.seconds_since_seen,
+            "seconds_registered": consumer.seconds_registered,
+        })
+    });
+    json_value!({
+        "highest_id": lag.highest_id.to_string(),
+        "first_unsettled": lag.first_unsettled.map(|id| id.to_string()),
+        "holders": holders.collect::<Vec<_>>(),
+        "blocked": lag.blocked,
+        "consumers": consumers.collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,126 @@
+//! `fes_subscription`.
+
+use super::cancel::{Wait, fes_cancel};
+use super::options::options;
+use super::{
+    Out, borrow, fes_error, fes_events, fes_options, fes_status, fes_stream, free, guard, text,
+    want,
+};
+use crate::push::Subscription;
+use std::ffi::c_char;
+
+/// A consumer that is pushed to: a thread of the stream fills a bounded queue, and
+/// `fes_subscription_next` takes from it. Threads that call `next` on one at once wait for each
+/// other. Close it with `fes_subscription_close`.
+pub struct fes_subscription(Subscription);
+
+/// Subscribes the consumer `user:component`. A reliable one must be registered, and gets everything
+/// after its cursor, in order; `LIVE` gets what comes from now on, and skips the oldest when more
+/// than the option `queue_max` events wait. `types`, `type_count`: as `fes_consumer_poll`. Of
+/// `options` (or NULL), those of push count.
+///
+/// Errors: `FES_NOT_REGISTERED`; `FES_OCCUPIED` if another receiver of this consumer is at work;
+/// `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, `FES_UNSAFE_SERVER`, those of `fes_consumer_open`
+/// and of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_subscribe(
+    stream: *const fes_stream,
+    user: *const c_char,
+    component: *const c_char,
+    types: *const *const c_char,
+    type_count: usize,
+    options: *const fes_options,
+    out: *mut *mut fes_subscription,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let stream = borrow(stream, "stream")?;
+        let (user, component) = (text(user, "user")?, text(component, "component")?);
+        let (want, options) = (want(types, type_count)?, self::options(options));
+        out.give(fes_subscription(stream.0.subscribe(user, component, want, &options)?));
+        Ok(())
+    })
+}
+
+/// Waits up to `timeout_ms` milliseconds (0: only looks; `FES_FOREVER`) for the next delivery.
+/// `out` gets its events, to be freed with `fes_events_free`, or NULL if there was none, or if as
+/// many deliveries as the option `request_max` are not acknowledged. `seq` is NULL or gets the
+/// delivery's number, from 0; a gap tells a LIVE subscriber that a group was skipped. `cancel` may
+/// be NULL.
+///
+/// Errors: `FES_CLOSED`, `FES_CANCELLED`, `FES_NOT_REGISTERED`, `FES_OCCUPIED`, those of the
+/// database. After any but `FES_CLOSED` the call may be repeated: nothing is lost.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_subscription_next(
+    subscription: *const fes_subscription,
+    timeout_ms: u32,
+    cancel: *const fes_cancel,
+    out: *mut *mut fes_events,
+    seq: *mut u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let seq = Out::optional(seq, 0);
+        let out = Out::handle(out)?;
+        let subscription = &borrow(subscription, "subscription")?.0;
+        let wait = Wait::new(timeout_ms, cancel);
+        loop {
+            wait.check()?;
+            let pause = wait.slice();
+            if let Some(delivery) = subscription.next(pause)? {
+                seq.set(delivery.seq);
+                out.give(fes_events::new(delivery.events.iter().map(|event| &**event)));
+                return Ok(());
+            }
+            if pause.is_zero() {
+                return Ok(());
+            }
+        }
+    })
+}
+
+/// Acknowledges the oldest delivery that is not acknowledged; the cursor is stored within the option
+/// `ack_interval_ms`.
+///
+/// Errors: `FES_INVALID_ARGUMENT` if there is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_subscription_ack(
+    subscription: *const fes_subscription,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(subscription, "subscription")?.0.ack()?) })
+}
+
+/// What was done so far; each place may be NULL. `delivered`: events handed out. `skipped`: LIVE,
+/// events skipped because too many waited. `overflows`: reliable, how often the queue was too small,
+/// so that events were read from the database.
+///
+/// Errors: `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_subscription_stats(
+    subscription: *const fes_subscription,
+    delivered: *mut u64,
+    skipped: *mut u64,
+    overflows: *mut u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let places = [delivered, skipped, overflows].map(|place| Out::optional(place, 0));
+        let stats = borrow(subscription, "subscription")?.0.stats();
+        for (place, number) in
+            places.into_iter().zip([stats.delivered, stats.skipped, stats.overflows])
+        {
+            place.set(number);
+        }
+        Ok(())
+    })
+}
+
+/// Ends the subscription: stores the cursor (an error of that is logged; events may come again
+/// then), frees the consumer's name for others, and frees the handle, which no other thread may use
+/// any more: end its `fes_subscription_next` with a cancel token first. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_subscription_close(subscription: *mut fes_subscription) {
+    unsafe { free(subscription) };
+}

@@ -1,0 +1,59 @@
+//! `fes_text`, and the versions.
+
+use super::{Out, free};
+use std::ffi::c_char;
+
+/// The version of what this header declares. It grows when something is added; a library with
+/// another SONAME has another one that does not fit.
+pub const FES_ABI_VERSION: u32 = 1;
+
+/// A text that a call made, for example JSON. It does not change.
+pub struct fes_text(Vec<u8>);
+
+impl fes_text {
+    pub(super) fn new(text: String) -> Self {
+        fes_text(terminated(text))
+    }
+}
+
+/// The bytes with a NUL behind them.
+pub(super) fn terminated(text: impl Into<Vec<u8>>) -> Vec<u8> {
+    let mut bytes = text.into();
+    bytes.push(0);
+    bytes
+}
+
+/// The start of a [`terminated`] text, and its length if that is wanted.
+pub(super) unsafe fn give_text(bytes: Option<&[u8]>, len: *mut usize) -> *const c_char {
+    let len = unsafe { Out::optional(len, 0) };
+    let Some(bytes) = bytes else { return std::ptr::null() };
+    len.set(bytes.len().saturating_sub(1));
+    bytes.as_ptr().cast()
+}
+
+/// The text, in UTF-8 and with a NUL at its end; it belongs to `text`. `len` is NULL or gets the
+/// length in bytes without the NUL. NULL for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_text_data(text: *const fes_text, len: *mut usize) -> *const c_char {
+    unsafe { give_text(text.as_ref().map(|text| text.0.as_slice()), len) }
+}
+
+/// Frees a text. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_text_free(text: *mut fes_text) {
+    unsafe { free(text) };
+}
+
+/// The version of the library at run time, for example `0.1.0`: compare with `FES_VERSION`. The
+/// text is constant.
+#[unsafe(no_mangle)]
+pub extern "C" fn fes_version() -> *const c_char {
+    concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
+}
+
+/// The ABI version of the library at run time. It must not be less than the `FES_ABI_VERSION` that
+/// a program was compiled with.
+#[unsafe(no_mangle)]
+pub extern "C" fn fes_abi_version() -> u32 {
+    FES_ABI_VERSION
+}

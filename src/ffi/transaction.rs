@@ -1,0 +1,160 @@
+//! `fes_tx`.
+
+use super::stream::{fes_new_event, fes_stream, give_ids, new_events};
+use super::value::{fes_rows, fes_value, values};
+use super::{Done, Out, borrow, fes_error, fes_status, free, guard, json, lock, text};
+use crate::error::{Error, ErrorKind};
+use crate::event::NewEvent;
+use crate::generator::Transaction;
+use std::ffi::c_char;
+use std::sync::Mutex;
+
+/// A database transaction: the caller's own changes and their events, together or not at all. It
+/// holds one connection of the stream until it ends; on SQLite it is the only writer meanwhile.
+/// Threads that use one at once wait for each other. Free it with `fes_tx_free`.
+pub struct fes_tx(Mutex<Option<Transaction>>);
+
+/// Runs `work` in the transaction, while it has not ended.
+unsafe fn within<T>(
+    tx: *const fes_tx,
+    work: impl FnOnce(&mut Transaction) -> crate::Result<T>,
+) -> Done<T> {
+    let mut slot = lock(&unsafe { borrow(tx, "tx") }?.0);
+    Ok(work(slot.as_mut().ok_or_else(ended)?)?)
+}
+
+/// Takes the transaction out, to end it.
+unsafe fn take(tx: *const fes_tx) -> Done<Transaction> {
+    Ok(lock(&unsafe { borrow(tx, "tx") }?.0).take().ok_or_else(ended)?)
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Closed, "the transaction has ended")
+}
+
+/// Begins a transaction, to be freed with `fes_tx_free`. On SQLite it waits for other writers, up
+/// to the option `busy_timeout_ms`; for a connection, up to `connect_timeout_ms`.
+///
+/// Errors: `FES_BUSY`, those of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_begin(
+    stream: *const fes_stream,
+    out: *mut *mut fes_tx,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        out.give(fes_tx(Mutex::new(Some(borrow(stream, "stream")?.0.begin()?))));
+        Ok(())
+    })
+}
+
+/// Runs the caller's own statement with `count` bound parameters, in the placeholders of the
+/// database (`?`, or `$1` on PostgreSQL). `rows` is NULL or gets the number of rows it touched.
+///
+/// Errors: whatever the database says; `FES_CLOSED` after the end. On PostgreSQL a failed statement
+/// dooms the transaction. After `FES_CONFLICT` nothing of it is left on any database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_tx_execute(
+    tx: *const fes_tx,
+    sql: *const c_char,
+    params: *const fes_value,
+    count: usize,
+    rows: *mut u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let rows = Out::optional(rows, 0);
+        let (sql, params) = (text(sql, "sql")?, values(params, count)?);
+        rows.set(within(tx, |tx| tx.execute(sql, &params))?);
+        Ok(())
+    })
+}
+
+/// Runs the caller's own query, with parameters as in `fes_tx_execute`, and gives all its rows, to
+/// be freed with `fes_rows_free`.
+///
+/// Errors: as `fes_tx_execute`. On PostgreSQL, columns of unknown types are refused: cast them with
+/// `::text`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_tx_query(
+    tx: *const fes_tx,
+    sql: *const c_char,
+    params: *const fes_value,
+    count: usize,
+    out: *mut *mut fes_rows,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let (sql, params) = (text(sql, "sql")?, values(params, count)?);
+        out.give(fes_rows::new(within(tx, |tx| tx.query(sql, &params))?));
+        Ok(())
+    })
+}
+
+/// Adds an event that lives and dies with the transaction. Arguments as `fes_stream_add_event`.
+///
+/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_CLOSED`, those of the
+/// database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_tx_add_event(
+    tx: *const fes_tx,
+    type_: *const c_char,
+    data: *const c_char,
+    data_len: usize,
+    id: *mut u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let id = Out::optional(id, 0);
+        let event = NewEvent::from_json(text(type_, "type")?, json(data, data_len)?)?;
+        id.set(within(tx, |tx| tx.add(&event))?);
+        Ok(())
+    })
+}
+
+/// Adds `count` events. Arguments as `fes_stream_add_events`.
+///
+/// Errors: as `fes_tx_add_event`; some events may have been added then: roll back.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_tx_add_events(
+    tx: *const fes_tx,
+    events: *const fes_new_event,
+    count: usize,
+    ids: *mut u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let events = new_events(events, count)?;
+        give_ids(ids, &within(tx, |tx| tx.add_events(&events))?);
+        Ok(())
+    })
+}
+
+/// Makes everything durable and visible. The transaction has ended then, also after an error; it
+/// is still to be freed.
+///
+/// Errors: those of the database; `FES_CONFLICT` if it undid the transaction before; `FES_CLOSED`
+/// if it has ended. After `FES_CONNECTION_LOST` it may or may not have been committed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_tx_commit(tx: *const fes_tx, err: *mut *mut fes_error) -> fes_status {
+    guard(err, || unsafe { Ok(take(tx)?.commit()?) })
+}
+
+/// Undoes everything. The transaction has ended then; it is still to be freed.
+///
+/// Errors: those of the database, which undoes it anyway; `FES_CLOSED` if it has ended.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_tx_rollback(
+    tx: *const fes_tx,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(take(tx)?.rollback()?) })
+}
+
+/// Frees a transaction; one that has not ended is rolled back. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_tx_free(tx: *mut fes_tx) {
+    unsafe { free(tx) };
+}

@@ -1,0 +1,150 @@
+//! `fes_value` and `fes_rows`: values of the caller's own SQL.
+
+use super::{Done, array, free, refuse, text_of};
+use crate::value::Value;
+use std::ffi::c_char;
+
+/// The kinds of a `fes_value`.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum fes_value_kind {
+    /// SQL `NULL`.
+    FES_NULL = 0,
+    /// A boolean: `number` is 0 or 1.
+    FES_BOOL = 1,
+    /// A signed integer: `number`.
+    FES_INT = 2,
+    /// An unsigned integer: `number` holds its bits, `(int64_t)value`.
+    FES_UINT = 3,
+    /// A floating point number: `real`.
+    FES_REAL = 4,
+    /// UTF-8 text: `bytes` and `len`. On PostgreSQL it may stand for any type with a text form.
+    FES_TEXT = 5,
+    /// Bytes: `bytes` and `len`.
+    FES_BYTES = 6,
+}
+
+use fes_value_kind::*;
+
+/// One SQL value: a bound parameter, or a column of a row. What its kind does not name is ignored.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct fes_value {
+    /// A `fes_value_kind`.
+    pub kind: u32,
+    /// Of a boolean or an integer.
+    pub number: i64,
+    /// Of a floating point number.
+    pub real: f64,
+    /// Of a text or bytes. In a row a NUL follows.
+    pub bytes: *const c_char,
+    /// Bytes of a text or bytes.
+    pub len: usize,
+}
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<fes_value>() == 40 && align_of::<fes_value>() == 8);
+
+/// Copies parameters of the caller.
+pub(super) unsafe fn values(start: *const fes_value, count: usize) -> Done<Vec<Value>> {
+    unsafe { array(start, count, "params") }?.iter().map(|value| unsafe { read(value) }).collect()
+}
+
+unsafe fn read(value: &fes_value) -> Done<Value> {
+    let number = value.number;
+    Ok(match value.kind {
+        kind if kind == FES_NULL as u32 => Value::Null,
+        kind if kind == FES_BOOL as u32 => Value::Bool(number != 0),
+        kind if kind == FES_INT as u32 => Value::Int(number),
+        kind if kind == FES_UINT as u32 => Value::Uint(number.cast_unsigned()),
+        kind if kind == FES_REAL as u32 => Value::Real(value.real),
+        kind if kind == FES_TEXT as u32 => {
+            Value::Text(unsafe { text_of(value.bytes, value.len, "a parameter") }?.to_owned())
+        }
+        kind if kind == FES_BYTES as u32 => {
+            let bytes = unsafe { array(value.bytes.cast::<u8>(), value.len, "a parameter") }?;
+            Value::Bytes(bytes.to_vec())
+        }
+        kind => return Err(refuse(format!("there is no fes_value_kind {kind}"))),
+    })
+}
+
+/// The rows of a query. Belongs to the caller, who frees it with `fes_rows_free`. It does not
+/// change, so any number of threads may read it.
+pub struct fes_rows {
+    rows: Vec<Vec<fes_value>>,
+    /// What the pointers of `rows` point to.
+    _texts: Vec<Vec<u8>>,
+}
+
+impl fes_rows {
+    pub(super) fn new(rows: Vec<Vec<Value>>) -> Self {
+        let mut texts = Vec::new();
+        let mut row = |row: Vec<Value>| row.into_iter().map(|value| give(value, &mut texts)).collect();
+        let rows = rows.into_iter().map(&mut row).collect();
+        fes_rows { rows, _texts: texts }
+    }
+}
+
+fn give(value: Value, texts: &mut Vec<Vec<u8>>) -> fes_value {
+    let mut out =
+        fes_value { kind: FES_NULL as u32, number: 0, real: 0.0, bytes: std::ptr::null(), len: 0 };
+    let (kind, bytes) = match value {
+        Value::Null => return out,
+        Value::Bool(flag) => {
+            out.number = flag.into();
+            (FES_BOOL, None)
+        }
+        Value::Int(number) => {
+            out.number = number;
+            (FES_INT, None)
+        }
+        Value::Uint(number) => {
+            out.number = number.cast_signed();
+            (FES_UINT, None)
+        }
+        Value::Real(number) => {
+            out.real = number;
+            (FES_REAL, None)
+        }
+        Value::Text(text) => (FES_TEXT, Some(text.into_bytes())),
+        Value::Bytes(bytes) => (FES_BYTES, Some(bytes)),
+    };
+    out.kind = kind as u32;
+    if let Some(mut bytes) = bytes {
+        out.len = bytes.len();
+        bytes.push(0);
+        out.bytes = bytes.as_ptr().cast();
+        texts.push(bytes);
+    }
+    out
+}
+
+/// How many rows there are; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_rows_count(rows: *const fes_rows) -> usize {
+    unsafe { rows.as_ref() }.map_or(0, |rows| rows.rows.len())
+}
+
+/// How many columns the rows have; 0 if there is no row, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_rows_columns(rows: *const fes_rows) -> usize {
+    unsafe { rows.as_ref() }.and_then(|rows| rows.rows.first()).map_or(0, Vec::len)
+}
+
+/// The value at `row` and `column`, both from 0; NULL if there is none. It belongs to `rows`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_rows_get(
+    rows: *const fes_rows,
+    row: usize,
+    column: usize,
+) -> *const fes_value {
+    let row = unsafe { rows.as_ref() }.and_then(|rows| rows.rows.get(row));
+    row.and_then(|row| row.get(column)).map_or(std::ptr::null(), |value| value)
+}
+
+/// Frees rows, with all values of them. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_rows_free(rows: *mut fes_rows) {
+    unsafe { free(rows) };
+}

@@ -1,0 +1,355 @@
+//! The archiver: copies the stream to the history, and then acknowledges it.
+
+use super::{HistoryNotice, Notify, Running, Warehouse, archiver_ident, lock};
+use crate::backend::Connection;
+use crate::backend::lease::OwnerLease;
+use crate::config::Options;
+use crate::consumer::{Ident, Want};
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::event::{Event, EventId};
+use crate::poll::{Chunk, Reader};
+use crate::stream::EventStream;
+use crate::worker::{Next, Signal, Task, panic_error};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// After a batch that was not full: more come meanwhile, for one write.
+const GATHER: Duration = Duration::from_millis(20);
+/// The longest wait for new events.
+const LONGEST_IDLE: Duration = Duration::from_millis(500);
+/// How often the lease is looked at.
+const LEASE_LOOK: Duration = Duration::from_secs(1);
+
+/// Copies every event of a stream to the history of a [`Warehouse`]: the reliable consumer
+/// `-internal:ARCHIVER`, which registers itself.
+///
+/// Each event is in the history **exactly once**, however the process, the servers or the
+/// connections break: a batch is committed there first, acknowledged then, and compared where it
+/// is there already. The next batch is read while one is written; broken connections are made
+/// again.
+///
+/// There is one archiver for each stream. If another one is started by mistake, it waits, tells
+/// why, and takes over when the first one ends. All methods may be called from any thread; dropping
+/// it stops it.
+///
+/// FTN18 knows it as a reliable consumer of section 2.2; it may take turns with the archiver of
+/// the npm package (not at the same time: that one knows no lease).
+///
+/// ```
+/// use futoin_eventstream::{Archiver, EventStream, Options, Want, Warehouse};
+/// # fn main() -> Result<(), futoin_eventstream::Error> {
+/// let stream = EventStream::open("sqlite::memory:")?;
+/// let warehouse = Warehouse::open("sqlite::memory:")?;
+/// stream.migrate()?;
+/// warehouse.migrate()?;
+/// let archiver = Archiver::new(&stream, &warehouse, &Options::new())?;
+/// archiver.start()?;
+/// stream.add_event("USR_ADD", &"Ann")?;
+/// while warehouse.history(1, &Want::all(), 1)?.is_empty() {
+///     std::thread::sleep(std::time::Duration::from_millis(10));
+/// }
+/// archiver.stop();
+/// # Ok(()) }
+/// ```
+pub struct Archiver {
+    core: Arc<Core>,
+    running: Running,
+}
+
+struct Core {
+    reader: Arc<Reader>,
+    warehouse: Warehouse,
+    ident: Ident,
+    /// Most events of one batch.
+    batch: usize,
+    notify: Notify,
+    /// Held by who archives: `run_once` while another one does waits.
+    once: Mutex<()>,
+}
+
+impl Archiver {
+    /// Makes an archiver, which does nothing before [`start`](Self::start) or
+    /// [`run_once`](Self::run_once). Of `options`, `archive_batch` matters, and `max_chunk_bytes`
+    /// of the stream.
+    ///
+    /// # Errors
+    /// None for now.
+    pub fn new(stream: &EventStream, warehouse: &Warehouse, options: &Options) -> Result<Self> {
+        let reader = stream.reader().clone();
+        let core = Core {
+            batch: options.over(&reader.settings).archive_batch,
+            reader,
+            warehouse: warehouse.clone(),
+            ident: archiver_ident()?,
+            notify: Notify::default(),
+            once: Mutex::new(()),
+        };
+        Ok(Archiver { core: Arc::new(core), running: Running::default() })
+    }
+
+    /// Calls `call` for every [`HistoryNotice`], from the archiver's thread (or that of
+    /// [`run_once`](Self::run_once)), in place of what was set before. It must not block for long.
+    pub fn on_notice(&self, call: impl Fn(&HistoryNotice) + Send + Sync + 'static) {
+        self.core.notify.set(call);
+    }
+
+    /// Starts the archiver's thread; does nothing if it is at work.
+    ///
+    /// # Errors
+    /// `Internal` if the system gives no thread. What happens later comes as a notice.
+    pub fn start(&self) -> Result<()> {
+        self.running.start("fes-archiver", || Pass::new(self.core.clone()))
+    }
+
+    /// Ends the thread, after the batch that it is at. When it returns no notice comes any more.
+    /// Called from a notice, it only asks the thread to end.
+    pub fn stop(&self) {
+        self.running.stop();
+    }
+
+    /// Whether the thread runs.
+    pub fn is_running(&self) -> bool {
+        self.running.is_alive()
+    }
+
+    /// Archives, on this thread, what is settled now; returns how many events that were.
+    ///
+    /// # Errors
+    /// `Occupied` if another archiver is at work, here or in another process; `HistoryConflict` if
+    /// the history has another event of the same id; `NotMigrated`, and those of both databases.
+    pub fn run_once(&self) -> Result<u64> {
+        let _once = lock(&self.core.once);
+        let mut pass = Pass::new(self.core.clone());
+        if !pass.is_owner()? {
+            fail!(Occupied, "another archiver of this stream is at work");
+        }
+        let until = self.core.reader.pool()?.repeatable(Connection::highest_drawn)?;
+        let mut total = 0;
+        loop {
+            let count = pass.batch()?;
+            total += count as u64;
+            if count == 0 || pass.after >= Some(until) {
+                return Ok(total);
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Registers, if needed, and gives the id after which to go on.
+    fn resume(&self) -> Result<EventId> {
+        self.reader.pool()?.repeatable(|connection| {
+            connection.register(&self.ident, 0)?;
+            let cursor = self.advance(connection, 0)?;
+            self.reader.check_drawn(connection, cursor, "the archiver's cursor")?;
+            Ok(cursor)
+        })
+    }
+
+    fn advance(&self, connection: &mut Connection, to: EventId) -> Result<EventId> {
+        connection.advance(&self.ident, to)?.ok_or_else(|| {
+            let message = format!("somebody has unregistered {}", self.ident);
+            Error::new(ErrorKind::NotRegistered, message)
+        })
+    }
+
+    fn read(&self, after: EventId) -> Result<Chunk> {
+        self.reader.pool()?.repeatable(|connection| {
+            let chunk = self.reader.read(connection, after, &Want::all(), self.batch)?;
+            if chunk.events.is_empty() {
+                // Shows that it is alive, and finds out that ids are drawn again.
+                let cursor = self.advance(connection, 0)?;
+                self.reader.check_drawn(connection, cursor, "the archiver's cursor")?;
+            }
+            Ok(chunk)
+        })
+    }
+
+    /// Whether the batch was ended by a limit, so that more may be there.
+    fn is_full(&self, events: &[Event]) -> bool {
+        let bytes: usize = events.iter().map(|event| event.data.as_str().len()).sum();
+        events.len() >= self.batch || bytes >= self.reader.settings.max_chunk_bytes
+    }
+
+    /// Puts events into the history, or the first of them where not all can be; returns how many.
+    fn store(&self, events: &[Event]) -> Result<usize> {
+        use ErrorKind::*;
+        match self.warehouse.store(events) {
+            Ok(()) => Ok(events.len()),
+            Err(error)
+                if error.is_retriable()
+                    || matches!(
+                        error.kind(),
+                        HistoryConflict | Closed | NotMigrated | PermissionDenied | Internal
+                    ) =>
+            {
+                Err(error)
+            }
+            // One of them is what the warehouse refuses: what is before it is archived.
+            Err(_) if events.len() > 1 => self.store(&events[..events.len() / 2]),
+            Err(error) => {
+                let id = events.first().map_or(0, |event| event.id);
+                Err(error.context(format!("event {id} cannot be archived")))
+            }
+        }
+    }
+}
+
+/// An archiver at work, and what it remembers between batches.
+struct Pass {
+    core: Arc<Core>,
+    lease: Option<(OwnerLease, Instant)>,
+    /// The last id that is in the history; `None` if that has to be found out.
+    after: Option<EventId>,
+    /// What was read while the batch before was written.
+    ahead: Option<Chunk>,
+    /// Whether the warehouse was what was asked last.
+    at_warehouse: bool,
+    waiting: bool,
+    /// The end was told.
+    stopped: bool,
+    idle: Duration,
+}
+
+impl Pass {
+    fn new(core: Arc<Core>) -> Self {
+        Pass {
+            core,
+            lease: None,
+            after: None,
+            ahead: None,
+            at_warehouse: false,
+            waiting: false,
+            stopped: false,
+            idle: GATHER,
+        }
+    }
+
+    /// Whether nobody else archives this stream.
+    fn is_owner(&mut self) -> Result<bool> {
+        self.at_warehouse = false;
+        if let Some((lease, looked)) = &mut self.lease {
+            if looked.elapsed() < LEASE_LOOK {
+                return Ok(true);
+            }
+            if lease.is_held() {
+                *looked = Instant::now();
+                return Ok(true);
+            }
+            self.lease = None;
+            self.forget();
+        }
+        let pool = self.core.reader.pool()?;
+        self.lease = OwnerLease::take(pool.backend(), &self.core.ident)?
+            .map(|lease| (lease, Instant::now()));
+        Ok(self.lease.is_some())
+    }
+
+    /// Whatever went wrong: what is in the history, and acknowledged, is to be asked again.
+    fn forget(&mut self) {
+        self.after = None;
+        self.ahead = None;
+    }
+
+    /// Archives the next batch; returns how many events that were.
+    fn batch(&mut self) -> Result<usize> {
+        let core = self.core.clone();
+        self.at_warehouse = false;
+        let after = match self.after {
+            Some(after) => after,
+            None => self.resume()?,
+        };
+        let chunk = match self.ahead.take() {
+            Some(chunk) => chunk,
+            None => core.read(after)?,
+        };
+        let Some(last) = chunk.events.last().map(|event| event.id) else { return Ok(0) };
+        core.notify.tell(HistoryNotice::NewEvents(chunk.events.len()));
+        let read_on = core.is_full(&chunk.events);
+        self.at_warehouse = true;
+        let (stored, ahead) = thread::scope(|scope| {
+            let reading = read_on.then(|| {
+                let thread = thread::Builder::new().name("fes-archive-rd".to_owned());
+                thread.spawn_scoped(scope, || core.read(last)).ok()
+            });
+            let stored = core.store(&chunk.events);
+            // An error of reading on is met again by the next batch.
+            let ahead = reading
+                .flatten()
+                .map(|thread| thread.join().unwrap_or_else(|panic| Err(panic_error(&*panic))).ok());
+            (stored, ahead.flatten())
+        });
+        let count = stored?;
+        self.at_warehouse = false;
+        let done = chunk.events[..count].last().map_or(after, |event| event.id);
+        core.reader.pool()?.repeatable(|connection| core.advance(connection, done))?;
+        self.after = Some(done);
+        self.ahead = ahead.filter(|_| done == last);
+        core.notify.tell(HistoryNotice::ProcessedEvents(count));
+        Ok(count)
+    }
+
+    /// Where to go on: after the cursor, or earlier if the warehouse has lost its last commits (it
+    /// crashed with commits that do not wait for the disk, or was restored): what the event table
+    /// still has of them is archived again. An empty history begins at the cursor: it is a new one
+    /// after the old one was moved away.
+    fn resume(&mut self) -> Result<EventId> {
+        let cursor = self.core.resume()?;
+        self.at_warehouse = true;
+        let end = self.core.warehouse.end()?;
+        self.at_warehouse = false;
+        let after = if end > 0 { end.min(cursor) } else { cursor };
+        self.after = Some(after);
+        Ok(after)
+    }
+}
+
+impl Task for Pass {
+    fn step(&mut self, _: &Signal) -> Result<Next> {
+        if !self.is_owner()? {
+            if !self.waiting {
+                self.waiting = true;
+                let why = "another archiver of this stream is at work; this one takes over when \
+                           that one ends";
+                self.core.notify.tell(HistoryNotice::Waiting(why.to_owned()));
+            }
+            return Ok(Next::Sleep(LEASE_LOOK));
+        }
+        self.waiting = false;
+        match self.batch() {
+            Ok(0) => {
+                self.idle = (self.idle * 2).min(LONGEST_IDLE);
+                Ok(Next::Sleep(self.idle))
+            }
+            Ok(_) => {
+                self.idle = GATHER;
+                Ok(if self.ahead.is_some() { Next::Again } else { Next::Sleep(GATHER) })
+            }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::HistoryConflict | ErrorKind::Closed) =>
+            {
+                self.stopped = true;
+                self.core.notify.tell(HistoryNotice::Stopped(Some(error)));
+                Ok(Next::Done)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn failed(&mut self, error: Error) {
+        self.forget();
+        let notice = match self.at_warehouse {
+            true => HistoryNotice::ReceiverError(error),
+            false => HistoryNotice::WorkerError(error),
+        };
+        self.core.notify.tell(notice);
+    }
+
+    fn ended(&mut self, signal: &Signal) {
+        self.lease = None;
+        if signal.is_stopping() && !self.stopped {
+            self.core.notify.tell(HistoryNotice::Stopped(None));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The discarder: deletes from the event table what every consumer has acknowledged.
+
+use super::{HistoryNotice, Notify, Running, archiver_ident};
+use crate::backend::history::{Discard, Discarded};
+use crate::config::{Options, Settings};
+use crate::consumer::Ident;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::EventId;
+use crate::poll::Reader;
+use crate::stream::EventStream;
+use crate::worker::{Next, Signal, Task};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Keeps the event table small: deletes, in statements of `limit_at_once` events, what **every**
+/// registered consumer has acknowledged. Then it looks every `poll_period_ms`.
+///
+/// - As long as nobody is registered it deletes nothing; with `require_archiver`, as long as no
+///   [`Archiver`](crate::Archiver) is.
+/// - A consumer that registers meanwhile gets every event from the first one that is still there
+///   at that moment.
+/// - The event with the highest id always stays: it keeps its id from being drawn again.
+/// - A consumer that does not come back holds everything up: [`lag`](crate::EventStream::lag)
+///   shows it. With `expire_after_s`, one that was not seen for this time is unregistered, and a
+///   notice tells so.
+///
+/// Transactions are short, no table of events is locked, and it rests as long as it works. Any
+/// number of discarders may run. All methods may be called from any thread; dropping it stops it.
+/// Not part of FTN18; the npm package does the same.
+///
+/// ```
+/// use futoin_eventstream::{Discarder, EventStream, Options, Want};
+/// # fn main() -> Result<(), futoin_eventstream::Error> {
+/// let stream = EventStream::open("sqlite::memory:")?;
+/// stream.migrate()?;
+/// let audit = stream.consumer("app", "Audit")?;
+/// audit.register()?;
+/// for n in 0..10 {
+///     stream.add_event("COUNTED", &n)?;
+/// }
+/// let discarder = Discarder::new(&stream, &Options::new().set("limit_at_once", "500")?)?;
+/// assert_eq!(discarder.run_once()?, 0);
+/// audit.acknowledge(10)?;
+/// assert_eq!(discarder.run_once()?, 9);
+/// # Ok(()) }
+/// ```
+pub struct Discarder {
+    core: Arc<Core>,
+    running: Running,
+}
+
+struct Core {
+    reader: Arc<Reader>,
+    settings: Settings,
+    archiver: Ident,
+    require_archiver: bool,
+    notify: Notify,
+}
+
+impl Discarder {
+    /// Makes a discarder, which does nothing before [`start`](Self::start) or
+    /// [`run_once`](Self::run_once). Of `options` (before those of the stream), `limit_at_once`,
+    /// `poll_period_ms`, `require_archiver` and `expire_after_s` matter.
+    ///
+    /// # Errors
+    /// None for now.
+    pub fn new(stream: &EventStream, options: &Options) -> Result<Self> {
+        Self::beside(stream, options, false)
+    }
+
+    /// As [`new`](Self::new); `archiver` says what `require_archiver=auto` means.
+    pub(crate) fn beside(stream: &EventStream, options: &Options, archiver: bool) -> Result<Self> {
+        let reader = stream.reader().clone();
+        let settings = options.over(&reader.settings);
+        let core = Core {
+            require_archiver: settings.require_archiver.unwrap_or(archiver),
+            reader,
+            settings,
+            archiver: archiver_ident()?,
+            notify: Notify::default(),
+        };
+        Ok(Discarder { core: Arc::new(core), running: Running::default() })
+    }
+
+    /// Calls `call` for every [`HistoryNotice`], from the discarder's thread (or that of
+    /// [`run_once`](Self::run_once)), in place of what was set before. It must not block for long.
+    pub fn on_notice(&self, call: impl Fn(&HistoryNotice) + Send + Sync + 'static) {
+        self.core.notify.set(call);
+    }
+
+    /// Starts the discarder's thread; does nothing if it is at work.
+    ///
+    /// # Errors
+    /// `Internal` if the system gives no thread. What happens later comes as a notice.
+    pub fn start(&self) -> Result<()> {
+        self.running.start("fes-discarder", || Pass::new(self.core.clone()))
+    }
+
+    /// Ends the thread, after the statement that it is at. When it returns no notice comes any
+    /// more. Called from a notice, it only asks the thread to end.
+    pub fn stop(&self) {
+        self.running.stop();
+    }
+
+    /// Whether the thread runs.
+    pub fn is_running(&self) -> bool {
+        self.running.is_alive()
+    }
+
+    /// Discards, on this thread, all that may be discarded now; returns how many events that were.
+    ///
+    /// # Errors
+    /// `NotMigrated`, `PermissionDenied`, and those of the database.
+    pub fn run_once(&self) -> Result<u64> {
+        let mut pass = Pass::new(self.core.clone());
+        let mut total = 0;
+        loop {
+            match pass.discard()? {
+                0 => return Ok(total),
+                count => total += count,
+            }
+        }
+    }
+}
+
+struct Pass {
+    core: Arc<Core>,
+    /// Everything up to this is gone.
+    after: EventId,
+    /// Nothing was left at the last look.
+    idle: bool,
+    /// The end was told.
+    stopped: bool,
+}
+
+impl Pass {
+    fn new(core: Arc<Core>) -> Self {
+        Pass { core, after: 0, idle: true, stopped: false }
+    }
+
+    fn discard(&mut self) -> Result<u64> {
+        let core = self.core.clone();
+        let pool = core.reader.pool()?;
+        if self.idle && core.settings.expire_after > 0 {
+            let seconds = core.settings.expire_after;
+            for ident in pool.repeatable(|c| c.expire(seconds, &core.archiver))? {
+                core.notify.tell(HistoryNotice::Expired(ident));
+            }
+        }
+        let order = Discard {
+            after: self.after,
+            limit: core.settings.limit_at_once,
+            archiver: core.require_archiver.then_some(&core.archiver),
+        };
+        let Discarded { events, upto } = pool.once(|connection| connection.discard(&order))?;
+        self.idle = events == 0;
+        // From the start again next time: somebody may have put older events there by hand.
+        self.after = if self.idle { 0 } else { upto };
+        if events > 0 {
+            core.notify.tell(HistoryNotice::Discarded(events));
+        }
+        Ok(events)
+    }
+}
+
+impl Task for Pass {
+    fn step(&mut self, _: &Signal) -> Result<Next> {
+        let start = Instant::now();
+        match self.discard() {
+            Ok(0) => Ok(Next::Sleep(self.core.settings.poll_period)),
+            Ok(_) => Ok(Next::Sleep(start.elapsed())),
+            Err(error) if error.kind() == ErrorKind::Closed => {
+                self.stopped = true;
+                self.core.notify.tell(HistoryNotice::Stopped(Some(error)));
+                Ok(Next::Done)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn failed(&mut self, error: Error) {
+        self.after = 0;
+        self.core.notify.tell(HistoryNotice::WorkerError(error));
+    }
+
+    fn ended(&mut self, signal: &Signal) {
+        if signal.is_stopping() && !self.stopped {
+            self.core.notify.tell(HistoryNotice::Stopped(None));
+        }
+    }
+}

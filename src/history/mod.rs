@@ -1,0 +1,131 @@
+//! The history: the [`warehouse`] that keeps all events, the [`archiver`] that copies them there,
+//! the [`discarder`] that then shortens the event table, and the [`replay`] that reads both as one
+//! stream.
+
+mod archiver;
+mod discarder;
+mod replay;
+mod warehouse;
+
+pub use archiver::Archiver;
+pub use discarder::Discarder;
+pub use replay::Replay;
+pub use warehouse::Warehouse;
+
+use crate::consumer::{Component, INTERNAL_USER, Ident};
+use crate::error::{Error, Result};
+use crate::worker::{Task, Worker, panic_error};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The component of the archiver, of the user [`INTERNAL_USER`].
+const ARCHIVER: &str = "ARCHIVER";
+
+/// `-internal:ARCHIVER`.
+fn archiver_ident() -> Result<Ident> {
+    Ident::new(INTERNAL_USER, &Component::new(ARCHIVER)?)
+}
+
+/// What an [`Archiver`] or a [`Discarder`] tells about its work, from its own thread.
+///
+/// ```
+/// use futoin_eventstream::{Archiver, EventStream, HistoryNotice, Options, Warehouse};
+/// # fn main() -> Result<(), futoin_eventstream::Error> {
+/// # let (stream, warehouse) = (EventStream::open("sqlite::memory:")?, Warehouse::open("sqlite::memory:")?);
+/// let archiver = Archiver::new(&stream, &warehouse, &Options::new())?;
+/// archiver.on_notice(|notice| match notice {
+///     HistoryNotice::ProcessedEvents(count) => println!("{count} events more in the history"),
+///     HistoryNotice::WorkerError(error) | HistoryNotice::ReceiverError(error) => {
+///         eprintln!("it will be tried again: {error}")
+///     }
+///     _ => {}
+/// });
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HistoryNotice {
+    /// The archiver has read this many events, and writes them to the history now.
+    NewEvents(usize),
+    /// This many events are in the history and acknowledged.
+    ProcessedEvents(usize),
+    /// This many events were deleted from the event table.
+    Discarded(u64),
+    /// The consumer of this ident was not seen for `expire_after_s`, and was unregistered.
+    Expired(String),
+    /// It does nothing for now, for this reason. Told once, until it works again.
+    Waiting(String),
+    /// The library, or the database of the stream, failed; it will be tried again.
+    WorkerError(Error),
+    /// The warehouse failed; it will be tried again.
+    ReceiverError(Error),
+    /// It has ended: by `stop`, or by an error that trying again cannot help.
+    Stopped(Option<Error>),
+}
+
+type OnNotice = Arc<dyn Fn(&HistoryNotice) + Send + Sync>;
+
+/// Who is told what happens.
+#[derive(Default)]
+struct Notify(Mutex<Option<OnNotice>>);
+
+impl Notify {
+    fn set(&self, call: impl Fn(&HistoryNotice) + Send + Sync + 'static) {
+        *lock(&self.0) = Some(Arc::new(call));
+    }
+
+    /// Calls back; a panic there is the caller's, and ends nothing here.
+    fn tell(&self, notice: HistoryNotice) {
+        let call = lock(&self.0).clone();
+        match &notice {
+            HistoryNotice::WorkerError(error) | HistoryNotice::ReceiverError(error) => {
+                log::warn!("futoin-eventstream: {error}");
+            }
+            HistoryNotice::Stopped(Some(error)) => log::error!("futoin-eventstream: {error}"),
+            _ => {}
+        }
+        if let Some(call) = call
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(&notice)))
+        {
+            log::error!("futoin-eventstream: on_notice: {}", panic_error(&*panic));
+        }
+    }
+}
+
+/// A thread that its owner starts and stops, any number of times.
+#[derive(Default)]
+struct Running(Mutex<Option<Arc<Worker>>>);
+
+impl Running {
+    /// Starts the thread, unless it is at work.
+    fn start<T: Task>(&self, name: &str, task: impl FnOnce() -> T) -> Result<()> {
+        let mut slot = lock(&self.0);
+        let at_work = |worker: &Arc<Worker>| worker.is_alive() && !worker.signal().is_stopping();
+        if !slot.as_ref().is_some_and(at_work) {
+            *slot = Some(Arc::new(Worker::start(name, task())?));
+        }
+        Ok(())
+    }
+
+    /// Asks the thread to end and waits for it; called by the thread itself, it only asks.
+    fn stop(&self) {
+        let worker = lock(&self.0).clone();
+        if let Some(worker) = worker {
+            worker.stop();
+        }
+    }
+
+    fn is_alive(&self) -> bool {
+        lock(&self.0).as_ref().is_some_and(|worker| worker.is_alive())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,144 @@
+//! The replay: all of history, and then the active events, as one stream.
+
+use super::Warehouse;
+use crate::consumer::Want;
+use crate::error::Result;
+use crate::event::{Event, EventId, MAX_EVENT_ID};
+use crate::poll::Reader;
+use crate::stream::EventStream;
+use std::sync::Arc;
+
+/// Reads the history of a warehouse and goes on with the active events of its stream, in order of
+/// their ids, without a hole or a duplicate where the two meet, also while an archiver and a
+/// discarder are at work. Made by [`Warehouse::history_then_live`].
+///
+/// It keeps its position in this handle only, and registers nothing: what was given is not
+/// acknowledged, and not kept back from a discarder. It relies on the archiver: events that were
+/// discarded without one (`require_archiver=false`) are in neither place. One thread uses it at a
+/// time; it may be moved to another.
+///
+/// ```
+/// use futoin_eventstream::{Archiver, Discarder, EventStream, Options, Want, Warehouse};
+/// # fn main() -> Result<(), futoin_eventstream::Error> {
+/// let stream = EventStream::open("sqlite::memory:")?;
+/// let warehouse = Warehouse::open("sqlite::memory:")?;
+/// stream.migrate()?;
+/// warehouse.migrate()?;
+/// stream.add_event("OLD", &1)?;
+/// stream.add_event("OLD", &2)?;
+/// Archiver::new(&stream, &warehouse, &Options::new())?.run_once()?;
+/// Discarder::new(&stream, &Options::new())?.run_once()?;
+/// stream.add_event("NEW", &3)?;
+///
+/// let mut replay = warehouse.history_then_live(&stream, 1, &Want::all());
+/// let mut ids = Vec::new();
+/// loop {
+///     let events = replay.next_events(100)?;
+///     if events.is_empty() {
+///         break; // all for now; later calls give what comes later
+///     }
+///     ids.extend(events.into_iter().map(|event| event.id));
+/// }
+/// assert_eq!(ids, [1, 2, 3]);
+/// # Ok(()) }
+/// ```
+pub struct Replay {
+    reader: Arc<Reader>,
+    warehouse: Warehouse,
+    want: Want,
+    /// Everything up to this was given.
+    position: EventId,
+    /// The end of the history was met: the active events come first.
+    at_tail: bool,
+}
+
+impl Warehouse {
+    /// All events of `stream` from `from_id` on, archived or not: see [`Replay`]. The warehouse
+    /// must be the one of this stream. Asks no database yet.
+    pub fn history_then_live(&self, stream: &EventStream, from_id: EventId, want: &Want) -> Replay {
+        Replay {
+            reader: stream.reader().clone(),
+            warehouse: self.clone(),
+            want: want.clone(),
+            position: from_id.saturating_sub(1),
+            at_tail: false,
+        }
+    }
+}
+
+impl Replay {
+    /// The id up to which everything was given (or was not wanted). To go on later, or in another
+    /// process, begin at this plus 1.
+    pub fn position(&self) -> EventId {
+        self.position
+    }
+
+    /// The next events, at most `limit` of them (and of `max_chunk_bytes`). None means that there
+    /// are no more now.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a limit of 0, `InvalidLastId` if the position is above the highest id
+    /// that was ever drawn, `NotMigrated`, `UnsafeServer`, and those of both databases. The next
+    /// call goes on at the same position.
+    pub fn next_events(&mut self, limit: usize) -> Result<Vec<Event>> {
+        loop {
+            let (before, live) = (self.position, self.at_tail);
+            let events = if live { self.live(limit)? } else { self.history(limit)? };
+            if !events.is_empty() || (live && self.position == before) {
+                return Ok(events);
+            }
+        }
+    }
+
+    /// An event is in the history only when all before it are: the archiver writes in order. So
+    /// what is found there has no hole, whatever is in the event table.
+    fn history(&mut self, limit: usize) -> Result<Vec<Event>> {
+        let batch = self.warehouse.read(self.position, MAX_EVENT_ID, &self.want, limit)?;
+        self.position = self.position.max(batch.scanned);
+        self.at_tail = !batch.cut && batch.events.is_empty();
+        Ok(batch.events)
+    }
+
+    /// The active events first, the history then: what was discarded before the first read was
+    /// archived before it, so it is found by the second one.
+    fn live(&mut self, limit: usize) -> Result<Vec<Event>> {
+        let after = self.position;
+        let chunk = self.reader.pool()?.repeatable(|connection| {
+            let chunk = self.reader.read(connection, after, &self.want, limit)?;
+            if chunk.events.is_empty() {
+                self.reader.check_drawn(connection, after, "the position of the replay")?;
+            }
+            Ok(chunk)
+        })?;
+        if chunk.settled_to == after {
+            // Not even the newest event is there: the npm package's discarder leaves none.
+            return self.history(limit);
+        }
+        let has_no_gap = chunk.events.len() as u64 == chunk.settled_to - after;
+        if has_no_gap {
+            self.position = chunk.settled_to;
+            return Ok(chunk.events);
+        }
+        let batch = self.warehouse.read(after, chunk.settled_to, &self.want, limit)?;
+        let upto = if batch.cut { batch.scanned } else { chunk.settled_to };
+        let mut events = merge(batch.events, chunk.events, upto);
+        self.position = upto;
+        if events.len() > limit {
+            events.truncate(limit);
+            self.position = events.last().map_or(upto, |event| event.id);
+        }
+        // So much was archived meanwhile: it is cheaper to read it from there.
+        self.at_tail = !batch.cut;
+        Ok(events)
+    }
+}
+
+/// The events of both lists up to `upto`, each once, in order.
+fn merge(archived: Vec<Event>, active: Vec<Event>, upto: EventId) -> Vec<Event> {
+    let mut events = archived;
+    events.extend(active);
+    events.retain(|event| event.id <= upto);
+    events.sort_by_key(|event| event.id);
+    events.dedup_by_key(|event| event.id);
+    events
+}
