@@ -8,6 +8,8 @@ mod config;
 mod consumer;
 mod error;
 mod event;
+#[doc(hidden)]
+pub mod ffi;
 mod generator;
 mod hint;
 mod history;

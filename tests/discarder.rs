@@ -36,6 +36,15 @@ fn ids(events: &[Event]) -> Vec<u64> {
     events.iter().map(|event| event.id).collect()
 }
 
+/// Ends the writers when it is dropped, by a failure too.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Collects what a discarder tells.
 fn listen(discarder: &Discarder) -> Arc<Mutex<Vec<String>>> {
     let notices = Arc::new(Mutex::new(Vec::new()));
@@ -153,15 +162,16 @@ on_each_server!(consumers_that_come_and_go_beside_a_discarder_miss_nothing, |db|
     discarder.start().unwrap();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let end = Done(&done);
         // One writer, and no rollback: the ids have no gap.
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 fast.acknowledge(add(&stream, 100)).unwrap();
             }
         });
-        let end = Instant::now() + Duration::from_millis(1500);
+        let until = Instant::now() + Duration::from_millis(1500);
         let mut rounds = 0;
-        while Instant::now() < end {
+        while Instant::now() < until {
             let late = registered(&stream, &format!("Late{rounds}"));
             let mut got = ids(&late.poll_at_most(None, &Want::all(), 5).unwrap());
             for _ in 0..3 {
@@ -173,7 +183,7 @@ on_each_server!(consumers_that_come_and_go_beside_a_discarder_miss_nothing, |db|
             late.unregister().unwrap();
             rounds += 1;
         }
-        done.store(true, Ordering::Relaxed);
+        drop(end);
         println!("{}: {rounds} rounds", db.server);
         assert!(rounds > 5, "{rounds} rounds");
     });

@@ -86,7 +86,7 @@ on_each_server!(a_replay_has_no_hole_and_no_duplicate_while_all_is_in_motion, |d
         };
         let follower = follow(Want::all(), 37);
         let picky = follow(Want::types(&["ODD"]).unwrap(), 11);
-        sleep(Duration::from_millis(1500));
+        sleep(Duration::from_millis(1000));
         writing.store(false, Ordering::Relaxed);
         let truth: Vec<Added> =
             writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();

@@ -109,14 +109,19 @@ fn naive(db: &Db, end: &End) -> Ledger {
 /// Deletes what all registered consumers have acknowledged, but for the highest row.
 fn discard(db: &Db, end: &End) -> Ledger {
     let mut raw = db.raw();
-    // Else the whole table may be scanned, which never ends behind writers that keep coming.
-    let limit = if db.kind == DatabaseKind::Mysql { "ORDER BY id LIMIT 1000" } else { "" };
     let mut deleted = 0;
     while end.truth().is_none() {
         let lowest = raw.number("SELECT MIN(last_evt_id) FROM evt_consumers");
         let highest = raw.number("SELECT COALESCE(MAX(id), 0) FROM evt_queue");
         let upto = lowest.min(highest - 1);
-        raw.exec(&format!("DELETE FROM evt_queue WHERE id <= {upto} {limit}"));
+        let old = format!("FROM evt_queue WHERE id <= {upto}");
+        // MySQL would lock its way through the whole table, and never reach the end of it while
+        // others insert there, if it did not know the number of rows.
+        let limit = match db.kind {
+            DatabaseKind::Mysql => format!("ORDER BY id LIMIT {}", raw.number(&format!("SELECT count(*) {old}"))),
+            _ => String::new(),
+        };
+        raw.exec(&format!("DELETE {old} {limit}"));
         deleted = deleted.max(upto);
         thread::sleep(Duration::from_millis(20));
     }

@@ -41,7 +41,7 @@ type Key = (u32, u32);
 
 /// What was committed.
 pub struct Truth {
-    /// The type, and when COMMIT was sent.
+    /// The type, and when COMMIT was sent, or the statement without one was done.
     committed: HashMap<Key, (&'static str, Instant)>,
     /// Events whose transaction was rolled back.
     pub rolled_back: usize,
@@ -283,8 +283,7 @@ impl Writer {
             events.chunks(if at_once { 3 } else { 1 }).map(|part| self.insert(part)).collect();
         let rollback = !autocommit && self.rng.random_bool(0.1);
         let done = if autocommit {
-            let sent = Instant::now();
-            self.raw.try_exec(&statements[0]).map(|()| sent)
+            self.raw.try_exec(&statements[0]).map(|()| Instant::now())
         } else {
             self.explicit(&statements, rollback)
         };

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// A file, whatever its name: device and inode.
@@ -15,6 +16,15 @@ type FileId = (u64, u64);
 
 /// Descriptors of each file that our own SQLite opened.
 static OURS: Mutex<Option<HashMap<FileId, BTreeSet<u32>>>> = Mutex::new(None);
+
+/// Set once nobody else in this process can use our SQLite library.
+static UNSHARED: AtomicBool = AtomicBool::new(false);
+
+/// From now on every descriptor of a database file that is not ours is foreign: inside the shared
+/// library of the C interface nobody can reach our SQLite. A Rust program may, by `rusqlite`.
+pub(crate) fn nobody_shares_our_library() {
+    UNSHARED.store(true, Ordering::Relaxed);
+}
 
 /// Goes with a connection to a file, and is dropped after it.
 pub(crate) struct Opened(FileId);
@@ -98,4 +108,5 @@ fn foreign_library() -> Option<String> {
         .filter_map(|path| path.rsplit('/').next())
         .find(|name| name.contains("sqlite") && (name.contains(".so") || name.ends_with(".node")))
         .map(str::to_owned)
+        .or_else(|| UNSHARED.load(Ordering::Relaxed).then(|| "linked into the program".to_owned()))
 }

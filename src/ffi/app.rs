@@ -1,0 +1,141 @@
+//! `fes_app`.
+
+use super::notice::{Teller, fes_on_notice};
+use super::options::options;
+use super::{
+    Out, borrow, fes_error, fes_options, fes_status, fes_stream, fes_warehouse, free, guard,
+    refuse, text,
+};
+use crate::app::ServiceApp;
+use crate::backend::sqlite::guard as sqlite_guard;
+use std::ffi::{c_char, c_void};
+
+/// Stream, archiver and discarder from one configuration. Any number of threads may use one at once.
+/// Close it with `fes_app_close`.
+pub struct fes_app(ServiceApp);
+
+/// Opens the stream of `url`, and the warehouse of `warehouse_url` if that is not NULL, both with
+/// `options` (or NULL). The archiver is there with a warehouse, unless `enable_archiver` is false;
+/// the discarder with `enable_discarder`. Starts nothing.
+///
+/// Errors: those of `fes_stream_open`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_app_open(
+    url: *const c_char,
+    warehouse_url: *const c_char,
+    options: *const fes_options,
+    out: *mut *mut fes_app,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let url = text(url, "url")?;
+        let warehouse = match warehouse_url.is_null() {
+            true => None,
+            false => Some(text(warehouse_url, "warehouse_url")?),
+        };
+        sqlite_guard::nobody_shares_our_library();
+        out.give(fes_app(ServiceApp::open(url, warehouse, &self::options(options))?));
+        Ok(())
+    })
+}
+
+/// Opens both of the environment, the warehouse if `DB_EVTDWH_TYPE` is set: see
+/// `fes_stream_from_env`.
+///
+/// Errors: those of `fes_stream_open`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_app_from_env(
+    options: *const fes_options,
+    out: *mut *mut fes_app,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        sqlite_guard::nobody_shares_our_library();
+        out.give(fes_app(ServiceApp::from_env(&self::options(options))?));
+        Ok(())
+    })
+}
+
+/// Gives another handle of the app's stream, to be closed with `fes_stream_close`, which closes it
+/// for the app, too: close it after the app, or when the app is not needed any more.
+///
+/// Errors: `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_app_stream(
+    app: *const fes_app,
+    out: *mut *mut fes_stream,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        out.give(fes_stream(borrow(app, "app")?.0.stream().clone()));
+        Ok(())
+    })
+}
+
+/// As `fes_app_stream`, for the warehouse and `fes_warehouse_close`.
+///
+/// Errors: `FES_INVALID_ARGUMENT`, also if the app has no warehouse.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_app_warehouse(
+    app: *const fes_app,
+    out: *mut *mut fes_warehouse,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let warehouse = borrow(app, "app")?.0.warehouse();
+        let warehouse = warehouse.ok_or_else(|| refuse("the app was opened without a warehouse"))?;
+        out.give(fes_warehouse(warehouse.clone()));
+        Ok(())
+    })
+}
+
+/// Makes the tables of the stream and of the warehouse, or brings them up to date.
+///
+/// Errors: those of `fes_stream_migrate`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_app_migrate(
+    app: *const fes_app,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(app, "app")?.0.migrate()?) })
+}
+
+/// Who is told how archiver and discarder fare, from their threads, which may call at once.
+/// `user_data` is the caller's and must be usable from other threads until the app is closed.
+///
+/// Errors: `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_app_set_on_notice(
+    app: *const fes_app,
+    on_notice: fes_on_notice,
+    user_data: *mut c_void,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let teller = Teller::new(on_notice, user_data)?;
+        borrow(app, "app")?.0.on_notice(move |notice| teller.of_history(notice));
+        Ok(())
+    })
+}
+
+/// Starts archiver and discarder, where they are not at work.
+///
+/// Errors: `FES_INTERNAL` if the system gives no thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_app_start(
+    app: *const fes_app,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(app, "app")?.0.start()?) })
+}
+
+/// Stops the discarder, then the archiver after the batch that it is at, closes stream and warehouse,
+/// and frees the handle. Returns after the last notice. Not from inside a notice. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_app_close(app: *mut fes_app) {
+    unsafe { free(app) };
+}

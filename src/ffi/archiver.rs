@@ -1,0 +1,108 @@
+//! `fes_archiver`.
+
+use super::notice::{Teller, fes_on_notice};
+use super::options::options;
+use super::{
+    Out, borrow, fes_error, fes_options, fes_status, fes_stream, fes_warehouse, free, guard,
+};
+use crate::history::Archiver;
+use std::ffi::c_void;
+
+/// Copies every event of a stream to the history of a warehouse, exactly once: the consumer
+/// `-internal:ARCHIVER`. One works for each stream; another one waits, and takes over. Any number of
+/// threads may use the handle at once. Close it with `fes_archiver_close`.
+pub struct fes_archiver(Archiver);
+
+/// Makes an archiver, which does nothing yet. Of `options` (or NULL), `archive_batch` matters.
+///
+/// Errors: `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_archiver_open(
+    stream: *const fes_stream,
+    warehouse: *const fes_warehouse,
+    options: *const fes_options,
+    out: *mut *mut fes_archiver,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let (stream, warehouse) = (borrow(stream, "stream")?, borrow(warehouse, "warehouse")?);
+        out.give(fes_archiver(Archiver::new(&stream.0, &warehouse.0, &self::options(options))?));
+        Ok(())
+    })
+}
+
+/// Who is told how the archiver fares, in place of who was before. `user_data` is the caller's and
+/// must be usable from another thread until the archiver is closed.
+///
+/// Errors: `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_archiver_set_on_notice(
+    archiver: *const fes_archiver,
+    on_notice: fes_on_notice,
+    user_data: *mut c_void,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let teller = Teller::new(on_notice, user_data)?;
+        borrow(archiver, "archiver")?.0.on_notice(move |notice| teller.of_history(notice));
+        Ok(())
+    })
+}
+
+/// Starts the archiver's thread; does nothing if it is at work. What fails there comes as a notice.
+///
+/// Errors: `FES_INTERNAL` if the system gives no thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_archiver_start(
+    archiver: *const fes_archiver,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(archiver, "archiver")?.0.start()?) })
+}
+
+/// Ends the thread after the batch that it is at, and returns after the last notice. From inside a
+/// notice it only asks the thread to end. May be called twice.
+///
+/// Errors: `FES_INVALID_ARGUMENT` for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_archiver_stop(
+    archiver: *const fes_archiver,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        borrow(archiver, "archiver")?.0.stop();
+        Ok(())
+    })
+}
+
+/// Whether the thread runs. False for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_archiver_is_running(archiver: *const fes_archiver) -> bool {
+    super::guard_or(false, || {
+        unsafe { archiver.as_ref() }.is_some_and(|archiver| archiver.0.is_running())
+    })
+}
+
+/// Archives, on this thread, what is settled now. `count` is NULL or gets how many events that were.
+///
+/// Errors: `FES_OCCUPIED` if another archiver is at work; `FES_HISTORY_CONFLICT`,
+/// `FES_NOT_MIGRATED`, those of both databases.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_archiver_run_once(
+    archiver: *const fes_archiver,
+    count: *mut u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let count = Out::optional(count, 0);
+        count.set(borrow(archiver, "archiver")?.0.run_once()?);
+        Ok(())
+    })
+}
+
+/// Stops as `fes_archiver_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_archiver_close(archiver: *mut fes_archiver) {
+    unsafe { free(archiver) };
+}

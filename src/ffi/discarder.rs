@@ -1,0 +1,106 @@
+//! `fes_discarder`.
+
+use super::notice::{Teller, fes_on_notice};
+use super::options::options;
+use super::{Out, borrow, fes_error, fes_options, fes_status, fes_stream, free, guard};
+use crate::history::Discarder;
+use std::ffi::c_void;
+
+/// Deletes from the event table what every registered consumer has acknowledged; nothing, while
+/// nobody is registered. Any number of them may run, and any number of threads may use the handle at
+/// once. Close it with `fes_discarder_close`.
+pub struct fes_discarder(Discarder);
+
+/// Makes a discarder, which does nothing yet. Of `options` (or NULL), `limit_at_once`,
+/// `poll_period_ms`, `require_archiver` and `expire_after_s` matter.
+///
+/// Errors: `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_discarder_open(
+    stream: *const fes_stream,
+    options: *const fes_options,
+    out: *mut *mut fes_discarder,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let stream = borrow(stream, "stream")?;
+        out.give(fes_discarder(Discarder::new(&stream.0, &self::options(options))?));
+        Ok(())
+    })
+}
+
+/// Who is told how the discarder fares, in place of who was before. `user_data` is the caller's and
+/// must be usable from another thread until the discarder is closed.
+///
+/// Errors: `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_discarder_set_on_notice(
+    discarder: *const fes_discarder,
+    on_notice: fes_on_notice,
+    user_data: *mut c_void,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let teller = Teller::new(on_notice, user_data)?;
+        borrow(discarder, "discarder")?.0.on_notice(move |notice| teller.of_history(notice));
+        Ok(())
+    })
+}
+
+/// Starts the discarder's thread; does nothing if it is at work. What fails there comes as a notice.
+///
+/// Errors: `FES_INTERNAL` if the system gives no thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_discarder_start(
+    discarder: *const fes_discarder,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(discarder, "discarder")?.0.start()?) })
+}
+
+/// Ends the thread after the statement that it is at, and returns after the last notice. From inside
+/// a notice it only asks the thread to end. May be called twice.
+///
+/// Errors: `FES_INVALID_ARGUMENT` for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_discarder_stop(
+    discarder: *const fes_discarder,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        borrow(discarder, "discarder")?.0.stop();
+        Ok(())
+    })
+}
+
+/// Whether the thread runs. False for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_discarder_is_running(discarder: *const fes_discarder) -> bool {
+    super::guard_or(false, || {
+        unsafe { discarder.as_ref() }.is_some_and(|discarder| discarder.0.is_running())
+    })
+}
+
+/// Discards, on this thread, all that may be discarded now. `count` is NULL or gets how many events
+/// that were.
+///
+/// Errors: `FES_NOT_MIGRATED`, `FES_PERMISSION_DENIED`, those of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_discarder_run_once(
+    discarder: *const fes_discarder,
+    count: *mut u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let count = Out::optional(count, 0);
+        count.set(borrow(discarder, "discarder")?.0.run_once()?);
+        Ok(())
+    })
+}
+
+/// Stops as `fes_discarder_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_discarder_close(discarder: *mut fes_discarder) {
+    unsafe { free(discarder) };
+}

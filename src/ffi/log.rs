@@ -1,0 +1,100 @@
+//! `fes_log_set`: where the library's log goes.
+
+use super::error::c_text;
+use super::{UserData, fes_error, fes_status, guard, refuse};
+use log::{LevelFilter, Log, Metadata, Record};
+use std::cell::Cell;
+use std::ffi::{c_char, c_void};
+use std::sync::{Once, PoisonError, RwLock};
+
+/// How bad it is.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum fes_log_level {
+    /// Nothing at all.
+    FES_LOG_OFF = 0,
+    /// Something was given up.
+    FES_LOG_ERROR = 1,
+    /// Something failed and will be tried again.
+    FES_LOG_WARN = 2,
+    /// What an operator may want to know.
+    FES_LOG_INFO = 3,
+    /// What a developer may want to know.
+    FES_LOG_DEBUG = 4,
+    /// Everything, of the database drivers, too.
+    FES_LOG_TRACE = 5,
+}
+
+/// Called with every message of the level that was asked for, from any thread, also from several at
+/// once. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long and
+/// must call no function of this library.
+pub type fes_on_log =
+    Option<unsafe extern "C" fn(user: *mut c_void, level: u32, message: *const c_char)>;
+
+#[derive(Clone, Copy)]
+struct Sink {
+    call: unsafe extern "C" fn(*mut c_void, u32, *const c_char),
+    user: UserData,
+}
+
+/// Who gets the log. Held for reading during a call of it.
+static SINK: RwLock<Option<Sink>> = RwLock::new(None);
+static INSTALL: Once = Once::new();
+
+thread_local! {
+    /// Whether this thread is inside of a sink.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+struct Logger;
+
+impl Log for Logger {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if INSIDE.replace(true) {
+            return;
+        }
+        if let Some(sink) = *SINK.read().unwrap_or_else(PoisonError::into_inner) {
+            let message = c_text(&record.args().to_string());
+            unsafe { (sink.call)(sink.user.get(), record.level() as u32, message.as_ptr()) };
+        }
+        INSIDE.set(false);
+    }
+
+    fn flush(&self) {}
+}
+
+/// Sends the library's log to `on_log`, up to `level` (a `fes_log_level`), in place of where it went
+/// before; NULL for nowhere, as it is at first. One for the process. Returns after the last call of
+/// the one before. `user_data` is the caller's and must be usable from every thread.
+///
+/// Errors: `FES_INVALID_ARGUMENT` for a level that is none, from inside `on_log`, or in a Rust program
+/// that has a logger of its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_log_set(
+    on_log: fes_on_log,
+    user_data: *mut c_void,
+    level: u32,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || {
+        let filter = LevelFilter::iter()
+            .nth(level as usize)
+            .ok_or_else(|| refuse(format!("there is no fes_log_level {level}")))?;
+        if INSIDE.get() {
+            return Err(refuse("fes_log_set was called by on_log"));
+        }
+        let mut ours = true;
+        INSTALL.call_once(|| ours = log::set_logger(&Logger).is_ok());
+        if !ours {
+            return Err(refuse("this program has a logger of its own"));
+        }
+        let sink = on_log.map(|call| Sink { call, user: UserData(user_data) });
+        *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
+        log::set_max_level(if sink.is_some() { filter } else { LevelFilter::Off });
+        Ok(())
+    })
+}

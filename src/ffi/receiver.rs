@@ -1,0 +1,308 @@
+//! `fes_receiver`.
+
+use super::notice::{Teller, fes_on_notice};
+use super::options::options;
+use super::{
+    Done, Out, UserData, borrow, fes_error, fes_events, fes_options, fes_status, fes_stream, free,
+    guard, lock, refuse, text, want,
+};
+use crate::consumer::LIVE;
+use crate::push::Delivery;
+use crate::receiver::{
+    CallbackResult, LiveReceiver, Poison, ReceiverOptions, ReceiverStats, ReliableReceiver,
+};
+use crate::stream::EventStream;
+use std::ffi::{c_char, c_void};
+use std::sync::{Arc, Mutex};
+
+/// Called with every delivery, from the receiver's own thread, one at a time. `seq` counts from 0;
+/// a gap tells a LIVE receiver that a group was skipped. `events` ends with the call. Gives 0 to
+/// acknowledge, anything else to get the same events again. May call every function but
+/// `fes_receiver_close` of its own receiver; `fes_receiver_stop` of it returns at once there, and
+/// the call is the last. No C++ exception may leave it.
+pub type fes_on_events = Option<
+    unsafe extern "C" fn(user: *mut c_void, seq: u64, events: *const fes_events) -> i32,
+>;
+
+/// What a receiver does about events that its callback fails on, again and again.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum fes_poison {
+    /// Brings them again for ever, with a back-off. The default: nothing passes unprocessed.
+    FES_POISON_RETRY = 0,
+    /// Stops the receiver at the first failure; the cursor stays before the delivery.
+    FES_POISON_STOP = 1,
+    /// After `count` failures brings the events one by one, and skips one that fails `count` times
+    /// alone, with `FES_NOTICE_SKIPPED`.
+    FES_POISON_SKIP_AFTER = 2,
+}
+
+/// A consumer that is called back from a thread of its own. Made by `fes_receiver_open`, set up by
+/// `fes_receiver_set_...`, begun by `fes_receiver_start`, ended by `fes_receiver_stop` and
+/// `fes_receiver_close`. Any number of threads may use one at once.
+pub struct fes_receiver {
+    stream: EventStream,
+    user: String,
+    component: String,
+    on_events: OnEvents,
+    options: Mutex<ReceiverOptions>,
+    made: Mutex<Option<Arc<Receiver>>>,
+}
+
+#[derive(Clone, Copy)]
+struct OnEvents {
+    call: unsafe extern "C" fn(*mut c_void, u64, *const fes_events) -> i32,
+    user: UserData,
+}
+
+impl OnEvents {
+    fn call(&self, delivery: &Delivery) -> CallbackResult {
+        let events = fes_events::new(delivery.events.iter().map(|event| &**event));
+        match unsafe { (self.call)(self.user.get(), delivery.seq, &events) } {
+            0 => Ok(()),
+            code => Err(format!("the callback returned {code}").into()),
+        }
+    }
+}
+
+enum Receiver {
+    Live(LiveReceiver),
+    Reliable(ReliableReceiver),
+}
+
+impl Receiver {
+    fn start(&self) -> crate::Result<()> {
+        match self {
+            Receiver::Live(receiver) => receiver.start(),
+            Receiver::Reliable(receiver) => receiver.start(),
+        }
+    }
+
+    fn stop(&self) {
+        match self {
+            Receiver::Live(receiver) => receiver.stop(),
+            Receiver::Reliable(receiver) => receiver.stop(),
+        }
+    }
+
+    fn stats(&self) -> ReceiverStats {
+        match self {
+            Receiver::Live(receiver) => receiver.stats(),
+            Receiver::Reliable(receiver) => receiver.stats(),
+        }
+    }
+}
+
+impl fes_receiver {
+    /// Changes the settings, which count from the first start on.
+    fn set(&self, change: impl FnOnce(ReceiverOptions) -> ReceiverOptions) -> Done {
+        if lock(&self.made).is_some() {
+            return Err(refuse("the receiver was started: set it up before"));
+        }
+        let mut options = lock(&self.options);
+        *options = change(options.clone());
+        Ok(())
+    }
+
+    fn made(&self) -> Done<Arc<Receiver>> {
+        let mut slot = lock(&self.made);
+        if let Some(receiver) = &*slot {
+            return Ok(receiver.clone());
+        }
+        let options = lock(&self.options).clone();
+        let (stream, user, call) = (&self.stream, &self.user, self.on_events);
+        let on_events = move |delivery: &Delivery| call.call(delivery);
+        let receiver = match self.component == LIVE {
+            true => Receiver::Live(LiveReceiver::new(stream, user, options, on_events)?),
+            false => {
+                let component = &self.component;
+                let made = ReliableReceiver::new(stream, user, component, options, on_events)?;
+                Receiver::Reliable(made)
+            }
+        };
+        Ok(slot.insert(Arc::new(receiver)).clone())
+    }
+
+    fn current(&self) -> Option<Arc<Receiver>> {
+        lock(&self.made).clone()
+    }
+}
+
+/// Makes a receiver of the consumer `user:component`, which registers itself when it is started;
+/// `LIVE` makes one that gets what comes while it runs. `on_events` is called with `user_data`,
+/// which is the caller's and must be usable from another thread until `fes_receiver_stop` or
+/// `fes_receiver_close` has returned.
+///
+/// Errors: those of `fes_consumer_open`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_receiver_open(
+    stream: *const fes_stream,
+    user: *const c_char,
+    component: *const c_char,
+    on_events: fes_on_events,
+    user_data: *mut c_void,
+    out: *mut *mut fes_receiver,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let stream = borrow(stream, "stream")?.0.clone();
+        let (user, component) = (text(user, "user")?, text(component, "component")?);
+        let call = on_events.ok_or_else(|| refuse("on_events is NULL"))?;
+        stream.consumer(user, component)?;
+        out.give(fes_receiver {
+            stream,
+            user: user.to_owned(),
+            component: component.to_owned(),
+            on_events: OnEvents { call, user: UserData(user_data) },
+            options: Mutex::default(),
+            made: Mutex::default(),
+        });
+        Ok(())
+    })
+}
+
+/// The event types to receive, all if not set; before the first start. As `fes_consumer_poll`.
+///
+/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_receiver_set_want(
+    receiver: *const fes_receiver,
+    types: *const *const c_char,
+    type_count: usize,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let want = want(types, type_count)?;
+        borrow(receiver, "receiver")?.set(|options| options.want(want))
+    })
+}
+
+/// Options of push for this receiver; before the first start.
+///
+/// Errors: `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_receiver_set_options(
+    receiver: *const fes_receiver,
+    options: *const fes_options,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let new = self::options(options);
+        borrow(receiver, "receiver")?.set(|options| options.options(new))
+    })
+}
+
+/// What to do about events that the callback fails on; before the first start. `poison` is a
+/// `fes_poison`, which tells what `count` means (1 or more for `FES_POISON_SKIP_AFTER`, else 0).
+///
+/// Errors: `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_receiver_set_poison(
+    receiver: *const fes_receiver,
+    poison: u32,
+    count: u32,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let poison = match (poison, count) {
+            (kind, 0) if kind == fes_poison::FES_POISON_RETRY as u32 => Poison::Retry,
+            (kind, 0) if kind == fes_poison::FES_POISON_STOP as u32 => Poison::Stop,
+            (kind, 1..) if kind == fes_poison::FES_POISON_SKIP_AFTER as u32 => {
+                Poison::SkipAfter(count)
+            }
+            _ => return Err(refuse(format!("there is no fes_poison {poison} with {count}"))),
+        };
+        borrow(receiver, "receiver")?.set(|options| options.poison(poison))
+    })
+}
+
+/// Who is told how the receiver fares; before the first start. `user_data` as in
+/// `fes_receiver_open`.
+///
+/// Errors: `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_receiver_set_on_notice(
+    receiver: *const fes_receiver,
+    on_notice: fes_on_notice,
+    user_data: *mut c_void,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let teller = Teller::new(on_notice, user_data)?;
+        borrow(receiver, "receiver")?
+            .set(|options| options.on_notice(move |notice| teller.of_receiver(notice)))
+    })
+}
+
+/// Starts the thread, which registers where that is needed, and subscribes. What fails there comes
+/// as a notice, and is tried again. May be called again after a stop.
+///
+/// Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`; `FES_INTERNAL` if the system gives
+/// no thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_receiver_start(
+    receiver: *const fes_receiver,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(receiver, "receiver")?.made()?.start()?) })
+}
+
+/// Stops, and returns after the last callback, which it waits for without a limit. From inside a
+/// callback of this receiver it returns at once, and that call is the last. May be called twice.
+///
+/// Errors: `FES_INVALID_ARGUMENT` for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_receiver_stop(
+    receiver: *const fes_receiver,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        if let Some(made) = borrow(receiver, "receiver")?.current() {
+            made.stop();
+        }
+        Ok(())
+    })
+}
+
+/// What was done since the receiver was opened; each place may be NULL. `delivered`, `skipped` (LIVE)
+/// and `overflows` as `fes_subscription_stats`; `failures` counts failed callbacks, `given_up` the
+/// events of `FES_NOTICE_SKIPPED`, up to 1000.
+///
+/// Errors: `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_receiver_stats(
+    receiver: *const fes_receiver,
+    delivered: *mut u64,
+    skipped: *mut u64,
+    overflows: *mut u64,
+    failures: *mut u64,
+    given_up: *mut u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let places = [delivered, skipped, overflows, failures, given_up]
+            .map(|place| Out::optional(place, 0));
+        let made = borrow(receiver, "receiver")?.current();
+        let stats = made.map(|made| made.stats()).unwrap_or_default();
+        let queue = stats.subscription;
+        let numbers = [
+            queue.delivered,
+            queue.skipped,
+            queue.overflows,
+            stats.failures,
+            stats.skipped.len() as u64,
+        ];
+        for (place, number) in places.into_iter().zip(numbers) {
+            place.set(number);
+        }
+        Ok(())
+    })
+}
+
+/// Stops as `fes_receiver_stop`, and frees the handle, which no other thread may use any more. Not
+/// from inside a callback of this receiver. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_receiver_close(receiver: *mut fes_receiver) {
+    unsafe { free(receiver) };
+}

@@ -1,0 +1,167 @@
+//! `fes_warehouse` and `fes_replay`.
+
+use super::options::options;
+use super::statement::kind_number;
+use super::{
+    Out, borrow, fes_error, fes_events, fes_options, fes_status, fes_stream, free, guard, guard_or,
+    lock, text, want,
+};
+use crate::backend::sqlite::guard as sqlite_guard;
+use crate::history::{Replay, Warehouse};
+use std::ffi::c_char;
+use std::sync::Mutex;
+
+/// The database that keeps all history; it may be of another kind than the stream's. Any number of
+/// threads may use one at once. Close it with `fes_warehouse_close`.
+pub struct fes_warehouse(pub(super) Warehouse);
+
+/// Reads all history and goes on with the active events, as one stream. Threads that use one at once
+/// wait for each other. Close it with `fes_replay_close`.
+pub struct fes_replay(Mutex<Replay>);
+
+/// Opens the warehouse in the database of `url`; see `fes_stream_open` for URLs and `options` (or
+/// NULL). Changes no schema.
+///
+/// Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`, `FES_FOREIGN_SQLITE`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_warehouse_open(
+    url: *const c_char,
+    options: *const fes_options,
+    out: *mut *mut fes_warehouse,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        sqlite_guard::nobody_shares_our_library();
+        out.give(fes_warehouse(Warehouse::open_with(text(url, "url")?, &self::options(options))?));
+        Ok(())
+    })
+}
+
+/// Opens the warehouse of the environment variables `DB_EVTDWH_TYPE` and so on: see
+/// `fes_stream_from_env`.
+///
+/// Errors: those of `fes_warehouse_open`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_warehouse_from_env(
+    options: *const fes_options,
+    out: *mut *mut fes_warehouse,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        sqlite_guard::nobody_shares_our_library();
+        out.give(fes_warehouse(Warehouse::from_env(&self::options(options))?));
+        Ok(())
+    })
+}
+
+/// The `fes_database` that the warehouse lives in; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_warehouse_kind(warehouse: *const fes_warehouse) -> u32 {
+    unsafe { warehouse.as_ref() }.map_or(0, |warehouse| kind_number(warehouse.0.kind()))
+}
+
+/// Makes the table, or brings it up to date. Idempotent; several processes may do it at once.
+///
+/// Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`, those of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_warehouse_migrate(
+    warehouse: *const fes_warehouse,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(warehouse, "warehouse")?.0.migrate()?) })
+}
+
+/// Gives archived events from the id `from_id` on, that one included, at most `limit` (1 or more),
+/// to be freed with `fes_events_free`. `types`, `type_count`: as `fes_consumer_poll`.
+///
+/// Errors: `FES_NOT_MIGRATED`, `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`, those of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_warehouse_history(
+    warehouse: *const fes_warehouse,
+    from_id: u64,
+    types: *const *const c_char,
+    type_count: usize,
+    limit: usize,
+    out: *mut *mut fes_events,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let (warehouse, want) = (borrow(warehouse, "warehouse")?, want(types, type_count)?);
+        out.give(fes_events::new(warehouse.0.history(from_id, &want, limit)?.iter()));
+        Ok(())
+    })
+}
+
+/// Closes the warehouse and frees the handle, which no other thread may use any more. Archivers and
+/// replays of it give `FES_CLOSED`. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_warehouse_close(warehouse: *mut fes_warehouse) {
+    guard_or((), || {
+        if let Some(warehouse) = unsafe { warehouse.as_ref() } {
+            warehouse.0.close();
+        }
+    });
+    unsafe { free(warehouse) };
+}
+
+/// Begins to read all events of `stream` from `from_id` on, archived or not; `warehouse` must be the
+/// one of this stream. Registers nothing, and asks no database yet. `types`, `type_count`: as
+/// `fes_consumer_poll`.
+///
+/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_replay_open(
+    warehouse: *const fes_warehouse,
+    stream: *const fes_stream,
+    from_id: u64,
+    types: *const *const c_char,
+    type_count: usize,
+    out: *mut *mut fes_replay,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let (warehouse, stream) = (borrow(warehouse, "warehouse")?, borrow(stream, "stream")?);
+        let want = want(types, type_count)?;
+        let replay = warehouse.0.history_then_live(&stream.0, from_id, &want);
+        out.give(fes_replay(Mutex::new(replay)));
+        Ok(())
+    })
+}
+
+/// Gives the next events, at most `limit` (1 or more), to be freed with `fes_events_free`; an empty
+/// batch if there are no more now.
+///
+/// Errors: `FES_INVALID_ARGUMENT`, `FES_INVALID_LAST_ID`, `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`,
+/// those of both databases. The next call goes on at the same place.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_replay_next(
+    replay: *const fes_replay,
+    limit: usize,
+    out: *mut *mut fes_events,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let events = lock(&borrow(replay, "replay")?.0).next_events(limit)?;
+        out.give(fes_events::new(events.iter()));
+        Ok(())
+    })
+}
+
+/// The id up to which everything was given, or was not wanted. 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_replay_position(replay: *const fes_replay) -> u64 {
+    guard_or(0, || {
+        unsafe { replay.as_ref() }.map_or(0, |replay| lock(&replay.0).position())
+    })
+}
+
+/// Frees the replay. NULL is allowed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_replay_close(replay: *mut fes_replay) {
+    unsafe { free(replay) };
+}
