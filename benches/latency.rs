@@ -128,7 +128,8 @@ fn idle_cpu() -> f64 {
 
 fn report(name: &str, mut lags: Vec<u64>, cpu: Option<f64>) {
     lags.sort_unstable();
-    let at = |percent: usize| lags[(lags.len() * percent / 100).min(lags.len() - 1)] as f64 / 1000.0;
+    let at =
+        |percent: usize| lags[(lags.len() * percent / 100).min(lags.len() - 1)] as f64 / 1000.0;
     let cpu = cpu.map_or(String::new(), |cpu| format!("{cpu:.2} %"));
     println!("{name:<34} {:>9.2} {:>9.2} {cpu:>9}", at(50), at(99));
 }

@@ -53,7 +53,11 @@ impl ServiceApp {
         Self::of(stream, warehouse)
     }
 
-    fn of(stream: EventStream, warehouse: Option<Warehouse>) -> Result<Self> {
+    /// From an open stream and warehouse; the options are those of the stream. Starts nothing.
+    ///
+    /// # Errors
+    /// None for now.
+    pub fn of(stream: EventStream, warehouse: Option<Warehouse>) -> Result<Self> {
         // They hold the options, and what stands in the URL.
         let settings = stream.reader().settings.clone();
         let archiver = match &warehouse {

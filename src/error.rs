@@ -151,6 +151,15 @@ impl Error {
         self
     }
 
+    /// The error of a connection that could not be made; a missing privilege stays one.
+    pub(crate) fn while_connecting(self, doing: impl fmt::Display) -> Self {
+        let error = self.context(doing);
+        match error.kind() {
+            ErrorKind::PermissionDenied => error,
+            _ => error.with_kind(ErrorKind::ConnectFailed),
+        }
+    }
+
     /// The same message under another kind, for a caller that knows better what it means.
     pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.0.kind = kind;

@@ -51,7 +51,7 @@ impl EventStream {
     /// [`migrate`](Self::migrate).
     ///
     /// # Errors
-    /// `InvalidUrl`, `InvalidOption`, `ConnectFailed`, `ForeignSqlite`.
+    /// `InvalidUrl`, `InvalidOption`, `ConnectFailed`, `PermissionDenied`, `ForeignSqlite`.
     pub fn open(url: &str) -> Result<Self> {
         Self::open_with(url, &Options::new())
     }

@@ -23,21 +23,37 @@ fn installed() -> bool {
     found
 }
 
-/// Runs a command of the peer; gives the lines it printed, or what it complained of.
-fn try_npm(db: &Db, arguments: &[&str]) -> Result<Vec<Value>, String> {
+/// A command of the peer.
+fn peer(db: &Db, arguments: &[&str]) -> Command {
     let mut command = Command::new("node");
     command.current_dir(FOLDER).arg("peer.js").args(arguments);
+    name(&mut command, db, "");
+    command
+}
+
+/// Names a database: the active one, or (with the prefix `dwh-`) the warehouse.
+fn name(command: &mut Command, db: &Db, prefix: &str) {
+    let mut option = |name: &str, value: &str| {
+        command.args([&format!("--{prefix}{name}"), value]);
+    };
     if db.kind == DatabaseKind::Sqlite {
-        command.args(["--type", "sqlite", "--db"]).arg(db.path());
-    } else {
-        let url = url::Url::parse(&db.url).unwrap();
-        let kind = if db.kind == DatabaseKind::Postgres { "postgresql" } else { "mysql" };
-        command
-            .args(["--type", kind, "--db", &db.name, "--user", url.username()])
-            .args(["--port", &url.port().unwrap().to_string(), "--pass-env", "FES_PEER_PASSWORD"])
-            .env("FES_PEER_PASSWORD", url.password().unwrap());
+        option("type", "sqlite");
+        option("db", db.path().to_str().unwrap());
+        return;
     }
-    let output = command.output().expect("node, of Node.js 18 or newer");
+    let url = url::Url::parse(&db.url).unwrap();
+    option("type", if db.kind == DatabaseKind::Postgres { "postgresql" } else { "mysql" });
+    option("db", &db.name);
+    option("user", url.username());
+    option("port", &url.port().unwrap().to_string());
+    let variable = format!("FES_PEER_PASSWORD{}", prefix.len());
+    option("pass-env", &variable);
+    command.env(variable, url.password().unwrap());
+}
+
+/// Runs a command of the peer; gives the lines it printed, or what it complained of.
+fn try_npm(db: &Db, arguments: &[&str]) -> Result<Vec<Value>, String> {
+    let output = peer(db, arguments).output().expect("node, of Node.js 18 or newer");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if !output.status.success() {
         return Err(text(&output.stderr));
@@ -168,6 +184,97 @@ on_servers!(both_may_write_at_the_same_time, [sqlite, postgres, mariadb], |db| {
     added.sort_unstable();
     assert_eq!(got, added);
 });
+
+mod archivers {
+    use super::*;
+    use futoin_eventstream::{Archiver, Options, Warehouse};
+    use std::process::{Child, Stdio};
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    /// A stream and its warehouse, with the package's own tables, taken over.
+    fn pair(db: &Db, dwh: &Db) -> (EventStream, Warehouse) {
+        npm(db, &["schema"]);
+        npm(dwh, &["schema", "--dwh"]);
+        let warehouse = Warehouse::open(&dwh.url).unwrap();
+        warehouse.migrate().unwrap();
+        (db.stream(), warehouse)
+    }
+
+    /// The package's archiver, which works until it is killed.
+    struct Theirs(Child);
+
+    impl Theirs {
+        fn start(db: &Db, dwh: &Db) -> Theirs {
+            let mut command = peer(db, &["archive", "--seconds", "60"]);
+            name(&mut command, dwh, "dwh-");
+            Theirs(command.stdout(Stdio::null()).spawn().unwrap())
+        }
+
+        /// Waits until the history has this many events.
+        fn until(&self, warehouse: &Warehouse, count: usize) {
+            let start = Instant::now();
+            while history(warehouse).len() < count {
+                assert!(start.elapsed() < Duration::from_secs(30), "it archives nothing");
+                sleep(Duration::from_millis(5));
+            }
+        }
+    }
+
+    impl Drop for Theirs {
+        /// SIGKILL.
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn history(warehouse: &Warehouse) -> Vec<Event> {
+        warehouse.history(0, &Want::all(), 100_000).unwrap()
+    }
+
+    /// Data that the package writes as it was, though it reads and writes it anew.
+    fn add(stream: &EventStream, count: usize) {
+        let data = json!({"n": [1, 2.5, null], "text": "é\n\\"});
+        stream.add_events(&vec![NewEvent::new("OURS", &data).unwrap(); count]).unwrap();
+    }
+
+    fn take_turns(db: &Db, dwh: &Db) {
+        let (stream, warehouse) = pair(db, dwh);
+        let ours = Archiver::new(&stream, &warehouse, &Options::new()).unwrap();
+        let mut count = 0;
+        for round in 1..=2 {
+            npm_add(db, &["--event", "NPM", "--count", "5"]);
+            add(&stream, 250);
+            count += 255;
+            let theirs = Theirs::start(db, dwh);
+            // The second time it is killed on its way: in the middle, or before it acknowledges.
+            theirs.until(&warehouse, if round == 1 { count } else { count - 254 });
+            drop(theirs);
+            add(&stream, 100);
+            count += 100;
+            ours.run_once().unwrap();
+            assert_eq!(history(&warehouse).len(), count);
+            assert_eq!(history(&warehouse), support::everything(&stream));
+        }
+        assert_eq!(stream.lag().unwrap().consumers.len(), 1);
+    }
+
+    on_servers!(of_both_take_turns_on_one_history, [sqlite, postgres, mariadb], |db| {
+        if installed() {
+            take_turns(db, &Db::on(db.server).unwrap());
+        }
+    });
+
+    on_servers!(of_both_take_turns_between_two_kinds, [sqlite, postgres], |db| {
+        let other = if db.kind == DatabaseKind::Sqlite { "mariadb" } else { "sqlite" };
+        if let Some(dwh) = Db::on(other)
+            && installed()
+        {
+            take_turns(db, &dwh);
+        }
+    });
+}
 
 /// What the package does not get right is right here, on the tables that both use.
 mod beyond {

@@ -69,7 +69,12 @@ on_servers!(
         let got = got.lock().unwrap();
         // Only what was not acknowledged when the server died may come again.
         let again = got.windows(2).filter(|pair| pair[0] >= pair[1]).count();
-        println!("{}: {} events, {again} seams, {:?}", db.server, got.len(), troubles.lock().unwrap());
+        println!(
+            "{}: {} events, {again} seams, {:?}",
+            db.server,
+            got.len(),
+            troubles.lock().unwrap()
+        );
         assert!(again <= 3, "{again} steps back");
     }
 );

@@ -118,7 +118,9 @@ fn discard(db: &Db, end: &End) -> Ledger {
         // MySQL would lock its way through the whole table, and never reach the end of it while
         // others insert there, if it did not know the number of rows.
         let limit = match db.kind {
-            DatabaseKind::Mysql => format!("ORDER BY id LIMIT {}", raw.number(&format!("SELECT count(*) {old}"))),
+            DatabaseKind::Mysql => {
+                format!("ORDER BY id LIMIT {}", raw.number(&format!("SELECT count(*) {old}")))
+            }
             _ => String::new(),
         };
         raw.exec(&format!("DELETE {old} {limit}"));

@@ -87,7 +87,8 @@ pub unsafe extern "C" fn fes_app_warehouse(
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         let warehouse = borrow(app, "app")?.0.warehouse();
-        let warehouse = warehouse.ok_or_else(|| refuse("the app was opened without a warehouse"))?;
+        let warehouse =
+            warehouse.ok_or_else(|| refuse("the app was opened without a warehouse"))?;
         out.give(fes_warehouse(warehouse.clone()));
         Ok(())
     })

@@ -15,7 +15,7 @@ pub struct fes_event {
     /// Positive, increasing within a stream, gaps allowed, below 10^18.
     pub id: u64,
     /// The type, with a NUL at its end.
-    pub type_: *const c_char,
+    pub r#type: *const c_char,
     /// Bytes of the type without the NUL.
     pub type_len: usize,
     /// The JSON text as it was written, with a NUL at its end.
@@ -60,7 +60,7 @@ impl fes_events {
         let start = texts.as_ptr().cast::<c_char>();
         let list = events.zip(places).map(|(event, (kind, data))| fes_event {
             id: event.id,
-            type_: start.wrapping_add(kind.0),
+            r#type: start.wrapping_add(kind.0),
             type_len: kind.1,
             data: start.wrapping_add(data.0),
             data_len: data.1,
@@ -77,7 +77,7 @@ impl fes_events {
     fn make_json(&self) -> crate::Result<Vec<u8>> {
         let mut out = String::from("[");
         for event in &self.list {
-            let kind = serde_json::Value::from(self.text(event.type_, event.type_len));
+            let kind = serde_json::Value::from(self.text(event.r#type, event.type_len));
             let data = self.text(event.data, event.data_len);
             if let Err(why) = serde_json::from_str::<serde::de::IgnoredAny>(data) {
                 let message = format!("the data of event {} is not JSON: {why}", event.id);
@@ -86,10 +86,8 @@ impl fes_events {
             let ts = Timestamp::from_unix(event.ts).map(|ts| ts.to_string()).unwrap_or_default();
             let comma = if out.len() > 1 { "," } else { "" };
             let id = event.id;
-            let _ = write!(
-                out,
-                r#"{comma}{{"id":"{id}","type":{kind},"data":{data},"ts":"{ts}"}}"#
-            );
+            let _ =
+                write!(out, r#"{comma}{{"id":"{id}","type":{kind},"data":{data},"ts":"{ts}"}}"#);
         }
         out.push(']');
         Ok(terminated(out))

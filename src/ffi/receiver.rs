@@ -20,9 +20,8 @@ use std::sync::{Arc, Mutex};
 /// acknowledge, anything else to get the same events again. May call every function but
 /// `fes_receiver_close` of its own receiver; `fes_receiver_stop` of it returns at once there, and
 /// the call is the last. No C++ exception may leave it.
-pub type fes_on_events = Option<
-    unsafe extern "C" fn(user: *mut c_void, seq: u64, events: *const fes_events) -> i32,
->;
+pub type fes_on_events =
+    Option<unsafe extern "C" fn(user: *mut c_void, seq: u64, events: *const fes_events) -> i32>;
 
 /// What a receiver does about events that its callback fails on, again and again.
 #[repr(u32)]

@@ -54,7 +54,7 @@ impl From<Statement> for fes_statement {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_event_statement(
     kind: u32,
-    type_: *const c_char,
+    r#type: *const c_char,
     data: *const c_char,
     data_len: usize,
     options: *const fes_options,
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn fes_event_statement(
             .into_iter()
             .find(|known| kind_number(*known) == kind)
             .ok_or_else(|| refuse(format!("there is no fes_database {kind}")))?;
-        let event = NewEvent::from_json(text(type_, "type")?, json(data, data_len)?)?;
+        let event = NewEvent::from_json(text(r#type, "type")?, json(data, data_len)?)?;
         out.give(Statement::new(kind, &event, &self::options(options))?.into());
         Ok(())
     })
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn fes_event_statement(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_statement(
     stream: *const fes_stream,
-    type_: *const c_char,
+    r#type: *const c_char,
     data: *const c_char,
     data_len: usize,
     out: *mut *mut fes_statement,
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn fes_stream_statement(
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         let stream = borrow(stream, "stream")?;
-        let event = NewEvent::from_json(text(type_, "type")?, json(data, data_len)?)?;
+        let event = NewEvent::from_json(text(r#type, "type")?, json(data, data_len)?)?;
         let data = serde_json::from_str::<&RawValue>(event.data.as_str().trim())
             .map_err(|why| refuse(why.to_string()))?;
         out.give(stream.0.statement(event.event_type.as_str(), data)?.into());

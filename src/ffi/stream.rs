@@ -3,8 +3,7 @@
 use super::options::options;
 use super::statement::kind_number;
 use super::{
-    Done, Out, array, borrow, fes_error, fes_options, fes_status, fes_text, free, guard,
-    json, text,
+    Done, Out, array, borrow, fes_error, fes_options, fes_status, fes_text, free, guard, json, text,
 };
 use crate::backend::sqlite::guard as sqlite_guard;
 use crate::event::NewEvent;
@@ -21,7 +20,7 @@ pub struct fes_stream(pub(super) EventStream);
 #[derive(Clone, Copy)]
 pub struct fes_new_event {
     /// The type, ended by a NUL: 1 to 16 of `A` to `Z` and `_`.
-    pub type_: *const c_char,
+    pub r#type: *const c_char,
     /// JSON text; NULL with a length of 0 means `null`.
     pub data: *const c_char,
     /// Bytes of the data.
@@ -34,7 +33,7 @@ const _: () = assert!(size_of::<fes_new_event>() == 24 && align_of::<fes_new_eve
 pub(super) unsafe fn new_events(start: *const fes_new_event, count: usize) -> Done<Vec<NewEvent>> {
     let read = |event: &fes_new_event| unsafe {
         let data = json(event.data, event.data_len)?;
-        Ok(NewEvent::from_json(text(event.type_, "the type of an event")?, data)?)
+        Ok(NewEvent::from_json(text(event.r#type, "the type of an event")?, data)?)
     };
     unsafe { array(start, count, "events") }?.iter().map(read).collect()
 }
@@ -129,7 +128,7 @@ pub unsafe extern "C" fn fes_stream_migrate(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_add_event(
     stream: *const fes_stream,
-    type_: *const c_char,
+    r#type: *const c_char,
     data: *const c_char,
     data_len: usize,
     id: *mut u64,
@@ -138,7 +137,7 @@ pub unsafe extern "C" fn fes_stream_add_event(
     guard(err, || unsafe {
         let id = Out::optional(id, 0);
         let stream = borrow(stream, "stream")?;
-        let event = NewEvent::from_json(text(type_, "type")?, json(data, data_len)?)?;
+        let event = NewEvent::from_json(text(r#type, "type")?, json(data, data_len)?)?;
         id.set(stream.0.add(&event)?);
         Ok(())
     })

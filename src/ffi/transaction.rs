@@ -100,7 +100,7 @@ pub unsafe extern "C" fn fes_tx_query(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_tx_add_event(
     tx: *const fes_tx,
-    type_: *const c_char,
+    r#type: *const c_char,
     data: *const c_char,
     data_len: usize,
     id: *mut u64,
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn fes_tx_add_event(
 ) -> fes_status {
     guard(err, || unsafe {
         let id = Out::optional(id, 0);
-        let event = NewEvent::from_json(text(type_, "type")?, json(data, data_len)?)?;
+        let event = NewEvent::from_json(text(r#type, "type")?, json(data, data_len)?)?;
         id.set(within(tx, |tx| tx.add(&event))?);
         Ok(())
     })

@@ -80,7 +80,8 @@ pub struct fes_rows {
 impl fes_rows {
     pub(super) fn new(rows: Vec<Vec<Value>>) -> Self {
         let mut texts = Vec::new();
-        let mut row = |row: Vec<Value>| row.into_iter().map(|value| give(value, &mut texts)).collect();
+        let mut row =
+            |row: Vec<Value>| row.into_iter().map(|value| give(value, &mut texts)).collect();
         let rows = rows.into_iter().map(&mut row).collect();
         fes_rows { rows, _texts: texts }
     }

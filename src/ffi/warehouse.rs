@@ -155,9 +155,7 @@ pub unsafe extern "C" fn fes_replay_next(
 /// The id up to which everything was given, or was not wanted. 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_replay_position(replay: *const fes_replay) -> u64 {
-    guard_or(0, || {
-        unsafe { replay.as_ref() }.map_or(0, |replay| lock(&replay.0).position())
-    })
+    guard_or(0, || unsafe { replay.as_ref() }.map_or(0, |replay| lock(&replay.0).position()))
 }
 
 /// Frees the replay. NULL is allowed.

@@ -427,6 +427,8 @@ async function main() {
         command = COMMANDS[positionals[0]];
         peer = new Peer( values );
         await command( peer );
+        // All of the output: a pipe takes only so much at once
+        await new Promise( ( done ) => process.stdout.write( '', done ) );
         process.exit( 0 );
     } catch ( e ) {
         const is_usage = e instanceof UsageError || /^ERR_PARSE_ARGS/.test( e.code );

@@ -228,9 +228,10 @@ impl Writers {
             .zip(connections)
             .map(|(number, raw)| {
                 let rng = StdRng::seed_from_u64(plan.seed.wrapping_add(number.into()));
+                let name = format!("{}_{number}", db.name);
                 let (kind, now) = (db.kind, db.now_sql());
                 let mut writer =
-                    Writer { number, serial: 0, rng, raw, kind, now, truth: Truth::new() };
+                    Writer { number, name, serial: 0, rng, raw, kind, now, truth: Truth::new() };
                 thread::spawn(move || {
                     while began.elapsed() < plan.length {
                         writer.transaction();
@@ -258,6 +259,8 @@ impl Writers {
 
 struct Writer {
     number: u32,
+    /// For its two-phase transactions: nobody else on the server uses it.
+    name: String,
     serial: u32,
     rng: StdRng,
     raw: Raw,
@@ -299,20 +302,60 @@ impl Writer {
 
     /// Returns when COMMIT was sent.
     fn explicit(&mut self, statements: &[String], rollback: bool) -> Result<Instant, String> {
-        self.raw.try_exec(match self.kind {
-            DatabaseKind::Sqlite => "BEGIN IMMEDIATE",
-            _ => "BEGIN",
-        })?;
+        let end = if rollback { "ROLLBACK" } else { "COMMIT" };
+        let two_phase = self.kind != DatabaseKind::Sqlite && self.rng.random_bool(0.05);
+        let name = &self.name;
+        let (begin, prepare, end) = match self.kind {
+            DatabaseKind::Sqlite => ("BEGIN IMMEDIATE".to_owned(), vec![], end.to_owned()),
+            _ if !two_phase => ("BEGIN".to_owned(), vec![], end.to_owned()),
+            DatabaseKind::Postgres => (
+                "BEGIN".to_owned(),
+                vec![format!("PREPARE TRANSACTION '{name}'")],
+                format!("{end} PREPARED '{name}'"),
+            ),
+            DatabaseKind::Mysql => (
+                format!("XA START '{name}'"),
+                vec![format!("XA END '{name}'"), format!("XA PREPARE '{name}'")],
+                format!("XA {end} '{name}'"),
+            ),
+        };
+        self.raw.exec(&begin);
         for statement in statements {
             if let Err(why) = self.raw.try_exec(statement) {
+                assert!(!two_phase, "{statement}: {why}");
                 self.raw.exec("ROLLBACK");
                 return Err(why);
             }
             self.pause();
+            if !two_phase && self.rng.random_bool(0.1) {
+                self.change_its_mind();
+            }
+        }
+        for statement in prepare {
+            self.raw.exec(&statement);
+            self.pause();
         }
         let sent = Instant::now();
-        self.raw.exec(if rollback { "ROLLBACK" } else { "COMMIT" });
+        self.raw.exec(&end);
         Ok(sent)
+    }
+
+    /// Adds an event, or deletes the last one, and undoes that again.
+    fn change_its_mind(&mut self) {
+        let last = match self.kind {
+            DatabaseKind::Sqlite => "last_insert_rowid()",
+            DatabaseKind::Postgres => "(SELECT lastval())",
+            DatabaseKind::Mysql => "LAST_INSERT_ID()",
+        };
+        self.raw.exec("SAVEPOINT here");
+        if self.rng.random_bool(0.5) {
+            let nobody = self.insert(&[((u32::MAX, 0), TYPES[0])]);
+            self.raw.exec(&nobody);
+        } else {
+            self.raw.exec(&format!("DELETE FROM evt_queue WHERE id = {last}"));
+        }
+        self.pause();
+        self.raw.exec("ROLLBACK TO SAVEPOINT here");
     }
 
     /// One INSERT of all these events, of VALUES or of a SELECT.

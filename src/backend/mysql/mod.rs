@@ -7,7 +7,7 @@ mod watch;
 use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::error::{Error, Result, fail};
 use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp};
 use crate::url::{Server, TlsMode};
 use crate::value::Value;
@@ -152,7 +152,7 @@ impl Connector {
                 Some(ca) => format!("cannot connect to MySQL with the certificates of {ca:?}"),
                 None => "cannot connect to MySQL".to_owned(),
             };
-            Error::from(why).context(message).with_kind(ErrorKind::ConnectFailed)
+            Error::from(why).while_connecting(message)
         })?;
         Ok(Connection { client, sql: self.sql.clone(), limits: None })
     }

@@ -125,7 +125,13 @@ impl Watch {
         let after = position;
         let seen = ids(&mut self.reader, &self.ids, after, MAX_EVENT_ID, WINDOW)?;
         let Some(&last) = seen.last() else {
-            return Ok(Settled { horizon: after, after, visible: after, more: false, blocked: None });
+            return Ok(Settled {
+                horizon: after,
+                after,
+                visible: after,
+                more: false,
+                blocked: None,
+            });
         };
         let more = seen.len() == WINDOW;
         let prefix = seen.iter().fold(after, |end, &id| if id == end + 1 { id } else { end });
@@ -173,7 +179,8 @@ impl Watch {
             left -= if fits { last - first + 1 } else { 0 };
             fits
         });
-        let list: Vec<EventId> = narrow.into_iter().flat_map(|(first, last)| first..=last).collect();
+        let list: Vec<EventId> =
+            narrow.into_iter().flat_map(|(first, last)| first..=last).collect();
         let mut free = list.is_empty()
             || is_free(self.reader.driver().exec_first(&self.locked_ids, (json(&list),)))?;
         for gap in wide {
@@ -241,15 +248,15 @@ impl Watch {
         let sql: &[String] = match &self.locks {
             Locks::Mysql(_) => &[
                 format!(
-                    "SELECT COALESCE(t.PROCESSLIST_ID, m.OWNER_THREAD_ID), t.PROCESSLIST_USER \
+                    "SELECT COALESCE(t.PROCESSLIST_ID, m.OWNER_THREAD_ID, 0), t.PROCESSLIST_USER \
                      FROM performance_schema.metadata_locks m LEFT JOIN \
                      performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
                      WHERE {MYSQL_WRITERS}"
                 ),
                 // For who may see the locks only.
                 format!(
-                    "SELECT m.OWNER_THREAD_ID, NULL FROM performance_schema.metadata_locks m \
-                     WHERE {MYSQL_WRITERS}"
+                    "SELECT COALESCE(m.OWNER_THREAD_ID, 0), NULL FROM \
+                     performance_schema.metadata_locks m WHERE {MYSQL_WRITERS}"
                 ),
             ],
             _ => &[format!(
@@ -363,8 +370,8 @@ fn mysql_holders(
 ) -> Result<std::result::Result<Vec<Holder>, String>> {
     let rows: Vec<(u64, u64, u64, u8)> = driver.exec(
         format!(
-            "SELECT m.OBJECT_INSTANCE_BEGIN, m.OWNER_THREAD_ID, m.OWNER_EVENT_ID, 0 FROM \
-             performance_schema.metadata_locks m WHERE {MYSQL_WRITERS} UNION ALL \
+            "SELECT m.OBJECT_INSTANCE_BEGIN, COALESCE(m.OWNER_THREAD_ID, 0), \
+             COALESCE(m.OWNER_EVENT_ID, 0), 0 FROM performance_schema.metadata_locks m WHERE {MYSQL_WRITERS} UNION ALL \
              SELECT 0, 0, 0, 1 FROM performance_schema.metadata_locks m WHERE \
              m.OBJECT_TYPE = 'TABLE' AND m.OBJECT_SCHEMA = 'performance_schema' AND \
              m.OBJECT_NAME = 'metadata_locks' AND m.OWNER_THREAD_ID = PS_CURRENT_THREAD_ID()"
@@ -388,6 +395,10 @@ fn mysql_holders(
     Ok(Ok(others.map(|row| holder(key(row))).collect()))
 }
 
+/// What to take for the age in ms of a lock that has none: it was taken before the plugin was
+/// installed, or is being taken at this moment.
+const AGELESS: i64 = 1 << 60;
+
 /// A column of the locks that hold the table on MariaDB, and of our own clock lock (`true`).
 fn mariadb_locks(
     driver: &mut mysql::Conn,
@@ -397,7 +408,7 @@ fn mariadb_locks(
     let own = clock(driver);
     let rows: Vec<(i64, u8)> = driver.exec(
         format!(
-            "SELECT CAST(m.{column} AS SIGNED), m.LOCK_TYPE = 'User lock' \
+            "SELECT CAST(COALESCE(m.{column}, {AGELESS}) AS SIGNED), m.LOCK_TYPE = 'User lock' \
              FROM information_schema.METADATA_LOCK_INFO m WHERE ({MARIADB_WRITERS}) \
              OR (m.LOCK_TYPE = 'User lock' AND m.TABLE_SCHEMA = ?)"
         ),

@@ -63,10 +63,8 @@ impl Sql {
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
                  SELECT $2::bigint, {now}, {now}, $1::text \
                  WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = $1::text) \
-
                  ON CONFLICT (ident) DO NOTHING"
             ),
-
             unregister: format!("DELETE FROM {consumers} WHERE ident = $1"),
             advance: format!(
                 "WITH moved AS (UPDATE {consumers} SET last_evt_id = GREATEST(last_evt_id, $2), \
@@ -133,10 +131,9 @@ impl Connector {
     }
 
     pub fn connect(&self) -> Result<Connection> {
-        let client = self.client().map_err(|error| {
-            let message = "cannot connect to PostgreSQL";
-            error.context(message).with_kind(ErrorKind::ConnectFailed)
-        })?;
+        let client = self
+            .client()
+            .map_err(|error| error.while_connecting("cannot connect to PostgreSQL"))?;
         Ok(Connection {
             client,
             sql: self.sql.clone(),
@@ -516,8 +513,13 @@ pub(crate) fn insert_event<C: postgres::GenericClient>(
     event: &NewEvent,
 ) -> Result<EventId> {
     let sql = format!("{} RETURNING id", insert_sql(table));
-    let row =
-        client.query_one(&sql, &[&Text(event.event_type.as_str()), &Text(event.data.as_str())])?;
+    let row = client
+        .query_one(&sql, &[&Text(event.event_type.as_str()), &Text(event.data.as_str())])
+        .map_err(|why| {
+            let queue = table.quoted('"');
+            let grant = format!("INSERT and SELECT (id) on {queue}, and USAGE on its sequence");
+            name_grant(why.into(), &grant)
+        })?;
     event_id(row.try_get(0)?)
 }
 

@@ -82,7 +82,6 @@ pub(crate) fn open<T>(
     Ok((connection, id.map(Opened)))
 }
 
-
 fn file_id(path: &Path) -> Option<FileId> {
     fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()))
 }

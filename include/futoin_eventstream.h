@@ -1,0 +1,1665 @@
+/*
+ * futoin-eventstream: events in your own SQL database (SQLite, PostgreSQL, MySQL, MariaDB), written in
+ * the transaction that made them true, delivered to every registered consumer in order, none lost.
+ *
+ * This header is generated from src/ffi (tests/header.rs): do not edit it.
+ *
+ * A walk through
+ * --------------
+ *
+ *     fes_error *err = NULL;
+ *     fes_stream *stream = NULL;
+ *     if (fes_stream_open("sqlite:app.db", NULL, &stream, &err) != FES_OK) {
+ *         fprintf(stderr, "%s: %s\n", fes_error_name(err), fes_error_message(err));
+ *         fes_error_free(err);
+ *         return 1;
+ *     }
+ *     fes_stream_migrate(stream, NULL);                                      (errors left out from here)
+ *     fes_consumer *audit = NULL;
+ *     fes_consumer_open(stream, "app", "Audit", &audit, NULL);
+ *     fes_consumer_register(audit, NULL);
+ *     uint64_t id;
+ *     fes_stream_add_event(stream, "USR_ADD", "{\"id\":1}", 8, &id, NULL);
+ *     fes_events *events = NULL;
+ *     fes_consumer_poll(audit, NULL, NULL, 0, 0, 1000, NULL, &events, NULL);  (waits up to 1 s)
+ *     for (size_t i = 0; i < fes_events_count(events); i++) {
+ *         const fes_event *event = fes_events_get(events, i);
+ *         printf("%llu %s %s\n", (unsigned long long)event->id, event->type, event->data);
+ *         fes_consumer_acknowledge(audit, event->id, NULL);
+ *     }
+ *     fes_events_free(events);
+ *     fes_consumer_close(audit);
+ *     fes_stream_close(stream);
+ *
+ * An event with the change that it tells of: fes_stream_begin, fes_tx_execute, fes_tx_add_event,
+ * fes_tx_commit; or fes_event_statement on a connection of your own. Events as they come:
+ * fes_stream_subscribe (you ask) or fes_receiver_open (you are called). All history: fes_warehouse_open,
+ * fes_archiver_open, fes_discarder_open, or all at once fes_app_open. examples/c has a program for each.
+ *
+ * What holds for every function
+ * -----------------------------
+ *
+ * - A function that can fail returns a fes_status and takes `err` last: NULL, or a place that is set to
+ *   NULL, and after a failure to an error that the caller frees. There is no thread-local state.
+ * - A place for a result is set to NULL or 0 first, and written on success only. `out` gets a handle that is
+ *   the caller's, to be freed by the function that its type names. Free and close take NULL.
+ * - NULL for anything that must be there, text that is not UTF-8, impossible lengths and unknown enumerators
+ *   give FES_INVALID_ARGUMENT. Enumerators go in as uint32_t. Times are in milliseconds, sizes in bytes.
+ * - What goes in is copied, unless it is said to be borrowed. Text that comes out has a NUL at its end, and
+ *   lives as long as the handle that it belongs to.
+ * - Every function may be called from any thread, and every handle used by several threads at once. The
+ *   exception is the function that frees a handle: nobody may use that handle then, or later.
+ * - "Those of the database" are FES_CONNECT_FAILED, FES_CONNECTION_LOST, FES_BUSY, FES_CONFLICT,
+ *   FES_TIMEOUT, FES_PERMISSION_DENIED, FES_DATABASE. FES_CLOSED comes after fes_stream_close, and
+ *   FES_PANIC, FES_INTERNAL after a defect, from any function.
+ * - Waits for events take a time in milliseconds and a cancel token. Waits for the database end by the
+ *   options connect_timeout_ms and busy_timeout_ms, and by the time-outs of the server.
+ *
+ * Threads that the library makes
+ * ------------------------------
+ *
+ * For each stream and warehouse one that opens connections (fes-pool), one more while somebody subscribes
+ * (fes-hub), and one with the option notify (fes-listen). One for each started receiver (fes-receiver),
+ * archiver (fes-archiver, and fes-archive-rd for moments) and discarder (fes-discarder). All end when what
+ * they belong to is closed. They block no signals: block those that are to be handled elsewhere before
+ * the first call, as the threads inherit that.
+ *
+ * Order of shutdown
+ * -----------------
+ *
+ * Cancel waits and join your own threads; close receivers, archivers, discarders and apps; close
+ * subscriptions, consumers, replays and transactions; close streams and warehouses. Another order crashes
+ * nothing: a handle keeps alive what it needs, and gives FES_CLOSED. Close everything before main returns
+ * and before dlclose; the library must not be unloaded while a thread of it runs.
+ *
+ * Callbacks, signal handlers, fork
+ * --------------------------------
+ *
+ * Callbacks come from threads of the library. They may call every function, except that they must not
+ * close the handle that they are of (stopping it is allowed), and that a log callback must call none. No
+ * exception and no longjmp may leave one.
+ *
+ * A signal handler may call fes_cancel_cancel, fes_cancel_is_cancelled and fes_status_name, nothing else.
+ *
+ * After fork the child must not use or close a handle of the parent: connections would be shared, and
+ * SQLite's locks be lost. It may exec, or exit by _exit, or open handles of its own if it was forked before
+ * the parent opened any.
+ *
+ * SQLite
+ * ------
+ *
+ * The library has a SQLite inside. Two of them in one process break each other's locks on a file, so
+ * opening gives FES_FOREIGN_SQLITE if anybody else in this process has the file open. Add events with
+ * fes_event_statement on that connection instead.
+ */
+
+
+#ifndef FUTOIN_EVENTSTREAM_H
+#define FUTOIN_EVENTSTREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** The version of this header: see `fes_version`. */
+#define FES_VERSION "0.1.0"
+#define FES_VERSION_MAJOR 0
+#define FES_VERSION_MINOR 1
+#define FES_VERSION_PATCH 0
+
+/**
+ * The version of what this header declares. It grows when something is added; a library with
+ * another SONAME has another one that does not fit.
+ */
+#define FES_ABI_VERSION 1
+
+/**
+ * As a `timeout_ms`: without an end.
+ */
+#define FES_FOREVER 4294967295
+
+/**
+ * What a call came to. The numbers never change and are never used again for something else; new
+ * ones may be added, so a `switch` needs a `default`. `fes_status_name` gives a name.
+ */
+enum fes_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * It was done.
+     */
+    FES_OK = 0,
+    /**
+     * An event type that is not 1 to 16 of `A` to `Z` and `_`.
+     */
+    FES_INVALID_TYPE = 1,
+    /**
+     * Event data that is not JSON, or that the server cannot hold.
+     */
+    FES_INVALID_DATA = 2,
+    /**
+     * An event above the option `max_event_bytes`.
+     */
+    FES_TOO_LARGE = 3,
+    /**
+     * A component that is not 1 to 16 letters, digits and `_`.
+     */
+    FES_INVALID_COMPONENT = 4,
+    /**
+     * A user that is empty or holds something else than printable ASCII without `:`.
+     */
+    FES_INVALID_USER = 5,
+    /**
+     * `user:component` is longer than 64 characters.
+     */
+    FES_IDENT_TOO_LONG = 6,
+    /**
+     * An id that is no event id, or above the highest one that was ever drawn.
+     */
+    FES_INVALID_LAST_ID = 7,
+    /**
+     * An unknown option, or a value of one that makes no sense.
+     */
+    FES_INVALID_OPTION = 8,
+    /**
+     * A database URL that cannot be understood.
+     */
+    FES_INVALID_URL = 9,
+    /**
+     * Another argument that makes no sense: NULL where something must be, text that is not UTF-8,
+     * an impossible length, an unknown enumerator.
+     */
+    FES_INVALID_ARGUMENT = 10,
+    /**
+     * The consumer is not registered.
+     */
+    FES_NOT_REGISTERED = 20,
+    /**
+     * The component `LIVE` cannot do this.
+     */
+    FES_LIVE_NOT_ALLOWED = 21,
+    /**
+     * The options of the stream forbid this.
+     */
+    FES_SECURITY_ERROR = 22,
+    /**
+     * The server refused; the message names the privilege that is missing.
+     */
+    FES_PERMISSION_DENIED = 23,
+    /**
+     * Another receiver of the same consumer is at work, here or in another process. Retriable.
+     */
+    FES_OCCUPIED = 24,
+    /**
+     * No connection: address, password, TLS, or none free in time. Retriable.
+     */
+    FES_CONNECT_FAILED = 30,
+    /**
+     * The connection broke; a write may or may not have happened. Retriable.
+     */
+    FES_CONNECTION_LOST = 31,
+    /**
+     * Somebody else held a lock for too long. Retriable.
+     */
+    FES_BUSY = 32,
+    /**
+     * The server undid the transaction because of another one. Retriable, from its beginning.
+     */
+    FES_CONFLICT = 33,
+    /**
+     * The call did not end in the time it was given. Retriable.
+     */
+    FES_TIMEOUT = 34,
+    /**
+     * The tables are missing: call `fes_stream_migrate` or `fes_warehouse_migrate`.
+     */
+    FES_NOT_MIGRATED = 40,
+    /**
+     * Tables of these names exist, but they are something else.
+     */
+    FES_FOREIGN_SCHEMA = 41,
+    /**
+     * The tables were made by a newer version.
+     */
+    FES_NEWER_SCHEMA = 42,
+    /**
+     * The server, as it is set up, cannot keep the promise of order without loss.
+     */
+    FES_UNSAFE_SERVER = 43,
+    /**
+     * Somebody else in this process has the SQLite file open.
+     */
+    FES_FOREIGN_SQLITE = 44,
+    /**
+     * A row that cannot be read as an event.
+     */
+    FES_CORRUPT_EVENT = 45,
+    /**
+     * The history has another event of the same id.
+     */
+    FES_HISTORY_CONFLICT = 46,
+    /**
+     * The caller's own statement violated a constraint.
+     */
+    FES_CONSTRAINT = 50,
+    /**
+     * The database refused a statement for another reason.
+     */
+    FES_DATABASE = 51,
+    /**
+     * The stream, the subscription or the transaction has ended.
+     */
+    FES_CLOSED = 60,
+    /**
+     * A cancel token ended the wait.
+     */
+    FES_CANCELLED = 70,
+    /**
+     * A defect of this library.
+     */
+    FES_INTERNAL = 99,
+    /**
+     * A defect of this library that was caught at the C boundary. The handles of the call should
+     * only be closed.
+     */
+    FES_PANIC = 100,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fes_status fes_status;
+#else
+typedef uint32_t fes_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The kinds of a `fes_value`.
+ */
+enum fes_value_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * SQL `NULL`.
+     */
+    FES_NULL = 0,
+    /**
+     * A boolean: `number` is 0 or 1.
+     */
+    FES_BOOL = 1,
+    /**
+     * A signed integer: `number`.
+     */
+    FES_INT = 2,
+    /**
+     * An unsigned integer: `number` holds its bits, `(int64_t)value`.
+     */
+    FES_UINT = 3,
+    /**
+     * A floating point number: `real`.
+     */
+    FES_REAL = 4,
+    /**
+     * UTF-8 text: `bytes` and `len`. On PostgreSQL it may stand for any type with a text form.
+     */
+    FES_TEXT = 5,
+    /**
+     * Bytes: `bytes` and `len`.
+     */
+    FES_BYTES = 6,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fes_value_kind fes_value_kind;
+#else
+typedef uint32_t fes_value_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The kinds of databases.
+ */
+enum fes_database
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * SQLite.
+     */
+    FES_SQLITE = 1,
+    /**
+     * PostgreSQL.
+     */
+    FES_POSTGRES = 2,
+    /**
+     * MySQL and MariaDB.
+     */
+    FES_MYSQL = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fes_database fes_database;
+#else
+typedef uint32_t fes_database;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Where a consumer begins.
+ */
+enum fes_start
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * With the first event that is still there.
+     */
+    FES_START_BEGINNING = 0,
+    /**
+     * With what is committed from now on.
+     */
+    FES_START_NOW = 1,
+    /**
+     * With the event of the id `value`, or the next one that is there.
+     */
+    FES_START_ID = 2,
+    /**
+     * With the first event of the time `value` (seconds since 1970) or later.
+     */
+    FES_START_TIME = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fes_start fes_start;
+#else
+typedef uint32_t fes_start;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What a notice is about.
+ */
+enum fes_notice
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Receiver: registered and subscribed, events come from now on.
+     */
+    FES_NOTICE_READY = 1,
+    /**
+     * Receiver, archiver: `number` events came, and are worked on next.
+     */
+    FES_NOTICE_NEW_EVENTS = 2,
+    /**
+     * Archiver: `number` events are in the history and acknowledged.
+     */
+    FES_NOTICE_PROCESSED_EVENTS = 3,
+    /**
+     * Discarder: `number` events were deleted.
+     */
+    FES_NOTICE_DISCARDED = 4,
+    /**
+     * Discarder: the consumer `text` was not seen for `expire_after_s`, and was unregistered.
+     */
+    FES_NOTICE_EXPIRED = 5,
+    /**
+     * Archiver, discarder: it does nothing for now, because of `text`.
+     */
+    FES_NOTICE_WAITING = 6,
+    /**
+     * The library or the stream's database failed, with `error`; it will be tried again.
+     */
+    FES_NOTICE_WORKER_ERROR = 7,
+    /**
+     * The callback (`text`), or the archiver's warehouse (`error`), failed; it will be tried again.
+     */
+    FES_NOTICE_RECEIVER_ERROR = 8,
+    /**
+     * Receiver: the event `number` was given up; `text` is the callback's last error.
+     */
+    FES_NOTICE_SKIPPED = 9,
+    /**
+     * It has ended, by `stop` or with `error`.
+     */
+    FES_NOTICE_STOPPED = 10,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fes_notice fes_notice;
+#else
+typedef uint32_t fes_notice;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * What a receiver does about events that its callback fails on, again and again.
+ */
+enum fes_poison
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Brings them again for ever, with a back-off. The default: nothing passes unprocessed.
+     */
+    FES_POISON_RETRY = 0,
+    /**
+     * Stops the receiver at the first failure; the cursor stays before the delivery.
+     */
+    FES_POISON_STOP = 1,
+    /**
+     * After `count` failures brings the events one by one, and skips one that fails `count` times
+     * alone, with `FES_NOTICE_SKIPPED`.
+     */
+    FES_POISON_SKIP_AFTER = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fes_poison fes_poison;
+#else
+typedef uint32_t fes_poison;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How bad it is.
+ */
+enum fes_log_level
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Nothing at all.
+     */
+    FES_LOG_OFF = 0,
+    /**
+     * Something was given up.
+     */
+    FES_LOG_ERROR = 1,
+    /**
+     * Something failed and will be tried again.
+     */
+    FES_LOG_WARN = 2,
+    /**
+     * What an operator may want to know.
+     */
+    FES_LOG_INFO = 3,
+    /**
+     * What a developer may want to know.
+     */
+    FES_LOG_DEBUG = 4,
+    /**
+     * Everything, of the database drivers, too.
+     */
+    FES_LOG_TRACE = 5,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fes_log_level fes_log_level;
+#else
+typedef uint32_t fes_log_level;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * Stream, archiver and discarder from one configuration. Any number of threads may use one at once.
+ * Close it with `fes_app_close`.
+ */
+typedef struct fes_app fes_app;
+
+/**
+ * Copies every event of a stream to the history of a warehouse, exactly once: the consumer
+ * `-internal:ARCHIVER`. One works for each stream; another one waits, and takes over. Any number of
+ * threads may use the handle at once. Close it with `fes_archiver_close`.
+ */
+typedef struct fes_archiver fes_archiver;
+
+/**
+ * Ends waits: every call that was given the token returns `FES_CANCELLED` within 30 ms, and so do
+ * later ones. Any number of calls may share one. It must not be freed while a call uses it.
+ */
+typedef struct fes_cancel fes_cancel;
+
+/**
+ * A consumer of a stream, which polls. Any number of threads may use one at once, although one
+ * cursor makes sense for one at a time. Close it with `fes_consumer_close`.
+ */
+typedef struct fes_consumer fes_consumer;
+
+/**
+ * Deletes from the event table what every registered consumer has acknowledged; nothing, while
+ * nobody is registered. Any number of them may run, and any number of threads may use the handle at
+ * once. Close it with `fes_discarder_close`.
+ */
+typedef struct fes_discarder fes_discarder;
+
+/**
+ * Why a call failed. Belongs to the caller, who frees it with `fes_error_free`; the one that a
+ * callback gets belongs to the library and ends with the callback. It does not change, so any
+ * number of threads may look at it.
+ */
+typedef struct fes_error fes_error;
+
+/**
+ * A batch of events in order of their ids. Belongs to the caller, who frees it with
+ * `fes_events_free`; the one that a callback gets belongs to the library and ends with the
+ * callback. It does not change, so any number of threads may read it.
+ */
+typedef struct fes_events fes_events;
+
+/**
+ * Options that differ from their defaults. Every call that takes one copies it, so it may be
+ * freed, or changed for the next call, at once. `docs/options.md` lists the options.
+ */
+typedef struct fes_options fes_options;
+
+/**
+ * A consumer that is called back from a thread of its own. Made by `fes_receiver_open`, set up by
+ * `fes_receiver_set_...`, begun by `fes_receiver_start`, ended by `fes_receiver_stop` and
+ * `fes_receiver_close`. Any number of threads may use one at once.
+ */
+typedef struct fes_receiver fes_receiver;
+
+/**
+ * Reads all history and goes on with the active events, as one stream. Threads that use one at once
+ * wait for each other. Close it with `fes_replay_close`.
+ */
+typedef struct fes_replay fes_replay;
+
+/**
+ * The rows of a query. Belongs to the caller, who frees it with `fes_rows_free`. It does not
+ * change, so any number of threads may read it.
+ */
+typedef struct fes_rows fes_rows;
+
+/**
+ * The SQL of an `INSERT` and its two parameters. Belongs to the caller, who frees it with
+ * `fes_statement_free`. It does not change.
+ */
+typedef struct fes_statement fes_statement;
+
+/**
+ * A stream of events in one database, with its pool of connections. Any number of threads may use
+ * one at once. Close it with `fes_stream_close`.
+ */
+typedef struct fes_stream fes_stream;
+
+/**
+ * A consumer that is pushed to: a thread of the stream fills a bounded queue, and
+ * `fes_subscription_next` takes from it. Threads that call `next` on one at once wait for each
+ * other. Close it with `fes_subscription_close`.
+ */
+typedef struct fes_subscription fes_subscription;
+
+/**
+ * A text that a call made, for example JSON. It does not change.
+ */
+typedef struct fes_text fes_text;
+
+/**
+ * A database transaction: the caller's own changes and their events, together or not at all. It
+ * holds one connection of the stream until it ends; on SQLite it is the only writer meanwhile.
+ * Threads that use one at once wait for each other. Free it with `fes_tx_free`.
+ */
+typedef struct fes_tx fes_tx;
+
+/**
+ * The database that keeps all history; it may be of another kind than the stream's. Any number of
+ * threads may use one at once. Close it with `fes_warehouse_close`.
+ */
+typedef struct fes_warehouse fes_warehouse;
+
+/**
+ * One event. The texts belong to the `fes_events` that it is in.
+ */
+typedef struct {
+    /**
+     * Positive, increasing within a stream, gaps allowed, below 10^18.
+     */
+    uint64_t id;
+    /**
+     * The type, with a NUL at its end.
+     */
+    const char *type;
+    /**
+     * Bytes of the type without the NUL.
+     */
+    size_t type_len;
+    /**
+     * The JSON text as it was written, with a NUL at its end.
+     */
+    const char *data;
+    /**
+     * Bytes of the data without the NUL.
+     */
+    size_t data_len;
+    /**
+     * When it was added, by the clock of the database: seconds since 1970-01-01T00:00:00Z.
+     */
+    int64_t ts;
+} fes_event;
+
+/**
+ * One SQL value: a bound parameter, or a column of a row. What its kind does not name is ignored.
+ */
+typedef struct {
+    /**
+     * A `fes_value_kind`.
+     */
+    uint32_t kind;
+    /**
+     * Of a boolean or an integer.
+     */
+    int64_t number;
+    /**
+     * Of a floating point number.
+     */
+    double real;
+    /**
+     * Of a text or bytes. In a row a NUL follows.
+     */
+    const char *bytes;
+    /**
+     * Bytes of a text or bytes.
+     */
+    size_t len;
+} fes_value;
+
+/**
+ * An event to be added.
+ */
+typedef struct {
+    /**
+     * The type, ended by a NUL: 1 to 16 of `A` to `Z` and `_`.
+     */
+    const char *type;
+    /**
+     * JSON text; NULL with a length of 0 means `null`.
+     */
+    const char *data;
+    /**
+     * Bytes of the data.
+     */
+    size_t data_len;
+} fes_new_event;
+
+/**
+ * Called with every delivery, from the receiver's own thread, one at a time. `seq` counts from 0;
+ * a gap tells a LIVE receiver that a group was skipped. `events` ends with the call. Gives 0 to
+ * acknowledge, anything else to get the same events again. May call every function but
+ * `fes_receiver_close` of its own receiver; `fes_receiver_stop` of it returns at once there, and
+ * the call is the last. No C++ exception may leave it.
+ */
+typedef int32_t (*fes_on_events)(void *user,
+                                 uint64_t seq,
+                                 const fes_events *events);
+
+/**
+ * Called for every notice, from the thread of what it is about, one at a time. `notice` is a
+ * `fes_notice`. `text` is never NULL (empty if there is none) and `error` may be NULL; both end
+ * with the call. It must not block for long, and must not close the handle it is about; every other
+ * function may be called.
+ */
+typedef void (*fes_on_notice)(void *user,
+                              uint32_t notice,
+                              uint64_t number,
+                              const char *text,
+                              const fes_error *error);
+
+/**
+ * Called with every message of the level that was asked for, from any thread, also from several at
+ * once. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long and
+ * must call no function of this library.
+ */
+typedef void (*fes_on_log)(void *user,
+                           uint32_t level,
+                           const char *message);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * The name of a status, for example `NotRegistered`; `Unknown` for a number that is none. The
+ * text is constant. May be called from a signal handler.
+ */
+const char *fes_status_name(uint32_t status);
+
+/**
+ * Makes an error, for the caller's own tests of how it takes one. `code` is a `fes_status` other
+ * than `FES_OK`; `message` is copied. NULL if the code is unknown, or the message NULL or not
+ * UTF-8.
+ */
+fes_error *fes_error_new(uint32_t code,
+                         const char *message);
+
+/**
+ * The status of an error; `FES_OK` for NULL.
+ */
+fes_status fes_error_code(const fes_error *error);
+
+/**
+ * The name of the error's status: see `fes_status_name`. The text is constant.
+ */
+const char *fes_error_name(const fes_error *error);
+
+/**
+ * What went wrong and what to do, in UTF-8 and with a NUL at its end; it belongs to the error. An
+ * empty text for NULL.
+ */
+const char *fes_error_message(const fes_error *error);
+
+/**
+ * The server's own code: SQLSTATE on PostgreSQL, the error number on MySQL and MariaDB, the
+ * extended result code on SQLite; an empty text if there is none. It belongs to the error.
+ */
+const char *fes_error_sql_state(const fes_error *error);
+
+/**
+ * Whether the same call may succeed later without a change by the caller. After
+ * `FES_CONNECTION_LOST` of a write, look first whether it happened. False for NULL.
+ */
+bool fes_error_is_retriable(const fes_error *error);
+
+/**
+ * Frees an error. NULL is allowed.
+ */
+void fes_error_free(fes_error *error);
+
+#if defined(FES_SELFTEST)
+/**
+ * Panics inside the boundary, to prove that it is caught. Only with the feature `selftest`.
+ */
+fes_status fes_selftest_panic(fes_error **err);
+#endif
+
+/**
+ * The text, in UTF-8 and with a NUL at its end; it belongs to `text`. `len` is NULL or gets the
+ * length in bytes without the NUL. NULL for NULL.
+ */
+const char *fes_text_data(const fes_text *text,
+                          size_t *len);
+
+/**
+ * Frees a text. NULL is allowed.
+ */
+void fes_text_free(fes_text *text);
+
+/**
+ * The version of the library at run time, for example `0.1.0`: compare with `FES_VERSION`. The
+ * text is constant.
+ */
+const char *fes_version(void);
+
+/**
+ * The ABI version of the library at run time. It must not be less than the `FES_ABI_VERSION` that
+ * a program was compiled with.
+ */
+uint32_t fes_abi_version(void);
+
+/**
+ * Makes options with all defaults, to be freed with `fes_options_free`. NULL only after a defect.
+ */
+fes_options *fes_options_new(void);
+
+/**
+ * Sets the option `key`; both texts are copied.
+ *
+ * Errors: `FES_INVALID_OPTION` for an unknown key (the message lists all) or a value that makes
+ * no sense; `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_options_set(fes_options *options,
+                           const char *key,
+                           const char *value,
+                           fes_error **err);
+
+/**
+ * Frees options. NULL is allowed.
+ */
+void fes_options_free(fes_options *options);
+
+/**
+ * Makes a token, to be freed with `fes_cancel_free`. NULL only after a defect.
+ */
+fes_cancel *fes_cancel_new(void);
+
+/**
+ * Cancels what waits with this token, for good. May be called from any thread, from a callback
+ * and from a signal handler. NULL is allowed.
+ */
+void fes_cancel_cancel(const fes_cancel *cancel);
+
+/**
+ * Whether the token was cancelled. May be called from a signal handler. False for NULL.
+ */
+bool fes_cancel_is_cancelled(const fes_cancel *cancel);
+
+/**
+ * Frees a token that no call uses any more. NULL is allowed.
+ */
+void fes_cancel_free(fes_cancel *cancel);
+
+/**
+ * How many events there are; 0 for NULL.
+ */
+size_t fes_events_count(const fes_events *events);
+
+/**
+ * The event at `index`, from 0; NULL if there is none. The events are one array: the one at 0 is
+ * followed by all others. It belongs to `events`.
+ */
+const fes_event *fes_events_get(const fes_events *events,
+                                size_t index);
+
+/**
+ * All events as one JSON array of `{"id":"1","type":"A","data":...,"ts":"2017-07-14T02:40:00Z"}`
+ * (ids are strings, because JSON readers round large numbers). The text ends with a NUL and
+ * belongs to `events`; `len` is NULL or gets its bytes without the NUL. Made at the first call.
+ *
+ * Errors: `FES_CORRUPT_EVENT` if plain SQL put something into the table that is not JSON.
+ */
+fes_status fes_events_json(const fes_events *events,
+                           const char **json,
+                           size_t *len,
+                           fes_error **err);
+
+/**
+ * Frees events, with all texts of them. NULL is allowed.
+ */
+void fes_events_free(fes_events *events);
+
+/**
+ * How many rows there are; 0 for NULL.
+ */
+size_t fes_rows_count(const fes_rows *rows);
+
+/**
+ * How many columns the rows have; 0 if there is no row, and for NULL.
+ */
+size_t fes_rows_columns(const fes_rows *rows);
+
+/**
+ * The value at `row` and `column`, both from 0; NULL if there is none. It belongs to `rows`.
+ */
+const fes_value *fes_rows_get(const fes_rows *rows,
+                              size_t row,
+                              size_t column);
+
+/**
+ * Frees rows, with all values of them. NULL is allowed.
+ */
+void fes_rows_free(fes_rows *rows);
+
+/**
+ * Makes the statement that adds an event, for the caller's own connection and driver: the event
+ * lives and dies with the transaction that it is run in. Needs no stream and no connection.
+ *
+ * `kind` is a `fes_database`; `data` is JSON text of `data_len` bytes (NULL and 0: `null`); of
+ * `options` (or NULL), `event_table` and `max_event_bytes` matter.
+ *
+ * Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_event_statement(uint32_t kind,
+                               const char *type,
+                               const char *data,
+                               size_t data_len,
+                               const fes_options *options,
+                               fes_statement **out,
+                               fes_error **err);
+
+/**
+ * As `fes_event_statement`, for the database and the options of a stream.
+ *
+ * Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_stream_statement(const fes_stream *stream,
+                                const char *type,
+                                const char *data,
+                                size_t data_len,
+                                fes_statement **out,
+                                fes_error **err);
+
+/**
+ * The SQL, with the placeholders of the database: `?`, or `$1` and `$2` on PostgreSQL. It ends
+ * with a NUL and belongs to `statement`; `len` is NULL or gets its bytes. NULL for NULL.
+ */
+const char *fes_statement_sql(const fes_statement *statement,
+                              size_t *len);
+
+/**
+ * The parameter at `index`, 0 (the type) or 1 (the JSON), to be bound as text. It ends with a NUL
+ * and belongs to `statement`; `len` is NULL or gets its bytes. NULL if there is none.
+ */
+const char *fes_statement_param(const fes_statement *statement,
+                                size_t index,
+                                size_t *len);
+
+/**
+ * Frees a statement. NULL is allowed.
+ */
+void fes_statement_free(fes_statement *statement);
+
+/**
+ * Opens the stream in the database of `url`: `sqlite:file.db`, `sqlite:///absolute/file.db`,
+ * `sqlite::memory:`, `postgres://user:password@host:port/database?sslmode=verify-full`,
+ * `mysql://user:password@host:port/database?ssl-mode=VERIFY_IDENTITY`. Options in the URL win over
+ * `options`, which may be NULL. Makes one connection and changes no schema.
+ *
+ * The stream is the caller's, to be closed with `fes_stream_close`. Blocks up to the option
+ * `connect_timeout_ms`.
+ *
+ * Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`; `FES_FOREIGN_SQLITE` if
+ * anybody else in this process has the SQLite file open.
+ */
+fes_status fes_stream_open(const char *url,
+                           const fes_options *options,
+                           fes_stream **out,
+                           fes_error **err);
+
+/**
+ * Opens the stream of the environment variables `DB_EVT_TYPE` (`sqlite`, `postgresql`, `mysql`),
+ * `DB_EVT_HOST`, `_PORT`, `_SOCKET`, `_USER`, `_PASS`, `_DB`, `_MAXCONN`. Otherwise as
+ * `fes_stream_open`. No other thread may change the environment meanwhile.
+ *
+ * Errors: those of `fes_stream_open`.
+ */
+fes_status fes_stream_from_env(const fes_options *options,
+                               fes_stream **out,
+                               fes_error **err);
+
+/**
+ * Closes the stream and frees the handle, which no other thread may use any more. Transactions end
+ * by themselves; every other handle made from the stream stays to be closed, and gives
+ * `FES_CLOSED`. Stop receivers, archivers and discarders before. NULL is allowed.
+ */
+void fes_stream_close(fes_stream *stream);
+
+/**
+ * The `fes_database` that the stream lives in; 0 for NULL.
+ */
+uint32_t fes_stream_kind(const fes_stream *stream);
+
+/**
+ * Makes the tables, or brings them up to date. Idempotent; several processes may do it at once;
+ * tables of the npm package are taken over.
+ *
+ * Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`, those of the database.
+ */
+fes_status fes_stream_migrate(const fes_stream *stream,
+                              fes_error **err);
+
+/**
+ * Adds one event, and returns after the commit. `type` ends with a NUL; `data` is JSON text of
+ * `data_len` bytes (NULL and 0: `null`), both are copied. `id` is NULL or gets the id.
+ *
+ * Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_NOT_MIGRATED`, those of the
+ * database. After `FES_CONNECTION_LOST` the event may or may not have been added.
+ */
+fes_status fes_stream_add_event(const fes_stream *stream,
+                                const char *type,
+                                const char *data,
+                                size_t data_len,
+                                uint64_t *id,
+                                fes_error **err);
+
+/**
+ * Adds `count` events in one transaction, all or none. `ids` is NULL or an array of `count` that
+ * gets the ids, increasing in the order of `events`; after an error it is as it was.
+ *
+ * Errors: those of `fes_stream_add_event`; nothing was added then.
+ */
+fes_status fes_stream_add_events(const fes_stream *stream,
+                                 const fes_new_event *events,
+                                 size_t count,
+                                 uint64_t *ids,
+                                 fes_error **err);
+
+/**
+ * How far each registered consumer is behind and what holds the stream up, as a JSON object, which
+ * the caller frees with `fes_text_free`. Ids are strings, as in `fes_events_json`:
+ * `{"highest_id":"9","first_unsettled":"8"|null,"holders":[{"id","since","application"}],
+ * "blocked":text|null,"consumers":[{"ident","last_id","events_behind","seconds_behind",
+ * "seconds_since_seen","seconds_registered"}]}`.
+ *
+ * Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, those of the database.
+ */
+fes_status fes_stream_lag_json(const fes_stream *stream,
+                               fes_text **out,
+                               fes_error **err);
+
+/**
+ * Begins a transaction, to be freed with `fes_tx_free`. On SQLite it waits for other writers, up
+ * to the option `busy_timeout_ms`; for a connection, up to `connect_timeout_ms`.
+ *
+ * Errors: `FES_BUSY`, those of the database.
+ */
+fes_status fes_stream_begin(const fes_stream *stream,
+                            fes_tx **out,
+                            fes_error **err);
+
+/**
+ * Runs the caller's own statement with `count` bound parameters, in the placeholders of the
+ * database (`?`, or `$1` on PostgreSQL). `rows` is NULL or gets the number of rows it touched.
+ *
+ * Errors: whatever the database says; `FES_CLOSED` after the end. On PostgreSQL a failed statement
+ * dooms the transaction. After `FES_CONFLICT` nothing of it is left on any database.
+ */
+fes_status fes_tx_execute(const fes_tx *tx,
+                          const char *sql,
+                          const fes_value *params,
+                          size_t count,
+                          uint64_t *rows,
+                          fes_error **err);
+
+/**
+ * Runs the caller's own query, with parameters as in `fes_tx_execute`, and gives all its rows, to
+ * be freed with `fes_rows_free`.
+ *
+ * Errors: as `fes_tx_execute`. On PostgreSQL, columns of unknown types are refused: cast them with
+ * `::text`.
+ */
+fes_status fes_tx_query(const fes_tx *tx,
+                        const char *sql,
+                        const fes_value *params,
+                        size_t count,
+                        fes_rows **out,
+                        fes_error **err);
+
+/**
+ * Adds an event that lives and dies with the transaction. Arguments as `fes_stream_add_event`.
+ *
+ * Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_CLOSED`, those of the
+ * database.
+ */
+fes_status fes_tx_add_event(const fes_tx *tx,
+                            const char *type,
+                            const char *data,
+                            size_t data_len,
+                            uint64_t *id,
+                            fes_error **err);
+
+/**
+ * Adds `count` events. Arguments as `fes_stream_add_events`.
+ *
+ * Errors: as `fes_tx_add_event`; some events may have been added then: roll back.
+ */
+fes_status fes_tx_add_events(const fes_tx *tx,
+                             const fes_new_event *events,
+                             size_t count,
+                             uint64_t *ids,
+                             fes_error **err);
+
+/**
+ * Makes everything durable and visible. The transaction has ended then, also after an error; it
+ * is still to be freed.
+ *
+ * Errors: those of the database; `FES_CONFLICT` if it undid the transaction before; `FES_CLOSED`
+ * if it has ended. After `FES_CONNECTION_LOST` it may or may not have been committed.
+ */
+fes_status fes_tx_commit(const fes_tx *tx,
+                         fes_error **err);
+
+/**
+ * Undoes everything. The transaction has ended then; it is still to be freed.
+ *
+ * Errors: those of the database, which undoes it anyway; `FES_CLOSED` if it has ended.
+ */
+fes_status fes_tx_rollback(const fes_tx *tx,
+                           fes_error **err);
+
+/**
+ * Frees a transaction; one that has not ended is rolled back. NULL is allowed.
+ */
+void fes_tx_free(fes_tx *tx);
+
+/**
+ * Makes the consumer `user:component`, and asks no database. `user` is up to 64 characters of
+ * printable ASCII without `:`, `component` 1 to 16 letters, digits and `_`; both are copied. The
+ * component `LIVE` makes a consumer that never registers and gets what comes from now on.
+ *
+ * Errors: `FES_INVALID_USER`, `FES_INVALID_COMPONENT`, `FES_IDENT_TOO_LONG`.
+ */
+fes_status fes_consumer_open(const fes_stream *stream,
+                             const char *user,
+                             const char *component,
+                             fes_consumer **out,
+                             fes_error **err);
+
+/**
+ * Registers the consumer, to begin with the first event that is still there: from now on no event
+ * that it has not acknowledged is discarded. Does nothing if it is registered.
+ *
+ * Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, `FES_NOT_MIGRATED`, those of the database.
+ */
+fes_status fes_consumer_register(const fes_consumer *consumer,
+                                 fes_error **err);
+
+/**
+ * As `fes_consumer_register`, to begin elsewhere. `start` is a `fes_start`, which tells what
+ * `value` means.
+ *
+ * Errors: those of `fes_consumer_register`; `FES_INVALID_LAST_ID` for an id beyond the next one.
+ */
+fes_status fes_consumer_register_at(const fes_consumer *consumer,
+                                    uint32_t start,
+                                    int64_t value,
+                                    fes_error **err);
+
+/**
+ * Forgets the consumer and its cursor. `was_registered` is NULL or gets whether there was one.
+ *
+ * Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, those of the database.
+ */
+fes_status fes_consumer_unregister(const fes_consumer *consumer,
+                                   bool *was_registered,
+                                   fes_error **err);
+
+/**
+ * Gives the next events, to be freed with `fes_events_free`; an empty batch if there are none in
+ * time.
+ *
+ * `last_id` is NULL (go on at the stored cursor, or this LIVE consumer's place) or the id up to
+ * which everything is acknowledged by this call. `types` is an array of `type_count` event types
+ * (NULL and 0: all). `limit` is the most events wanted; 0 means as the option `max_chunk_events`.
+ * Waits up to `timeout_ms` milliseconds (0: asks once; `FES_FOREVER`) for the first event;
+ * `cancel` may be NULL.
+ *
+ * Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, `FES_INVALID_TYPE`,
+ * `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database.
+ */
+fes_status fes_consumer_poll(const fes_consumer *consumer,
+                             const uint64_t *last_id,
+                             const char *const *types,
+                             size_t type_count,
+                             size_t limit,
+                             uint32_t timeout_ms,
+                             const fes_cancel *cancel,
+                             fes_events **out,
+                             fes_error **err);
+
+/**
+ * Acknowledges every event up to `last_id`. The cursor never moves back.
+ *
+ * Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, those of the database.
+ */
+fes_status fes_consumer_acknowledge(const fes_consumer *consumer,
+                                    uint64_t last_id,
+                                    fes_error **err);
+
+/**
+ * Frees the handle; the consumer stays registered. NULL is allowed.
+ */
+void fes_consumer_close(fes_consumer *consumer);
+
+/**
+ * Subscribes the consumer `user:component`. A reliable one must be registered, and gets everything
+ * after its cursor, in order; `LIVE` gets what comes from now on, and skips the oldest when more
+ * than the option `queue_max` events wait. `types`, `type_count`: as `fes_consumer_poll`. Of
+ * `options` (or NULL), those of push count.
+ *
+ * Errors: `FES_NOT_REGISTERED`; `FES_OCCUPIED` if another receiver of this consumer is at work;
+ * `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, `FES_UNSAFE_SERVER`, those of `fes_consumer_open`
+ * and of the database.
+ */
+fes_status fes_stream_subscribe(const fes_stream *stream,
+                                const char *user,
+                                const char *component,
+                                const char *const *types,
+                                size_t type_count,
+                                const fes_options *options,
+                                fes_subscription **out,
+                                fes_error **err);
+
+/**
+ * Waits up to `timeout_ms` milliseconds (0: only looks; `FES_FOREVER`) for the next delivery.
+ * `out` gets its events, to be freed with `fes_events_free`, or NULL if there was none, or if as
+ * many deliveries as the option `request_max` are not acknowledged. `seq` is NULL or gets the
+ * delivery's number, from 0; a gap tells a LIVE subscriber that a group was skipped. `cancel` may
+ * be NULL.
+ *
+ * Errors: `FES_CLOSED`, `FES_CANCELLED`, `FES_NOT_REGISTERED`, `FES_OCCUPIED`, those of the
+ * database. After any but `FES_CLOSED` the call may be repeated: nothing is lost.
+ */
+fes_status fes_subscription_next(const fes_subscription *subscription,
+                                 uint32_t timeout_ms,
+                                 const fes_cancel *cancel,
+                                 fes_events **out,
+                                 uint64_t *seq,
+                                 fes_error **err);
+
+/**
+ * Acknowledges the oldest delivery that is not acknowledged; the cursor is stored within the option
+ * `ack_interval_ms`.
+ *
+ * Errors: `FES_INVALID_ARGUMENT` if there is none.
+ */
+fes_status fes_subscription_ack(const fes_subscription *subscription,
+                                fes_error **err);
+
+/**
+ * What was done so far; each place may be NULL. `delivered`: events handed out. `skipped`: LIVE,
+ * events skipped because too many waited. `overflows`: reliable, how often the queue was too small,
+ * so that events were read from the database.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_subscription_stats(const fes_subscription *subscription,
+                                  uint64_t *delivered,
+                                  uint64_t *skipped,
+                                  uint64_t *overflows,
+                                  fes_error **err);
+
+/**
+ * Ends the subscription: stores the cursor (an error of that is logged; events may come again
+ * then), frees the consumer's name for others, and frees the handle, which no other thread may use
+ * any more: end its `fes_subscription_next` with a cancel token first. NULL is allowed.
+ */
+void fes_subscription_close(fes_subscription *subscription);
+
+/**
+ * Makes a receiver of the consumer `user:component`, which registers itself when it is started;
+ * `LIVE` makes one that gets what comes while it runs. `on_events` is called with `user_data`,
+ * which is the caller's and must be usable from another thread until `fes_receiver_stop` or
+ * `fes_receiver_close` has returned.
+ *
+ * Errors: those of `fes_consumer_open`.
+ */
+fes_status fes_receiver_open(const fes_stream *stream,
+                             const char *user,
+                             const char *component,
+                             fes_on_events on_events,
+                             void *user_data,
+                             fes_receiver **out,
+                             fes_error **err);
+
+/**
+ * The event types to receive, all if not set; before the first start. As `fes_consumer_poll`.
+ *
+ * Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_receiver_set_want(const fes_receiver *receiver,
+                                 const char *const *types,
+                                 size_t type_count,
+                                 fes_error **err);
+
+/**
+ * Options of push for this receiver; before the first start.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_receiver_set_options(const fes_receiver *receiver,
+                                    const fes_options *options,
+                                    fes_error **err);
+
+/**
+ * What to do about events that the callback fails on; before the first start. `poison` is a
+ * `fes_poison`, which tells what `count` means (1 or more for `FES_POISON_SKIP_AFTER`, else 0).
+ *
+ * Errors: `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_receiver_set_poison(const fes_receiver *receiver,
+                                   uint32_t poison,
+                                   uint32_t count,
+                                   fes_error **err);
+
+/**
+ * Who is told how the receiver fares; before the first start. `user_data` as in
+ * `fes_receiver_open`.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_receiver_set_on_notice(const fes_receiver *receiver,
+                                      fes_on_notice on_notice,
+                                      void *user_data,
+                                      fes_error **err);
+
+/**
+ * Starts the thread, which registers where that is needed, and subscribes. What fails there comes
+ * as a notice, and is tried again. May be called again after a stop.
+ *
+ * Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`; `FES_INTERNAL` if the system gives
+ * no thread.
+ */
+fes_status fes_receiver_start(const fes_receiver *receiver,
+                              fes_error **err);
+
+/**
+ * Stops, and returns after the last callback, which it waits for without a limit. From inside a
+ * callback of this receiver it returns at once, and that call is the last. May be called twice.
+ *
+ * Errors: `FES_INVALID_ARGUMENT` for NULL.
+ */
+fes_status fes_receiver_stop(const fes_receiver *receiver,
+                             fes_error **err);
+
+/**
+ * What was done since the receiver was opened; each place may be NULL. `delivered`, `skipped` (LIVE)
+ * and `overflows` as `fes_subscription_stats`; `failures` counts failed callbacks, `given_up` the
+ * events of `FES_NOTICE_SKIPPED`, up to 1000.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_receiver_stats(const fes_receiver *receiver,
+                              uint64_t *delivered,
+                              uint64_t *skipped,
+                              uint64_t *overflows,
+                              uint64_t *failures,
+                              uint64_t *given_up,
+                              fes_error **err);
+
+/**
+ * Stops as `fes_receiver_stop`, and frees the handle, which no other thread may use any more. Not
+ * from inside a callback of this receiver. NULL is allowed.
+ */
+void fes_receiver_close(fes_receiver *receiver);
+
+/**
+ * Opens the warehouse in the database of `url`; see `fes_stream_open` for URLs and `options` (or
+ * NULL). Changes no schema.
+ *
+ * Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`, `FES_FOREIGN_SQLITE`.
+ */
+fes_status fes_warehouse_open(const char *url,
+                              const fes_options *options,
+                              fes_warehouse **out,
+                              fes_error **err);
+
+/**
+ * Opens the warehouse of the environment variables `DB_EVTDWH_TYPE` and so on: see
+ * `fes_stream_from_env`.
+ *
+ * Errors: those of `fes_warehouse_open`.
+ */
+fes_status fes_warehouse_from_env(const fes_options *options,
+                                  fes_warehouse **out,
+                                  fes_error **err);
+
+/**
+ * The `fes_database` that the warehouse lives in; 0 for NULL.
+ */
+uint32_t fes_warehouse_kind(const fes_warehouse *warehouse);
+
+/**
+ * Makes the table, or brings it up to date. Idempotent; several processes may do it at once.
+ *
+ * Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`, those of the database.
+ */
+fes_status fes_warehouse_migrate(const fes_warehouse *warehouse,
+                                 fes_error **err);
+
+/**
+ * Gives archived events from the id `from_id` on, that one included, at most `limit` (1 or more),
+ * to be freed with `fes_events_free`. `types`, `type_count`: as `fes_consumer_poll`.
+ *
+ * Errors: `FES_NOT_MIGRATED`, `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`, those of the database.
+ */
+fes_status fes_warehouse_history(const fes_warehouse *warehouse,
+                                 uint64_t from_id,
+                                 const char *const *types,
+                                 size_t type_count,
+                                 size_t limit,
+                                 fes_events **out,
+                                 fes_error **err);
+
+/**
+ * Closes the warehouse and frees the handle, which no other thread may use any more. Archivers and
+ * replays of it give `FES_CLOSED`. NULL is allowed.
+ */
+void fes_warehouse_close(fes_warehouse *warehouse);
+
+/**
+ * Begins to read all events of `stream` from `from_id` on, archived or not; `warehouse` must be the
+ * one of this stream. Registers nothing, and asks no database yet. `types`, `type_count`: as
+ * `fes_consumer_poll`.
+ *
+ * Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_replay_open(const fes_warehouse *warehouse,
+                           const fes_stream *stream,
+                           uint64_t from_id,
+                           const char *const *types,
+                           size_t type_count,
+                           fes_replay **out,
+                           fes_error **err);
+
+/**
+ * Gives the next events, at most `limit` (1 or more), to be freed with `fes_events_free`; an empty
+ * batch if there are no more now.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`, `FES_INVALID_LAST_ID`, `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`,
+ * those of both databases. The next call goes on at the same place.
+ */
+fes_status fes_replay_next(const fes_replay *replay,
+                           size_t limit,
+                           fes_events **out,
+                           fes_error **err);
+
+/**
+ * The id up to which everything was given, or was not wanted. 0 for NULL.
+ */
+uint64_t fes_replay_position(const fes_replay *replay);
+
+/**
+ * Frees the replay. NULL is allowed.
+ */
+void fes_replay_close(fes_replay *replay);
+
+/**
+ * Makes an archiver, which does nothing yet. Of `options` (or NULL), `archive_batch` matters.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_archiver_open(const fes_stream *stream,
+                             const fes_warehouse *warehouse,
+                             const fes_options *options,
+                             fes_archiver **out,
+                             fes_error **err);
+
+/**
+ * Who is told how the archiver fares, in place of who was before. `user_data` is the caller's and
+ * must be usable from another thread until the archiver is closed.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_archiver_set_on_notice(const fes_archiver *archiver,
+                                      fes_on_notice on_notice,
+                                      void *user_data,
+                                      fes_error **err);
+
+/**
+ * Starts the archiver's thread; does nothing if it is at work. What fails there comes as a notice.
+ *
+ * Errors: `FES_INTERNAL` if the system gives no thread.
+ */
+fes_status fes_archiver_start(const fes_archiver *archiver,
+                              fes_error **err);
+
+/**
+ * Ends the thread after the batch that it is at, and returns after the last notice. From inside a
+ * notice it only asks the thread to end. May be called twice.
+ *
+ * Errors: `FES_INVALID_ARGUMENT` for NULL.
+ */
+fes_status fes_archiver_stop(const fes_archiver *archiver,
+                             fes_error **err);
+
+/**
+ * Whether the thread runs. False for NULL.
+ */
+bool fes_archiver_is_running(const fes_archiver *archiver);
+
+/**
+ * Archives, on this thread, what is settled now. `count` is NULL or gets how many events that were.
+ *
+ * Errors: `FES_OCCUPIED` if another archiver is at work; `FES_HISTORY_CONFLICT`,
+ * `FES_NOT_MIGRATED`, those of both databases.
+ */
+fes_status fes_archiver_run_once(const fes_archiver *archiver,
+                                 uint64_t *count,
+                                 fes_error **err);
+
+/**
+ * Stops as `fes_archiver_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
+ */
+void fes_archiver_close(fes_archiver *archiver);
+
+/**
+ * Makes a discarder, which does nothing yet. Of `options` (or NULL), `limit_at_once`,
+ * `poll_period_ms`, `require_archiver` and `expire_after_s` matter.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_discarder_open(const fes_stream *stream,
+                              const fes_options *options,
+                              fes_discarder **out,
+                              fes_error **err);
+
+/**
+ * Who is told how the discarder fares, in place of who was before. `user_data` is the caller's and
+ * must be usable from another thread until the discarder is closed.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_discarder_set_on_notice(const fes_discarder *discarder,
+                                       fes_on_notice on_notice,
+                                       void *user_data,
+                                       fes_error **err);
+
+/**
+ * Starts the discarder's thread; does nothing if it is at work. What fails there comes as a notice.
+ *
+ * Errors: `FES_INTERNAL` if the system gives no thread.
+ */
+fes_status fes_discarder_start(const fes_discarder *discarder,
+                               fes_error **err);
+
+/**
+ * Ends the thread after the statement that it is at, and returns after the last notice. From inside
+ * a notice it only asks the thread to end. May be called twice.
+ *
+ * Errors: `FES_INVALID_ARGUMENT` for NULL.
+ */
+fes_status fes_discarder_stop(const fes_discarder *discarder,
+                              fes_error **err);
+
+/**
+ * Whether the thread runs. False for NULL.
+ */
+bool fes_discarder_is_running(const fes_discarder *discarder);
+
+/**
+ * Discards, on this thread, all that may be discarded now. `count` is NULL or gets how many events
+ * that were.
+ *
+ * Errors: `FES_NOT_MIGRATED`, `FES_PERMISSION_DENIED`, those of the database.
+ */
+fes_status fes_discarder_run_once(const fes_discarder *discarder,
+                                  uint64_t *count,
+                                  fes_error **err);
+
+/**
+ * Stops as `fes_discarder_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
+ */
+void fes_discarder_close(fes_discarder *discarder);
+
+/**
+ * Opens the stream of `url`, and the warehouse of `warehouse_url` if that is not NULL, both with
+ * `options` (or NULL). The archiver is there with a warehouse, unless `enable_archiver` is false;
+ * the discarder with `enable_discarder`. Starts nothing.
+ *
+ * Errors: those of `fes_stream_open`.
+ */
+fes_status fes_app_open(const char *url,
+                        const char *warehouse_url,
+                        const fes_options *options,
+                        fes_app **out,
+                        fes_error **err);
+
+/**
+ * Opens both of the environment, the warehouse if `DB_EVTDWH_TYPE` is set: see
+ * `fes_stream_from_env`.
+ *
+ * Errors: those of `fes_stream_open`.
+ */
+fes_status fes_app_from_env(const fes_options *options,
+                            fes_app **out,
+                            fes_error **err);
+
+/**
+ * Gives another handle of the app's stream, to be closed with `fes_stream_close`, which closes it
+ * for the app, too: close it after the app, or when the app is not needed any more.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_app_stream(const fes_app *app,
+                          fes_stream **out,
+                          fes_error **err);
+
+/**
+ * As `fes_app_stream`, for the warehouse and `fes_warehouse_close`.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`, also if the app has no warehouse.
+ */
+fes_status fes_app_warehouse(const fes_app *app,
+                             fes_warehouse **out,
+                             fes_error **err);
+
+/**
+ * Makes the tables of the stream and of the warehouse, or brings them up to date.
+ *
+ * Errors: those of `fes_stream_migrate`.
+ */
+fes_status fes_app_migrate(const fes_app *app,
+                           fes_error **err);
+
+/**
+ * Who is told how archiver and discarder fare, from their threads, which may call at once.
+ * `user_data` is the caller's and must be usable from other threads until the app is closed.
+ *
+ * Errors: `FES_INVALID_ARGUMENT`.
+ */
+fes_status fes_app_set_on_notice(const fes_app *app,
+                                 fes_on_notice on_notice,
+                                 void *user_data,
+                                 fes_error **err);
+
+/**
+ * Starts archiver and discarder, where they are not at work.
+ *
+ * Errors: `FES_INTERNAL` if the system gives no thread.
+ */
+fes_status fes_app_start(const fes_app *app,
+                         fes_error **err);
+
+/**
+ * Stops the discarder, then the archiver after the batch that it is at, closes stream and warehouse,
+ * and frees the handle. Returns after the last notice. Not from inside a notice. NULL is allowed.
+ */
+void fes_app_close(fes_app *app);
+
+/**
+ * Sends the library's log to `on_log`, up to `level` (a `fes_log_level`), in place of where it went
+ * before; NULL for nowhere, as it is at first. One for the process. Returns after the last call of
+ * the one before. `user_data` is the caller's and must be usable from every thread.
+ *
+ * Errors: `FES_INVALID_ARGUMENT` for a level that is none, from inside `on_log`, or in a Rust program
+ * that has a logger of its own.
+ */
+fes_status fes_log_set(fes_on_log on_log,
+                       void *user_data,
+                       uint32_t level,
+                       fes_error **err);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* FUTOIN_EVENTSTREAM_H */

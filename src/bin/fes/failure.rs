@@ -1,0 +1,123 @@
+//! What can go wrong, how it is told, and with which code the command ends.
+
+use futoin_eventstream::{Error, ErrorKind};
+use std::io;
+use std::process::ExitCode;
+
+/// Why a command did not do all that it was asked for.
+#[derive(Debug)]
+pub enum Failure {
+    /// The library said no; with what was being done, or nothing.
+    Library(String, Error),
+    /// Anything else that does not go away by trying again.
+    Other(String),
+    /// The arguments do not fit together.
+    Usage(String),
+    /// A signal asked for the end.
+    Interrupted,
+    /// Nobody reads standard output any more. That is no error: `fes tail | head -1`.
+    Closed,
+}
+
+pub type Result<T = ()> = std::result::Result<T, Failure>;
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Library(String::new(), error)
+    }
+}
+
+/// Errors of writing to standard output.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Failure::Closed,
+            _ => Failure::Other(format!("cannot write: {error}")),
+        }
+    }
+}
+
+impl Failure {
+    /// The code of the process.
+    pub fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Failure::Closed => 0,
+            Failure::Library(_, error) if is_usage(error.kind()) => 2,
+            Failure::Library(_, error) if error.is_retriable() => 3,
+            Failure::Library(..) | Failure::Other(_) => 1,
+            Failure::Usage(_) => 2,
+            Failure::Interrupted => 130,
+        })
+    }
+
+    /// The text for standard error, if there is something to say.
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Failure::Closed | Failure::Interrupted => None,
+            Failure::Library(doing, error) => {
+                let hint = hint(error.kind()).unwrap_or_default();
+                Some(redact(&format!("error: {doing}{error} ({}){hint}", error.kind().name())))
+            }
+            Failure::Other(text) => Some(redact(&format!("error: {text}"))),
+            Failure::Usage(text) => {
+                Some(redact(&format!("error: {text}\n\nFor more information, try '--help'.")))
+            }
+        }
+    }
+}
+
+/// What was wrong with the arguments, before any database was asked.
+fn is_usage(kind: ErrorKind) -> bool {
+    use ErrorKind::*;
+    matches!(kind, InvalidComponent | InvalidUser | IdentTooLong | InvalidOption | InvalidUrl)
+}
+
+fn hint(kind: ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::NotMigrated => Some("\n  make the tables by: fes migrate"),
+        ErrorKind::NotRegistered => {
+            Some("\n  register it by: fes register --user USER --component COMPONENT")
+        }
+        _ => None,
+    }
+}
+
+/// Replaces the passwords of URLs by `***`.
+pub fn redact(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        // The whole word: a password that was not percent-encoded may hold anything.
+        let word = after.find(char::is_whitespace).unwrap_or(after.len());
+        let (word, tail) = after.split_at(word);
+        match word.rsplit_once('@').map(|(login, host)| (login.split_once(':'), host)) {
+            Some((Some((user, _)), host)) => {
+                out.push_str(&format!("{user}:***@{host}"));
+            }
+            _ => out.push_str(word),
+        }
+        rest = tail;
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_of_urls_are_not_shown() {
+        for (text, shown) in [
+            ("a postgres://u:pw@h/d b", "a postgres://u:***@h/d b"),
+            ("'mysql://u:p@w/:x@h:1/d'", "'mysql://u:***@h:1/d'"),
+            ("x://:pw@h y://u:q@i", "x://:***@h y://u:***@i"),
+            ("postgres://h:5432/d", "postgres://h:5432/d"),
+            ("sqlite:///a.db", "sqlite:///a.db"),
+            ("", ""),
+        ] {
+            assert_eq!(redact(text), shown);
+        }
+    }
+}

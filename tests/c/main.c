@@ -1,0 +1,64 @@
+/* Runs the C tests: main FOLDER URL [NAME]... */
+#include "check.h"
+
+atomic_ulong checks;
+const char *db_url;
+const char *folder;
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} TESTS[] = {
+    {"versions_and_errors", test_versions_and_errors},
+    {"events", test_events},
+    {"transactions", test_transactions},
+    {"statements", test_statements},
+    {"consumers", test_consumers},
+    {"subscriptions", test_subscriptions},
+    {"receivers", test_receivers},
+    {"history", test_history},
+    {"apps", test_apps},
+    {"log", test_log},
+    {"nulls", test_nulls},
+    {"texts_and_lengths", test_texts_and_lengths},
+    {"each_error", test_each_error},
+    {"after_close", test_after_close},
+    {"threads", test_threads},
+    {"rounds", test_rounds},
+};
+
+fes_stream *open_with(const char *url, const char *const *pairs) {
+    fes_options *options = fes_options_new();
+    for (; pairs && *pairs; pairs += 2)
+        OK(fes_options_set(options, pairs[0], pairs[1], ERR));
+    fes_stream *stream = NULL;
+    OK(fes_stream_open(url, options, &stream, ERR));
+    fes_options_free(options);
+    OK(fes_stream_migrate(stream, ERR));
+    return stream;
+}
+
+fes_stream *open_stream(void) { return open_with(db_url, NULL); }
+
+fes_stream *open_memory(void) { return open_with("sqlite::memory:", NULL); }
+
+int main(int argc, char **argv) {
+    if (argc < 3)
+        return 2;
+    folder = argv[1];
+    db_url = argv[2];
+    unsigned run = 0;
+    for (size_t i = 0; i < sizeof TESTS / sizeof *TESTS; i++) {
+        int wanted = argc == 3;
+        for (int a = 3; a < argc; a++)
+            wanted |= strcmp(argv[a], TESTS[i].name) == 0;
+        if (!wanted)
+            continue;
+        TESTS[i].run();
+        run++;
+        printf("ok %s\n", TESTS[i].name);
+        fflush(stdout);
+    }
+    printf("%u tests, %lu checks\n", run, atomic_load(&checks));
+    return run == 0;
+}

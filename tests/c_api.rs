@@ -1,0 +1,67 @@
+//! The C tests of `tests/c`: plain on every server, with the sanitizers of gcc, and under valgrind.
+
+mod c_support;
+mod support;
+
+use c_support::{Libraries, run as execute};
+use std::process::Command;
+
+const SOURCES: &[&str] =
+    &["tests/c/main.c", "tests/c/api.c", "tests/c/wrong.c", "tests/c/threads.c"];
+
+/// Compiles the tests; `flags` are further ones of gcc.
+fn compile(libraries: &Libraries, flags: &[&str]) -> std::path::PathBuf {
+    let mut flags = flags.to_vec();
+    flags.push("-D_GNU_SOURCE");
+    if cfg!(feature = "selftest") {
+        flags.push("-DFES_SELFTEST");
+    }
+    libraries.compile("c_tests", SOURCES, &flags)
+}
+
+fn report(what: &str, output: &str) {
+    for line in output.lines().filter(|line| !line.starts_with("ok ")) {
+        eprintln!("{what}: {line}");
+    }
+}
+
+on_each_server!(the_c_interface_works, |db| {
+    let libraries = Libraries::new();
+    let program = compile(&libraries, &[]);
+    let output = execute(Command::new(program).arg(libraries.path()).arg(&db.url));
+    report(db.server, &output);
+});
+
+#[test]
+fn no_address_is_misused_and_nothing_is_undefined() {
+    let libraries = Libraries::new();
+    let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    let program = compile(&libraries, &flags);
+    let output = execute(
+        Command::new(program)
+            .arg(libraries.path())
+            .arg(format!("sqlite:{}/asan.db", libraries.path().display()))
+            .env("ASAN_OPTIONS", "detect_leaks=1:allocator_may_return_null=1")
+            .env("FES_ROUNDS", "200")
+            .env("FES_ROUGH_MEMORY", "1"),
+    );
+    report("sanitizers", &output);
+}
+
+#[test]
+fn valgrind_finds_no_leak_and_no_error() {
+    let libraries = Libraries::new();
+    let program = compile(&libraries, &[]);
+    let output = execute(
+        Command::new("valgrind")
+            .args(["--quiet", "--leak-check=full", "--show-leak-kinds=definite,indirect"])
+            .args(["--errors-for-leak-kinds=definite,indirect", "--error-exitcode=9"])
+            .args(["--fair-sched=yes"])
+            .arg(program)
+            .arg(libraries.path())
+            .arg(format!("sqlite:{}/valgrind.db", libraries.path().display()))
+            .env("FES_ROUNDS", "20")
+            .env("FES_ROUGH_MEMORY", "1"),
+    );
+    report("valgrind", &output);
+}

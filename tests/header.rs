@@ -1,0 +1,121 @@
+//! The C header is made from `src/ffi`, compiles alone in every language, and the shared library
+//! exports what it declares and nothing else. `UPDATE_HEADER=1` rewrites both files.
+
+mod c_support;
+
+use c_support::{library, root, run};
+use std::path::Path;
+use std::process::Command;
+
+/// The header as it should be.
+fn generate() -> String {
+    let mut config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
+    config.header = Some(std::fs::read_to_string(root().join("include/preface.txt")).unwrap());
+    let version = env!("CARGO_PKG_VERSION");
+    let [major, minor, patch] = ["MAJOR", "MINOR", "PATCH"].map(|part| {
+        let number = std::env::var(format!("CARGO_PKG_VERSION_{part}")).unwrap();
+        format!("#define FES_VERSION_{part} {number}")
+    });
+    config.after_includes = Some(format!(
+        "\n/** The version of this header: see `fes_version`. */\n#define FES_VERSION \"{version}\"\n\
+         {major}\n{minor}\n{patch}"
+    ));
+    // From the simple to the compound, not by name.
+    let order = [
+        "error",
+        "text",
+        "options",
+        "cancel",
+        "events",
+        "value",
+        "statement",
+        "stream",
+        "transaction",
+        "consumer",
+        "subscription",
+        "notice",
+        "receiver",
+        "warehouse",
+        "archiver",
+        "discarder",
+        "app",
+        "log",
+    ];
+    let mut builder = cbindgen::Builder::new().with_config(config);
+    for name in order {
+        builder = builder.with_src(root().join(format!("src/ffi/{name}.rs")));
+    }
+    let mut header = Vec::new();
+    builder.generate().unwrap().write(&mut header);
+    String::from_utf8(header).unwrap()
+}
+
+/// Compares a committed file with what it should be, or rewrites it.
+fn compare(path: &Path, expected: &str) {
+    if std::env::var_os("UPDATE_HEADER").is_some() {
+        return std::fs::write(path, expected).unwrap();
+    }
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    let line = found.lines().zip(expected.lines()).position(|(a, b)| a != b);
+    assert!(
+        found == expected,
+        "{} is not up to date (line {:?}): run UPDATE_HEADER=1 cargo test --test header",
+        path.display(),
+        line.map(|line| line + 1)
+    );
+}
+
+#[test]
+fn the_header_is_up_to_date() {
+    compare(&root().join("include/futoin_eventstream.h"), &generate());
+}
+
+#[test]
+fn the_library_exports_what_the_golden_list_says() {
+    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(library()).output().unwrap();
+    let symbols = String::from_utf8(output.stdout).unwrap();
+    let mut names: Vec<&str> = symbols
+        .lines()
+        .filter_map(|line| line.split_whitespace().last())
+        .filter(|name| *name != "fes_selftest_panic")
+        .collect();
+    names.sort_unstable();
+    compare(&root().join("include/symbols.txt"), &(names.join("\n") + "\n"));
+    let header = std::fs::read_to_string(root().join("include/futoin_eventstream.h")).unwrap();
+    for name in names {
+        assert!(name.starts_with("fes_"), "{name} is no name of this library");
+        assert!(
+            header.contains(&format!(" {name}(")) || header.contains(&format!("*{name}(")),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_library_has_its_soname() {
+    let output = Command::new("readelf").arg("-d").arg(library()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("[libfutoin_eventstream.so.0]"), "{text}");
+}
+
+#[test]
+fn the_header_compiles_alone_in_every_language() {
+    let folder = tempfile::tempdir().unwrap();
+    for (compiler, standard, suffix) in [
+        ("gcc", "c99", "c"),
+        ("gcc", "c11", "c"),
+        ("gcc", "c17", "c"),
+        ("g++", "c++11", "cpp"),
+        ("g++", "c++17", "cpp"),
+    ] {
+        let source = folder.path().join(format!("alone.{suffix}"));
+        std::fs::write(&source, "#include <futoin_eventstream.h>\nint main(void) { return 0; }\n")
+            .unwrap();
+        run(Command::new(compiler)
+            .arg(format!("-std={standard}"))
+            .args(["-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-fsyntax-only"])
+            .arg("-I")
+            .arg(root().join("include"))
+            .arg(&source));
+    }
+}
