@@ -288,6 +288,12 @@ on_servers!(what_the_server_cannot_take_in_one_packet_is_too_large, [mariadb, my
     let mut tx = stream.begin().unwrap();
     assert_eq!(failure(tx.add(&event)), ErrorKind::TooLarge);
     assert_eq!(failure(tx.add_events(&[numbered(1).remove(0), event])), ErrorKind::TooLarge);
+    // The caller's own statement is none the worse for it, either.
+    let large = Value::Text("x".repeat(limit + 1));
+    for (value, good) in [(Value::Int(1), true), (large, false), (Value::Int(2), true)] {
+        let done = tx.execute("DELETE FROM evt_queue WHERE data = ?", &[value]);
+        assert_eq!(done.is_ok(), good);
+    }
     tx.rollback().unwrap();
     stream.add_event("SMALL", &1).unwrap();
     assert_eq!(count(db), 1);

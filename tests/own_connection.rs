@@ -148,6 +148,19 @@ on_each_server!(what_cannot_be_added_is_refused_and_leaves_the_transaction_alone
     assert_eq!(data(&stream), ["1"]);
 });
 
+on_servers!(what_is_too_large_for_a_packet_leaves_the_connection_usable, [mariadb, mysql], |db| {
+    let stream = db.stream_with(&[("max_event_bytes", "200000000")]);
+    let Raw::Mysql(mut own) = db.raw() else { unreachable!() };
+    let limit: Option<usize> = own.query_first("SELECT @@max_allowed_packet").unwrap();
+    let large = "x".repeat(limit.unwrap());
+    let mut tx = own.start_transaction(mysql::TxOpts::default()).unwrap();
+    stream.add_event_to(&mut tx, "SMALL", &1).unwrap();
+    assert_eq!(failure(stream.add_event_to(&mut tx, "LARGE", &large)), ErrorKind::TooLarge);
+    stream.add_event_to(&mut tx, "SMALL", &2).unwrap();
+    tx.commit().unwrap();
+    assert_eq!(data(&stream), ["1", "2"]);
+});
+
 on_each_server!(missing_tables_are_told_on_the_callers_connection_too, |db| {
     let stream = EventStream::open(&db.url).unwrap();
     let kind = match db.raw() {

@@ -55,7 +55,7 @@ on_each_server!(a_replay_has_no_hole_and_no_duplicate_while_all_is_in_motion, |d
     let (warehouse, _dwh) = warehouse(db);
     let fast = options(&[
         ("archive_batch", "60"),
-        ("limit_at_once", "25"),
+        ("limit_at_once", "500"),
         ("poll_period_ms", "1"),
         ("require_archiver", "true"),
     ]);
@@ -79,7 +79,8 @@ on_each_server!(a_replay_has_no_hole_and_no_duplicate_while_all_is_in_motion, |d
                 let mut got = Vec::new();
                 while writing.load(Ordering::Relaxed) {
                     got.extend(drain(&mut replay, limit));
-                    sleep(Duration::from_millis(7));
+                    // Now close to the writers, now so late that all was discarded meanwhile.
+                    sleep(Duration::from_millis(got.len() as u64 % 200));
                 }
                 (replay, got)
             })
@@ -117,13 +118,13 @@ fn write(stream: &EventStream, writing: &AtomicBool, writer: usize) -> Vec<Added
     let mut round = writer;
     while writing.load(Ordering::Relaxed) {
         round += 1;
-        let odd = round % 5 == 0;
+        let odd = round.is_multiple_of(5);
         let event_type = if odd { "ODD" } else { "EVEN" };
         let mut tx = stream.begin().unwrap();
         let ids: Vec<u64> =
             (0..round % 7 + 1).map(|n| tx.add_event(event_type, &n).unwrap()).collect();
         sleep(Duration::from_millis(round as u64 % 4));
-        if round % 6 == 0 {
+        if round.is_multiple_of(6) {
             tx.rollback().unwrap();
         } else {
             let sent = Instant::now();

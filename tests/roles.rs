@@ -177,6 +177,8 @@ fn consume(role: &Role<'_>) -> Result<()> {
     let rolled_back = || writer.begin()?.add_event("USR_ADD", &0);
     rolled_back().unwrap();
     writer.add_event("USR_ADD", &1).unwrap();
+    // Without what a failed attempt left.
+    role.db.raw().exec("DELETE FROM evt_consumers");
 
     let stream = role.open()?;
     let consumer = stream.consumer("app", "Audit")?;

@@ -65,7 +65,7 @@ impl Teller {
     fn tell(&self, notice: fes_notice, number: u64, text: &str, error: Option<&Error>) {
         let text = c_text(text);
         let error = error.map(fes_error::from);
-        let error = error.as_ref().map_or(std::ptr::null(), |error| std::ptr::from_ref(error));
+        let error = error.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         unsafe { (self.call)(self.user.get(), notice as u32, number, text.as_ptr(), error) };
     }
 

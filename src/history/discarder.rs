@@ -28,9 +28,9 @@ const REST: u32 = 4;
 ///   notice tells so.
 ///
 /// Transactions are short, the event table is not locked, and its thread works for a fifth of the
-/// time at most, so that who adds events hardly notices. Any
-/// number of discarders may run. All methods may be called from any thread; dropping it stops it.
-/// Not part of FTN18; the npm package does the same.
+/// time at most, so that who adds events hardly notices. Any number of discarders may run. All
+/// methods may be called from any thread; dropping it stops it. Not part of FTN18; the npm package
+/// does the same.
 ///
 /// ```
 /// use futoin_eventstream::{Discarder, EventStream, Options, Want};

@@ -186,12 +186,11 @@ impl HubTask {
         }
     }
 
-    /// Whether nothing can have changed since the last read, where that is nearly free to know.
-    fn is_quiet(&mut self, connection: &mut Connection) -> Result<bool> {
-        let Some(counter) = connection.change_counter()? else { return Ok(false) };
+    /// Whether nothing can have changed since the last read, by the counter of changes.
+    fn is_quiet(&mut self, counter: i64) -> bool {
         let newcomer = std::mem::take(&mut lock(&self.members).newcomer);
         let same = self.counter.replace(counter) == Some(counter) && !newcomer;
-        Ok(same && self.read_at.elapsed() < SAFETY_LOOK)
+        same && self.read_at.elapsed() < SAFETY_LOOK
     }
 }
 
@@ -207,9 +206,9 @@ impl Task for HubTask {
                 self.reader.pool()?.backend().connect()?
             }
         };
-        let cheap = connection.change_counter()?.is_some();
+        let counter = connection.change_counter()?;
         let next = self.store_cursors(&mut connection).and_then(|()| {
-            if cheap && self.is_quiet(&mut connection)? {
+            if counter.is_some_and(|counter| self.is_quiet(counter)) {
                 return Ok(Next::Sleep(CHEAP_LOOK));
             }
             self.read(&mut connection)
@@ -219,7 +218,7 @@ impl Task for HubTask {
             result => {
                 self.connection = Some(connection);
                 Ok(match result? {
-                    Next::Sleep(time) if cheap => Next::Sleep(time.min(CHEAP_LOOK)),
+                    Next::Sleep(time) if counter.is_some() => Next::Sleep(time.min(CHEAP_LOOK)),
                     next => next,
                 })
             }

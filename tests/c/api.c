@@ -216,6 +216,8 @@ void test_subscriptions(void) {
     fes_subscription *subscription = NULL;
     OK(fes_stream_subscribe(stream, "c", "Push", NULL, 0, options, &subscription, ERR));
     fes_options_free(options);
+    fes_subscription *second = NULL;
+    FAILS(FES_OCCUPIED, fes_stream_subscribe(stream, "c", "Push", NULL, 0, NULL, &second, ERR));
     fes_events *events = (fes_events *)&checks;
     uint64_t seq = 9, delivered = 9, skipped = 9, overflows = 9, id = 0;
     OK(fes_subscription_next(subscription, 0, NULL, &events, &seq, ERR));

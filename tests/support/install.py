@@ -82,6 +82,10 @@ def missing(servers: list[str]) -> tuple[list[str], bool]:
         packages.append("mariadb-server")
     if servers and not program("openssl"):
         packages.append("openssl")
+    # For the tests of the C interface.
+    tools = {"gcc": "gcc", "g++": "g++", "make": "make", "nm": "binutils"}
+    tools |= {"pkg-config": "pkg-config", "cmake": "cmake", "valgrind": "valgrind"}
+    packages += [package for name, package in tools.items() if not program(name)]
     sid = bool({"mysql", "postgres18"} & set(servers)) and not (SID / "usr/sbin/mysqld.bin").exists()
     if sid and not program("debootstrap"):
         packages.append("debootstrap")
@@ -104,7 +108,7 @@ def command(servers: list[str]) -> list[str] | None:
             return ["sudo", "-n", *install]
     wanted = [f"Debian packages: {shlex.join(packages)}"] if packages else []
     wanted += [f"the Debian sid root {SID} (MySQL and PostgreSQL 18)"] if sid else []
-    lacking = [name for name in servers if missing([name]) != ([], False)]
+    lacking = [name for name in servers if missing([name]) != missing([])]
     raise PermissionError(
         "The test servers need what is missing here:\n  "
         + "\n  ".join(wanted)

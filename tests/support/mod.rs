@@ -150,7 +150,6 @@ impl Db {
     }
 
     /// A connection of the raw driver to this database.
-
     pub fn raw(&self) -> Raw {
         Raw::connect(self.kind, &self.url)
     }

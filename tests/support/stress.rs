@@ -168,18 +168,18 @@ impl Ledger {
 /// When consumers may stop: they have all that was committed, or nothing came for a long time.
 #[derive(Default)]
 pub struct End {
-    truth: OnceLock<Truth>,
+    truth: OnceLock<(Truth, Instant)>,
 }
 
 impl End {
     /// Says what was committed: the writers are done.
     pub fn announce(&self, truth: Truth) {
-        assert!(self.truth.set(truth).is_ok(), "announced twice");
+        assert!(self.truth.set((truth, Instant::now())).is_ok(), "announced twice");
     }
 
     /// What was committed, once it was announced.
     pub fn truth(&self) -> Option<&Truth> {
-        self.truth.get()
+        self.truth.get().map(|(truth, _)| truth)
     }
 
     /// Calls `poll` until it has given all events of the wanted types. It gets what was noted so
@@ -203,10 +203,11 @@ impl End {
                 fresh = Instant::now();
                 continue;
             }
-            let complete = |truth: &Truth| ledger.len() >= truth.count(want);
-            let idle = || fresh.elapsed() > PATIENCE;
-            if self.truth().is_some_and(|truth| complete(truth) || idle()) {
-                return ledger;
+            if let Some((truth, announced)) = self.truth.get() {
+                let idle = fresh.max(*announced).elapsed();
+                if ledger.len() >= truth.count(want) || idle > PATIENCE {
+                    return ledger;
+                }
             }
             thread::sleep(Duration::from_millis(1));
         }
@@ -319,7 +320,7 @@ impl Writer {
                 format!("XA {end} '{name}'"),
             ),
         };
-        self.raw.exec(&begin);
+        self.raw.try_exec(&begin)?;
         for statement in statements {
             if let Err(why) = self.raw.try_exec(statement) {
                 assert!(!two_phase, "{statement}: {why}");

@@ -7,7 +7,7 @@ mod watch;
 use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
-use crate::error::{Error, Result, fail};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp};
 use crate::url::{Server, TlsMode};
 use crate::value::Value;
@@ -260,13 +260,20 @@ impl Connection {
     }
 
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
-        self.client.exec_drop(sql, positional(params))?;
-        Ok(self.client.affected_rows())
+        match self.client.exec_drop(sql, positional(params)) {
+            Ok(()) => Ok(self.client.affected_rows()),
+            Err(why) => Err(drop_spoilt(&mut self.client, sql, why)),
+        }
     }
 
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
-        let rows = self.client.exec_iter(sql, positional(params))?;
-        rows.map(|row| Ok(row?.unwrap().into_iter().map(value).collect())).collect()
+        match self.client.exec::<Row, _, _>(sql, positional(params)) {
+            Ok(rows) => Ok(rows
+                .into_iter()
+                .map(|row| row.unwrap().into_iter().map(value).collect())
+                .collect()),
+            Err(why) => Err(drop_spoilt(&mut self.client, sql, why)),
+        }
     }
 
     pub fn script(&mut self, sql: &str) -> Result<()> {
@@ -403,8 +410,22 @@ pub(crate) fn insert_event<C: Queryable + LastInsertId>(
     sql: &str,
     event: &NewEvent,
 ) -> Result<EventId> {
-    client.exec_drop(sql, (event.event_type.as_str(), event.data.as_str()))?;
-    Ok(client.last_insert_id())
+    match client.exec_drop(sql, (event.event_type.as_str(), event.data.as_str())) {
+        Ok(()) => Ok(client.last_insert_id()),
+        Err(why) => Err(drop_spoilt(client, sql, why)),
+    }
+}
+
+/// After a parameter above `max_allowed_packet` the server refuses the prepared statement for ever:
+/// then the one that the driver keeps is closed.
+fn drop_spoilt<C: Queryable>(client: &mut C, sql: &str, why: mysql::Error) -> Error {
+    let error = Error::from(why);
+    if error.kind() == ErrorKind::TooLarge
+        && let Ok(statement) = client.prep(sql)
+    {
+        let _ = client.close(statement);
+    }
+    error
 }
 
 /// Adds an event on a connection of the caller's own. Its session may be one that cuts off what

@@ -37,6 +37,12 @@ impl From<mysql::Error> for Error {
     fn from(why: mysql::Error) -> Self {
         use mysql::Error::*;
         let kind = match &why {
+            // "Parameter ... is longer than 'max_allowed_packet' bytes" has no number of its own.
+            MySqlError(error)
+                if error.code == 1105 && error.message.contains("max_allowed_packet") =>
+            {
+                ErrorKind::TooLarge
+            }
             MySqlError(error) => kind_of(error.code),
             DriverError(error) => match error {
                 self::DriverError::PacketTooLarge => ErrorKind::TooLarge,

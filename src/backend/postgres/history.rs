@@ -1,6 +1,6 @@
 //! The history on PostgreSQL, and what shortens the event table.
 
-use super::{Connection, first, name_grant};
+use super::{Connection, first, name_grant, read_sql};
 use crate::backend::{Batch, ReadRange, event_id};
 use crate::config::Settings;
 use crate::consumer::Ident;
@@ -30,16 +30,11 @@ impl Sql {
         let queue = settings.event_table.quoted('"');
         let consumers = settings.consumer_table.quoted('"');
         let now = "clock_timestamp() AT TIME ZONE 'UTC'";
-        let read = |filter: &str| {
-            format!(
-                "SELECT id, type, data, ts FROM {table} WHERE id > $1 AND id <= $2 {filter} \
-                 ORDER BY id LIMIT $3"
-            )
-        };
+        let [read, read_want] = read_sql(&table);
         Sql {
             copy: format!("COPY {table}(id, type, data, ts) FROM STDIN"),
-            read: read(""),
-            read_want: read("AND type::text = ANY($4)"),
+            read,
+            read_want,
             end: format!("SELECT coalesce(max(id), 0)::bigint FROM {table}"),
             // LEAST passes over NULL: without a consumer it would say the end of the queue.
             bound: format!(
@@ -51,8 +46,8 @@ impl Sql {
                 "SET LOCAL lock_timeout = '500ms';\nLOCK TABLE {consumers} IN SHARE MODE"
             ),
             cut: format!(
-                "SELECT max(id), count(*) FROM (SELECT id FROM {queue} WHERE id > $1 AND id <= $2 \
-                 ORDER BY id LIMIT $3) AS oldest"
+                "SELECT max(id), count(*) FROM (SELECT id FROM {queue} WHERE id > $1 ORDER BY id \
+                 LIMIT $3) AS oldest WHERE id <= $2"
             ),
             delete: format!("DELETE FROM {queue} WHERE id > $1 AND id <= $2"),
             expire: format!(

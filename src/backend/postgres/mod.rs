@@ -31,6 +31,22 @@ pub(crate) fn insert_sql(table: &TableName) -> String {
     )
 }
 
+/// Reads of a table, without and with a filter. The upper bound of the first stands outside: with
+/// two bounds, and no statistics yet, the server would sort all that is behind the lower one.
+fn read_sql(table: &str) -> [String; 2] {
+    let columns = "id, type, data, ts";
+    [
+        format!(
+            "SELECT {columns} FROM (SELECT {columns} FROM {table} WHERE id > $1 ORDER BY id \
+             LIMIT $3) AS next WHERE id <= $2 ORDER BY id"
+        ),
+        format!(
+            "SELECT {columns} FROM {table} WHERE id > $1 AND id <= $2 AND type::text = ANY($4) \
+             ORDER BY id LIMIT $3"
+        ),
+    ]
+}
+
 /// The statements of a stream, with its table names.
 struct Sql {
     queue: String,
@@ -50,12 +66,7 @@ impl Sql {
         let queue = settings.event_table.quoted('"');
         let consumers = settings.consumer_table.quoted('"');
         let now = "clock_timestamp() AT TIME ZONE 'UTC'";
-        let read = |filter: &str| {
-            format!(
-                "SELECT id, type, data, ts FROM {queue} WHERE id > $1 AND id <= $2 {filter} \
-                 ORDER BY id LIMIT $3"
-            )
-        };
+        let [read, read_want] = read_sql(&queue);
         Sql {
             insert: insert_sql(&settings.event_table),
             // Ids of consumers are small integers: a refused INSERT would use one up.
@@ -72,8 +83,8 @@ impl Sql {
                  interval '10 seconds') RETURNING last_evt_id) SELECT GREATEST(last_evt_id, \
                  (SELECT last_evt_id FROM moved)) FROM {consumers} WHERE ident = $1"
             ),
-            read: read(""),
-            read_want: read("AND type::text = ANY($4)"),
+            read,
+            read_want,
             consumers: format!(
                 "SELECT ident, last_evt_id, extract(epoch FROM reg_time)::bigint, \
                  extract(epoch FROM last_time)::bigint, \

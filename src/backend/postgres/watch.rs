@@ -37,11 +37,13 @@ impl Watch {
         let queue = connector.sql.queue.clone();
         let mut connection = connector.connect()?;
         let sequence = check_sequence(connection.driver(), &queue)?;
+        // An insert straight into a partition, or a table that inherits, locks that one only.
         let holding = format!(
             "l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() \
              AND l.mode = 'RowExclusiveLock' AND l.database = (SELECT oid FROM pg_database \
-             WHERE datname = current_database()) AND l.relation IN (SELECT '{queue}'::regclass \
-             UNION SELECT relid FROM pg_partition_tree('{queue}'::regclass))"
+             WHERE datname = current_database()) AND l.relation IN (WITH RECURSIVE tree(id) AS \
+             (SELECT '{queue}'::regclass::oid UNION SELECT inhrelid FROM pg_inherits JOIN tree \
+             ON inhparent = id) SELECT id FROM tree)"
         );
         // A plan that was made while the table was small would not do for a large one.
         connection.driver().batch_execute("SET plan_cache_mode = force_custom_plan")?;

@@ -2,7 +2,7 @@
 
 use crate::args::{Add, Global};
 use crate::failure::{Failure, Result};
-use crate::output::Out;
+use crate::output::{Out, events, say};
 use crate::progress::Progress;
 use crate::signals::{SLICE, Stop};
 use futoin_eventstream::{ErrorKind, EventId, EventStream, NewEvent};
@@ -54,7 +54,9 @@ fn add_lines(global: &Global, args: &Add, out: &mut Out) -> Result {
                 "last_id": last.map(|id| id.to_string()),
             }),
             &match (first, last) {
-                (Some(first), Some(last)) => format!("{added} events added, ids {first} to {last}"),
+                (Some(first), Some(last)) => {
+                    format!("{} added, ids {first} to {last}", events(added))
+                }
                 _ => "nothing to add".to_owned(),
             },
         ),
@@ -62,10 +64,13 @@ fn add_lines(global: &Global, args: &Add, out: &mut Out) -> Result {
     }
 }
 
+/// The number of a line, and its length in bytes.
+type Line = (u64, usize);
+
 /// Some lines of the input.
 #[derive(Default)]
 struct Piece {
-    events: Vec<(u64, NewEvent)>,
+    events: Vec<(Line, NewEvent)>,
     bytes: usize,
     /// The line after them, and what is wrong with it.
     wrong: Option<(u64, String)>,
@@ -86,17 +91,16 @@ fn read_lines(input: impl Read, from: u64, sender: &SyncSender<Piece>) {
             Ok(_) => match parse(&line) {
                 Ok(event) => {
                     piece.bytes += line.len();
-                    piece.events.push((number, event));
+                    piece.events.push(((number, line.len()), event));
                 }
                 Err(why) => piece.wrong = Some((number, why)),
             },
             Err(why) => piece.wrong = Some((number, format!("cannot read standard input: {why}"))),
         }
         let wrong = piece.wrong.is_some();
-        if wrong || piece.bytes >= MAX_BYTES || input.buffer().is_empty() {
-            if sender.send(std::mem::take(&mut piece)).is_err() || wrong {
-                return;
-            }
+        let ready = wrong || piece.bytes >= MAX_BYTES || input.buffer().is_empty();
+        if ready && (sender.send(std::mem::take(&mut piece)).is_err() || wrong) {
+            return;
         }
     }
     // Fails where nobody waits for it any more.
@@ -125,9 +129,11 @@ struct Adder<'a> {
     most: usize,
     batch: Vec<NewEvent>,
     /// Of the batch.
-    lines: Vec<u64>,
+    lines: Vec<Line>,
     bytes: usize,
     progress: Progress,
+    /// Whether the bar counts bytes: the input is a file.
+    sized: bool,
     added: u64,
     /// The last line that was added.
     line: u64,
@@ -137,13 +143,17 @@ struct Adder<'a> {
 
 impl<'a> Adder<'a> {
     fn new(stream: &'a EventStream, most: usize) -> Self {
+        // Elsewhere, or where it is no file, nobody knows how much will come.
+        let input = std::fs::metadata("/dev/stdin").ok().filter(|file| file.is_file());
         Adder {
             stream,
             most,
             batch: Vec::new(),
             lines: Vec::new(),
             bytes: 0,
-            progress: Progress::new(None),
+            sized: input.is_some(),
+            progress: input
+                .map_or_else(|| Progress::new(None), |file| Progress::of_bytes(file.len())),
             added: 0,
             line: 0,
             first: None,
@@ -154,7 +164,7 @@ impl<'a> Adder<'a> {
     fn run(&mut self, pieces: &mpsc::Receiver<Piece>, stop: &Stop) -> Result {
         loop {
             if stop.is_set() {
-                eprintln!("interrupted: {}", self.so_far());
+                say(&format!("interrupted: {}", self.so_far()));
                 return Err(Failure::Interrupted);
             }
             match pieces.recv_timeout(SLICE) {
@@ -183,17 +193,20 @@ impl<'a> Adder<'a> {
     fn so_far(&self) -> String {
         match self.added {
             0 => "nothing was added".to_owned(),
-            added => format!("{added} events were added, those of the lines up to {}", self.line),
+            added => format!("{} added, those of the lines up to {}", events(added), self.line),
         }
     }
 
     fn flush(&mut self) -> Result {
         let (batch, lines) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.lines));
         self.bytes = 0;
-        let (Some(&from), Some(&to)) = (lines.first(), lines.last()) else { return Ok(()) };
+        let (Some(&(from, _)), Some(&(to, _))) = (lines.first(), lines.last()) else {
+            return Ok(());
+        };
         match self.stream.add_events(&batch) {
             Ok(ids) => {
-                self.note(to, &ids);
+                let bytes = lines.iter().map(|(_, length)| length).sum();
+                self.note((to, bytes), &ids);
                 Ok(())
             }
             // One of them is what the database refuses: finds out which.
@@ -201,11 +214,11 @@ impl<'a> Adder<'a> {
                 if batch.len() > 1
                     && matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::TooLarge) =>
             {
-                for (event, line) in batch.iter().zip(lines) {
+                for (event, (line, length)) in batch.iter().zip(lines) {
                     let id = self.stream.add(event).map_err(|error| {
                         Failure::Library(format!("line {line} ({}): ", self.so_far()), error)
                     })?;
-                    self.note(line, &[id]);
+                    self.note((line, length), &[id]);
                 }
                 Ok(())
             }
@@ -216,12 +229,16 @@ impl<'a> Adder<'a> {
         }
     }
 
-    fn note(&mut self, line: u64, ids: &[EventId]) {
+    /// These events were added, of lines up to this one, of this many bytes.
+    fn note(&mut self, (line, bytes): Line, ids: &[EventId]) {
         self.first = self.first.or(ids.first().copied());
         self.last = ids.last().copied().or(self.last);
         self.line = line;
         self.added += ids.len() as u64;
-        self.progress.add(ids.len() as u64);
+        match self.sized {
+            true => self.progress.add_bytes(bytes as u64, self.added),
+            false => self.progress.add(ids.len() as u64),
+        }
     }
 }
 

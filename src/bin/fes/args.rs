@@ -103,7 +103,7 @@ pub struct Add {
     #[arg(value_name = "TYPE", required_unless_present = "jsonl", conflicts_with = "jsonl")]
     pub event_type: Option<String>,
     /// The data as JSON, or - to read it from standard input [default: null]
-    #[arg(conflicts_with = "jsonl", allow_hyphen_values = true)]
+    #[arg(conflicts_with = "jsonl", allow_negative_numbers = true)]
     pub json_data: Option<String>,
     /// Add one event for each line of standard input: {"type": "...", "data": ...}
     #[arg(long)]

@@ -1,9 +1,9 @@
 //! `fes register`, `fes unregister`, `fes consumers` and `fes lag`.
 
 use crate::args::{Consumer, Global, Lag as LagArgs, Register, Start};
-use crate::failure::{Failure, Result};
+use crate::failure::{Failure, Result, redact};
 use crate::output::Side::{Left, Right};
-use crate::output::{Out, duration, nobody_reads, printable};
+use crate::output::{Out, duration, nobody_reads, printable, say};
 use crate::signals::Stop;
 use futoin_eventstream::{ConsumerLag, EventStream, Lag, StartAt};
 use serde_json::{Value, json};
@@ -94,7 +94,7 @@ fn look(stream: &EventStream, screen: bool, first: bool, out: &mut Out) -> Resul
     match lag {
         Ok(lag) => show(&lag, out),
         Err(error) if error.is_retriable() => {
-            eprintln!("{} ({}); trying again", error, error.kind().name());
+            say(&redact(&format!("{error} ({}); trying again", error.kind().name())));
             Ok(())
         }
         Err(error) => Err(error.into()),

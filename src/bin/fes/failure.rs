@@ -69,7 +69,10 @@ impl Failure {
 /// What was wrong with the arguments, before any database was asked.
 fn is_usage(kind: ErrorKind) -> bool {
     use ErrorKind::*;
-    matches!(kind, InvalidComponent | InvalidUser | IdentTooLong | InvalidOption | InvalidUrl)
+    matches!(
+        kind,
+        InvalidType | InvalidComponent | InvalidUser | IdentTooLong | InvalidOption | InvalidUrl
+    )
 }
 
 fn hint(kind: ErrorKind) -> Option<&'static str> {
@@ -89,14 +92,12 @@ pub fn redact(text: &str) -> String {
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         out.push_str(before);
-        // The whole word: a password that was not percent-encoded may hold anything.
-        let word = after.find(char::is_whitespace).unwrap_or(after.len());
-        let (word, tail) = after.split_at(word);
-        match word.rsplit_once('@').map(|(login, host)| (login.split_once(':'), host)) {
-            Some((Some((user, _)), host)) => {
-                out.push_str(&format!("{user}:***@{host}"));
-            }
-            _ => out.push_str(word),
+        // The whole line: a password that was not percent-encoded may hold anything.
+        let end = after.find('\n').unwrap_or(after.len());
+        let (line, tail) = after.split_at(end);
+        match line.rsplit_once('@').map(|(login, host)| (login.split_once(':'), host)) {
+            Some((Some((user, _)), host)) => out.push_str(&format!("{user}:***@{host}")),
+            _ => out.push_str(line),
         }
         rest = tail;
     }
@@ -112,7 +113,8 @@ mod tests {
         for (text, shown) in [
             ("a postgres://u:pw@h/d b", "a postgres://u:***@h/d b"),
             ("'mysql://u:p@w/:x@h:1/d'", "'mysql://u:***@h:1/d'"),
-            ("x://:pw@h y://u:q@i", "x://:***@h y://u:***@i"),
+            ("x://:p w@h\ny://u:q@i/", "x://:***@h\ny://u:***@i/"),
+            ("a@b x://u:p@h c@d", "a@b x://u:***@d"),
             ("postgres://h:5432/d", "postgres://h:5432/d"),
             ("sqlite:///a.db", "sqlite:///a.db"),
             ("", ""),

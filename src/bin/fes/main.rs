@@ -18,8 +18,8 @@ mod tail;
 use args::{Cli, Command};
 use clap::Parser;
 use failure::{Failure, Result, redact};
-use output::Out;
-use std::io::{IsTerminal, Write, stderr};
+use output::{Out, say};
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -75,9 +75,4 @@ fn not_parsed(error: &clap::Error) -> ExitCode {
     let text = if colors { text.ansi().to_string() } else { text.to_string() };
     say(redact(&text).trim_end());
     Failure::Usage(String::new()).code()
-}
-
-/// To standard error; nobody may read there.
-fn say(text: &str) {
-    let _ = writeln!(stderr(), "{text}");
 }

@@ -120,6 +120,11 @@ pub fn nobody_reads() -> bool {
     false
 }
 
+/// A line to standard error, where nobody may read either.
+pub fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Text of unknown origin in one line, without what a terminal would act on.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -131,6 +136,11 @@ pub fn printable(text: &str) -> String {
         }
     }
     out
+}
+
+/// `1 event`, `2 events`.
+pub fn events(count: u64) -> String {
+    if count == 1 { "1 event".to_owned() } else { format!("{count} events") }
 }
 
 /// Seconds as people say them: `45s`, `3m 20s`, `2h 5m`, `4d 3h`.

@@ -1,6 +1,7 @@
 //! Bars of progress, on standard error, where that is a terminal.
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use std::fmt::Write;
 use std::time::Duration;
 
 /// How many events are done, how fast, and how long it will take. Removed from the screen at the end.
@@ -9,16 +10,26 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// Of `total` events, or of nobody knows how many.
     pub fn new(total: Option<u64>) -> Self {
+        let template = match total {
+            Some(_) => "{wide_bar} {percent:>3}%  {human_pos} of {human_len}  {rate}  {eta} left",
+            None => "{spinner} {human_pos} events  {rate}  {elapsed}",
+        };
+        Self::with(total, template)
+    }
+
+    /// Of an input of `total` bytes.
+    pub fn of_bytes(total: u64) -> Self {
+        Self::with(Some(total), "{wide_bar} {percent:>3}%  {msg}  {eta} left")
+    }
+
+    fn with(total: Option<u64>, template: &str) -> Self {
         // Hidden by itself where standard error is no terminal.
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-        let template = match total {
-            Some(_) => {
-                "{wide_bar} {percent:>3}%  {human_pos} of {human_len}  {per_sec}  {eta} left"
-            }
-            None => "{spinner} {human_pos} events  {per_sec}  {elapsed}",
-        };
         if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
+            let rate = |state: &ProgressState, out: &mut dyn Write| {
+                let _ = write!(out, "{}/s", HumanCount(state.per_sec() as u64));
+            };
+            bar.set_style(style.with_key("rate", rate));
         }
         if !bar.is_hidden() {
             bar.enable_steady_tick(Duration::from_millis(200));
@@ -39,6 +50,14 @@ impl Progress {
     /// This many are done in all.
     pub fn set(&self, count: u64) {
         self.0.set_position(count);
+    }
+
+    /// This many more bytes are done, and in all this many events.
+    pub fn add_bytes(&self, bytes: u64, events: u64) {
+        self.0.inc(bytes);
+        let rate = events as f64 / self.0.elapsed().as_secs_f64().max(0.001);
+        let (events, rate) = (HumanCount(events), HumanCount(rate as u64));
+        self.0.set_message(format!("{events} events  {rate}/s"));
     }
 }
 

@@ -2,10 +2,10 @@
 
 use crate::args::{Export, Global, History, Poll, Reader, Source};
 use crate::failure::{Failure, Result};
-use crate::output::Out;
+use crate::output::{Out, say};
 use crate::progress::Progress;
 use crate::signals::Stop;
-use futoin_eventstream::{Consumer, Event, EventId, EventStream, LIVE, Want};
+use futoin_eventstream::{Event, EventId, EventStream, LIVE, Want};
 use std::io::{IsTerminal, stdout};
 
 /// The user of LIVE readers, who need no name.
@@ -87,13 +87,9 @@ pub fn export(global: &Global, args: &Export, out: &mut Out) -> Result {
         }
         (_, None) => {
             let stream = global.stream()?;
-            let live: Consumer = stream.live(USER)?;
+            let live = stream.live(USER)?;
             let mut last = args.from.saturating_sub(1);
             bounded(&stream, args.from, out, &stop, || {
-                // No event to read, and no error: the stream has not come that far.
-                if last > 0 && stream.lag()?.highest_id <= last {
-                    return Ok(Vec::new());
-                }
                 let events = live.poll(Some(last), &want)?;
                 last = events.last().map_or(last, |event| event.id);
                 Ok(events)
@@ -119,10 +115,10 @@ fn bounded(
     pump(out, stop, upto, &progress, before, next)?;
     drop(progress);
     if let Some(id) = stream.lag()?.first_unsettled.filter(|id| *id <= upto) {
-        eprintln!(
+        say(&format!(
             "warning: events from id {id} on may be left out, because transactions that add \
              events are open: see `fes lag`"
-        );
+        ));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! What the workers tell while they work, as lines of text or JSON.
 
 use crate::failure::{Failure, Result, redact};
-use crate::output::{Out, printable};
+use crate::output::{Out, events, printable};
 use crate::signals::{SLICE, Stop};
 use futoin_eventstream::{Archiver, Discarder, Error, HistoryNotice};
 use serde_json::{Value, json};
@@ -149,7 +149,7 @@ impl<'a> Report<'a> {
         let (archived, discarded) = (self.archived, self.discarded);
         self.told = (archived + discarded, Instant::now());
         let value = json!({"notice": what, "archived": archived, "discarded": discarded});
-        let text = format!("{what}: {archived} events archived, {discarded} discarded");
+        let text = format!("{what}: {} archived, {discarded} discarded", events(archived));
         self.tell(&value, &text);
     }
 

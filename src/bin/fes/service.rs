@@ -2,7 +2,7 @@
 
 use crate::args::{Follow, Global, Run};
 use crate::failure::{Failure, Result};
-use crate::output::Out;
+use crate::output::{Out, events};
 use crate::progress::Progress;
 use crate::report::{Report, Work};
 use crate::signals::{SLICE, Stop};
@@ -62,7 +62,7 @@ pub fn archive(global: &Global, args: &Follow, out: &mut Out) -> Result {
     };
     let progress = Progress::new(if stderr().is_terminal() { behind() } else { None });
     let count = once(&stream, archiver, progress, &stop)?;
-    out.either(&json!({"archived": count}), &format!("{count} events archived"))
+    out.either(&json!({"archived": count}), &format!("{} archived", events(count)))
 }
 
 pub fn discard(global: &Global, args: &Follow, out: &mut Out) -> Result {
@@ -73,7 +73,7 @@ pub fn discard(global: &Global, args: &Follow, out: &mut Out) -> Result {
         return follow(&discarder, &stop, out);
     }
     let count = once(&stream, discarder, Progress::new(None), &stop)?;
-    out.either(&json!({"discarded": count}), &format!("{count} events discarded"))
+    out.either(&json!({"discarded": count}), &format!("{} discarded", events(count)))
 }
 
 /// One pass on a thread of its own, so that a signal ends it after the batch that it is at.

@@ -2,7 +2,7 @@
 
 use crate::args::{Global, Tail};
 use crate::failure::{Failure, Result, redact};
-use crate::output::{Out, nobody_reads};
+use crate::output::{Out, nobody_reads, say};
 use crate::read::want;
 use crate::signals::{SLICE, Stop};
 use futoin_eventstream::{EventId, LIVE, Options, Subscription};
@@ -23,7 +23,7 @@ pub fn tail(global: &Global, args: &Tail, out: &mut Out) -> Result {
     }
     let subscription = stream.subscribe(user, component, want, &Options::new())?;
     if stderr().is_terminal() {
-        eprintln!("following as {}; Ctrl-C ends it", subscription.ident());
+        say(&format!("following as {}; Ctrl-C ends it", subscription.ident()));
     }
     let followed = follow(&subscription, args.limit, &stop, out);
     // Stores the cursor, however it ended.
@@ -57,7 +57,7 @@ fn follow(
             Err(error) if error.is_retriable() => {
                 let text = redact(&error.to_string());
                 if told != text {
-                    eprintln!("{text} ({}); trying again", error.kind().name());
+                    say(&format!("{text} ({}); trying again", error.kind().name()));
                     told = text;
                 }
                 stop.wait(RETRY);

@@ -1,0 +1,39 @@
+# Installs the C and C++ interface: make && make install PREFIX=/usr/local DESTDIR=
+# Everything else is done by cargo: see CONTRIBUTING.md.
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+CARGO ?= cargo
+INSTALL ?= install
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+# Where cargo leaves the libraries.
+BUILT ?= $(or $(CARGO_TARGET_DIR),target)/release
+NAME := futoin_eventstream
+LIB := $(DESTDIR)$(LIBDIR)
+FILL := sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
+	-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g'
+
+.PHONY: all install uninstall
+
+all:
+	$(CARGO) build --release --lib
+
+install:
+	@test -e $(BUILT)/lib$(NAME).so || { echo "run make first"; exit 1; }
+	$(INSTALL) -d $(LIB)/pkgconfig $(LIB)/cmake/$(NAME) $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -m 644 include/$(NAME).h include/$(NAME).hpp $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -m 755 $(BUILT)/lib$(NAME).so $(LIB)/lib$(NAME).so.$(VERSION)
+	ln -sf lib$(NAME).so.$(VERSION) $(LIB)/lib$(NAME).so.0
+	ln -sf lib$(NAME).so.0 $(LIB)/lib$(NAME).so
+	$(INSTALL) -m 644 $(BUILT)/lib$(NAME).a $(LIB)
+	$(FILL) packaging/$(NAME).pc.in > $(LIB)/pkgconfig/$(NAME).pc
+	$(FILL) packaging/$(NAME)-config.cmake.in > $(LIB)/cmake/$(NAME)/$(NAME)-config.cmake
+	$(FILL) packaging/$(NAME)-config-version.cmake.in > $(LIB)/cmake/$(NAME)/$(NAME)-config-version.cmake
+
+uninstall:
+	rm -f $(DESTDIR)$(INCLUDEDIR)/$(NAME).h $(DESTDIR)$(INCLUDEDIR)/$(NAME).hpp
+	rm -f $(LIB)/lib$(NAME).so $(LIB)/lib$(NAME).so.0 $(LIB)/lib$(NAME).so.$(VERSION) $(LIB)/lib$(NAME).a
+	rm -f $(LIB)/pkgconfig/$(NAME).pc
+	rm -rf $(LIB)/cmake/$(NAME)

@@ -1,0 +1,155 @@
+// The C++ wrapper, with exceptions, and with FES_NO_EXCEPTIONS.
+#include <futoin_eventstream.hpp>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+
+using namespace std::chrono_literals;
+
+static unsigned checks = 0;
+
+#define CHECK(condition)                                                                              \
+    do {                                                                                               \
+        ++checks;                                                                                      \
+        if (!(condition)) {                                                                            \
+            std::fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition);               \
+            std::exit(1);                                                                              \
+        }                                                                                              \
+    } while (0)
+
+#ifdef FES_NO_EXCEPTIONS
+#define FAILS(status, ...)                                                                            \
+    do {                                                                                               \
+        (void)(__VA_ARGS__);                                                                           \
+        CHECK(fes::last_error() && fes::last_error()->code() == (status));                             \
+    } while (0)
+#else
+#define FAILS(status, ...)                                                                            \
+    do {                                                                                               \
+        fes_status got = FES_OK;                                                                       \
+        try {                                                                                          \
+            (void)(__VA_ARGS__);                                                                       \
+        } catch (const fes::Error &error) {                                                            \
+            got = error.code();                                                                        \
+            CHECK(error.what()[0] != 0 && error.name() == fes_status_name(got));                       \
+        }                                                                                              \
+        CHECK(got == (status));                                                                        \
+    } while (0)
+#endif
+
+static void events_and_transactions() {
+    fes::Stream stream("sqlite::memory:", {{"max_connections", "4"}});
+    CHECK(stream);
+    CHECK(stream.migrate());
+    const auto id = stream.add_event("USR_ADD", R"({"n": 1.0})");
+    const auto ids = stream.add_events({{"A"}, {"B", "2"}});
+    CHECK(id == 1 && ids.size() == 2 && ids[1] == 3);
+    auto tx = stream.begin();
+    tx.execute("CREATE TABLE t(a, b, c, d)");
+    CHECK(tx.execute("INSERT INTO t VALUES (?, ?, ?, ?)", {"x", 7, 0.5, nullptr}) == 1);
+    auto rows = tx.query("SELECT * FROM t");
+    CHECK(rows.size() == 1 && rows.columns() == 4);
+    CHECK(rows.at(0, 0).text() == "x" && rows.at(0, 1).integer() == 7);
+    CHECK(rows.at(0, 2).real() > 0.4 && rows.at(0, 3).is_null() && rows.at(5, 5).is_null());
+    tx.add_event("NEW");
+    CHECK(tx.commit());
+    FAILS(FES_CLOSED, tx.commit());
+    {
+        auto lost = stream.begin();
+        lost.add_event("LOST");
+    }
+    auto audit = stream.consumer("app", "Audit");
+    FAILS(FES_NOT_REGISTERED, audit.poll());
+    CHECK(audit.register_());
+    auto events = audit.poll();
+    std::string types;
+    for (fes::Event event : events)
+        types += std::string(event.type) + ";";
+    CHECK(types == "USR_ADD;A;B;NEW;" && events[0].data == R"({"n": 1.0})");
+    CHECK(events.back().id == 4 && events.json().substr(0, 9) == R"([{"id":"1)");
+    CHECK(events[0].ts > std::chrono::system_clock::now() - 60s);
+    CHECK(audit.acknowledge(events.back().id));
+    CHECK(audit.poll({}, {"A", "B"}, 20ms).empty());
+    CHECK(stream.lag_json().find("app:Audit") != std::string::npos);
+    CHECK(audit.unregister() && !audit.unregister());
+    auto statement = stream.statement("A", "1");
+    CHECK(statement.sql().find("INSERT") == 0 && statement.type() == "A" && statement.data() == "1");
+    CHECK(fes::Statement(FES_POSTGRES, "A", "1").sql().find("$1") != std::string_view::npos);
+    FAILS(FES_INVALID_TYPE, stream.add_event("lower"));
+    FAILS(FES_INVALID_URL, fes::Stream("nonsense://"));
+    FAILS(FES_INVALID_OPTION, fes::Options{{"no", "1"}});
+}
+
+static void subscriptions() {
+    fes::Stream stream("sqlite::memory:");
+    stream.migrate();
+    auto consumer = stream.consumer("app", "Push");
+    consumer.register_();
+    auto subscription = stream.subscribe("app", "Push", fes::Want{"WANTED"});
+    CHECK(!subscription.next(0ms));
+    fes::Cancel cancel;
+    std::thread adder([&] {
+        for (int i = 0; i < 3; i++) {
+            stream.add_event("OTHER");
+            stream.add_event("WANTED");
+        }
+    });
+    std::size_t count = 0;
+    for (fes::Delivery &delivery : subscription.deliveries(cancel)) {
+        count += delivery.events.size();
+        if (count == 3)
+            cancel.cancel();
+    }
+    adder.join();
+    CHECK(count == 3);
+    FAILS(FES_CANCELLED, subscription.next(fes::forever, &cancel));
+}
+
+static void receivers_and_history() {
+    fes::Stream stream("sqlite::memory:");
+    stream.migrate();
+    std::atomic<int> seen{0}, failures{1}, stopped{0};
+    {
+        fes::Receiver receiver(stream, "app", "Back", [&](std::uint64_t, const fes::Events &events) {
+            if (failures-- > 0) {
+#ifdef FES_NO_EXCEPTIONS
+                return false;
+#else
+                throw std::runtime_error("again");
+#endif
+            }
+            seen += static_cast<int>(events.size());
+            return true;
+        });
+        receiver.want({"A"});
+        receiver.options({{"queue_max", "10"}});
+        receiver.poison(FES_POISON_RETRY);
+        receiver.on_notice([&](const fes::Notice &notice) { stopped += notice.kind == FES_NOTICE_STOPPED; });
+        fes::Receiver moved(std::move(receiver));
+        CHECK(moved && !receiver && moved.start());
+        stream.add_event("A");
+        for (int i = 0; i < 1000 && seen == 0; i++)
+            std::this_thread::sleep_for(10ms);
+    }
+    CHECK(seen == 1 && stopped == 1);
+    fes::Warehouse warehouse("sqlite::memory:");
+    CHECK(warehouse.migrate());
+    fes::Archiver archiver(stream, warehouse);
+    CHECK(archiver.run_once() == 1 && warehouse.history(1, 10).size() == 1);
+    CHECK(archiver.start() && archiver.stop());
+    fes::Discarder discarder(stream);
+    stream.add_event("LAST");
+    CHECK(discarder.run_once() == 1 && discarder.start() && discarder.stop());
+    fes::App app("sqlite::memory:", "sqlite::memory:");
+    CHECK(app.migrate() && app.on_notice([](const fes::Notice &) {}) && app.start());
+    CHECK(app.stream().add_event("A") == 1);
+}
+
+int main() {
+    events_and_transactions();
+    subscriptions();
+    receivers_and_history();
+    std::printf("%u checks\n", checks);
+}

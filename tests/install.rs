@@ -1,0 +1,126 @@
+//! `make install`, and the examples in C and C++ built with what it installs, run, and compared with
+//! `examples/expected`.
+
+mod c_support;
+
+use c_support::{library, root, run};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const STORIES: &[&str] =
+    &["standalone", "transaction", "polling", "push", "history", "discarding", "complete"];
+
+fn make(target: &str, prefix: &Path, destination: &Path) {
+    run(Command::new("make")
+        .current_dir(root())
+        .arg(target)
+        .arg(format!("BUILT={}", library().parent().unwrap().display()))
+        .arg(format!("PREFIX={}", prefix.display()))
+        .arg(format!("DESTDIR={}", destination.display())));
+}
+
+/// What `pkg-config` says of the installation in `prefix`.
+fn pkg_config(prefix: &Path, arguments: &[&str]) -> Vec<String> {
+    let output = run(Command::new("pkg-config")
+        .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
+        .args(arguments)
+        .arg("futoin_eventstream"));
+    output.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Runs an example with the installed library, and compares what it prints.
+fn compare(program: &Path, prefix: &Path, story: &str) {
+    let output = run(Command::new(program).env("LD_LIBRARY_PATH", prefix.join("lib")));
+    let expected = root().join(format!("examples/expected/{story}.txt"));
+    assert_eq!(output, std::fs::read_to_string(expected).unwrap(), "{}", program.display());
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(files(&entry.path())),
+            false => found.push(entry.path()),
+        }
+    }
+    found
+}
+
+#[test]
+fn the_examples_build_by_pkg_config_and_print_what_they_should() {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = folder.path();
+    make("install", prefix, Path::new(""));
+    let version = pkg_config(prefix, &["--modversion"]);
+    assert_eq!(version, [env!("CARGO_PKG_VERSION")]);
+    let flags = pkg_config(prefix, &["--cflags", "--libs"]);
+    for (language, compiler, standard) in [("c", "gcc", "-std=c11"), ("cpp", "g++", "-std=c++17")] {
+        for story in STORIES {
+            let program = prefix.join(format!("{story}_{language}"));
+            run(Command::new(compiler)
+                .args([standard, "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
+                .arg(&program)
+                .arg(root().join(format!("examples/{language}/{story}.{language}")))
+                .args(&flags));
+            compare(&program, prefix, story);
+        }
+    }
+    eprintln!("{} examples", 2 * STORIES.len());
+}
+
+#[test]
+fn a_program_can_hold_the_library_in_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = folder.path();
+    make("install", prefix, Path::new(""));
+    std::fs::remove_file(prefix.join("lib/libfutoin_eventstream.so")).unwrap();
+    let program = prefix.join("standalone");
+    run(Command::new("gcc")
+        .arg("-o")
+        .arg(&program)
+        .arg(root().join("examples/c/standalone.c"))
+        .args(pkg_config(prefix, &["--static", "--cflags", "--libs"])));
+    compare(&program, Path::new("/nowhere"), "standalone");
+}
+
+#[test]
+fn the_examples_build_by_cmake() {
+    if Command::new("cmake").arg("--version").output().is_err() {
+        assert!(std::env::var("FES_TEST_REQUIRED").is_err(), "cmake is missing");
+        return eprintln!("left out: cmake is not installed");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (prefix, build) = (folder.path().join("to"), folder.path().join("build"));
+    make("install", &prefix, Path::new(""));
+    run(Command::new("cmake")
+        .arg("-S")
+        .arg(root().join("examples"))
+        .arg("-B")
+        .arg(&build)
+        .arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display())));
+    run(Command::new("cmake").arg("--build").arg(&build).args([
+        "--target",
+        "push_c",
+        "complete_cpp",
+        "standalone_static",
+    ]));
+    compare(&build.join("push_c"), &prefix, "push");
+    compare(&build.join("complete_cpp"), &prefix, "complete");
+    compare(&build.join("standalone_static"), &prefix, "standalone");
+}
+
+#[test]
+fn an_installation_goes_to_its_place_and_can_be_taken_away() {
+    let folder = tempfile::tempdir().unwrap();
+    make("install", Path::new("/opt/fes"), folder.path());
+    let found = files(folder.path());
+    assert!(found.len() >= 9, "{found:?}");
+    for file in &found {
+        assert!(file.starts_with(folder.path().join("opt/fes")), "{}", file.display());
+    }
+    let pc = folder.path().join("opt/fes/lib/pkgconfig/futoin_eventstream.pc");
+    let text = std::fs::read_to_string(pc).unwrap();
+    assert!(text.contains("libdir=/opt/fes/lib\n") && !text.contains('@'), "{text}");
+    make("uninstall", Path::new("/opt/fes"), folder.path());
+    assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
+}
