@@ -4,8 +4,8 @@
 mod support;
 
 use futoin_eventstream::{
-    DatabaseKind, Delivery, ErrorKind, EventStream, LiveReceiver, NewEvent, Notice, Options,
-    Poison, ReceiverOptions, ReliableReceiver, Subscription, Want,
+    DatabaseKind, Delivery, ErrorKind, EventStream, LiveReceiver, NewEvent, Options, Poison,
+    ReceiverOptions, ReliableReceiver, Subscription, Want,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, channel};
