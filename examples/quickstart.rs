@@ -38,10 +38,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ])?;
     println!("added many: ids {ids:?}");
 
+    // A table of the application's own. Not with what follows: MySQL would end the transaction.
+    let mut tx = stream.begin()?;
+    tx.execute("CREATE TABLE IF NOT EXISTS quickstart_users(name varchar(50))", &[])?;
+    tx.commit()?;
+
     // 3. An event together with the change it tells of: both are stored, or none.
     let name = stream.kind().placeholder(1);
     let mut tx = stream.begin()?;
-    tx.execute("CREATE TABLE IF NOT EXISTS quickstart_users(name varchar(50))", &[])?;
     tx.execute(&format!("INSERT INTO quickstart_users(name) VALUES ({name})"), &["Ann".into()])?;
     tx.add_event("USR_ADD", &json!({"name": "Ann"}))?;
     tx.commit()?;

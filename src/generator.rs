@@ -97,7 +97,8 @@ impl Transaction {
     ///
     /// # Errors
     /// Whatever the database says. On PostgreSQL a failed statement dooms the transaction. After
-    /// `Conflict` nothing of it is left on any database: run it again from its beginning.
+    /// `Conflict` nothing of it is left on any database: run it again from its beginning. MySQL
+    /// ends the transaction by itself at statements like `CREATE TABLE`: keep them out of it.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
         self.call(|lease| lease.call(|c| c.execute(sql, params)))
     }

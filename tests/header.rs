@@ -12,13 +12,13 @@ fn generate() -> String {
     let mut config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
     config.header = Some(std::fs::read_to_string(root().join("include/preface.txt")).unwrap());
     let version = env!("CARGO_PKG_VERSION");
-    let [major, minor, patch] = ["MAJOR", "MINOR", "PATCH"].map(|part| {
-        let number = std::env::var(format!("CARGO_PKG_VERSION_{part}")).unwrap();
-        format!("#define FES_VERSION_{part} {number}")
-    });
+    let numbers = ["MAJOR", "MINOR", "PATCH"].into_iter().zip(version.split('.'));
+    let parts: Vec<String> =
+        numbers.map(|(part, number)| format!("#define FES_VERSION_{part} {number}")).collect();
+    let parts = parts.join("\n");
     config.after_includes = Some(format!(
         "\n/** The version of this header: see `fes_version`. */\n#define FES_VERSION \"{version}\"\n\
-         {major}\n{minor}\n{patch}"
+         {parts}"
     ));
     // From the simple to the compound, not by name.
     let order = [

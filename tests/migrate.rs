@@ -9,9 +9,9 @@ use support::{Db, everything, failure};
 /// Everything the database says of its tables, to see that nothing changed.
 fn schema(db: &Db) -> Vec<String> {
     let schema_of = match db.kind {
-        DatabaseKind::Sqlite => {
-            "SELECT type || name || coalesce(sql, '') FROM sqlite_master WHERE name NOT LIKE 'sqlite%'".into()
-        }
+        DatabaseKind::Sqlite => "SELECT type || name || coalesce(sql, '') FROM sqlite_master \
+             WHERE name NOT LIKE 'sqlite%'"
+            .into(),
         DatabaseKind::Postgres => "SELECT concat_ws(' ', c.oid, c.relname, a.attname, \
              format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid)) \
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \

@@ -49,6 +49,21 @@ impl OwnerLease {
     }
 }
 
+impl Drop for OwnerLease {
+    /// Told to release the lock, the server has done so when the next owner asks; the end of a
+    /// session it notices some time later.
+    fn drop(&mut self) {
+        if let OwnerLease::Session(connection) = self {
+            let release = match **connection {
+                Connection::Postgres(_) => "SELECT pg_advisory_unlock_all()",
+                _ => "SELECT RELEASE_ALL_LOCKS()",
+            };
+            // A broken session has none any more.
+            let _ = connection.script(release);
+        }
+    }
+}
+
 impl Backend {
     /// The statement that tries to take the lock of an ident of this stream.
     fn lease_sql(&self) -> String {

@@ -86,6 +86,8 @@ def missing(servers: list[str]) -> tuple[list[str], bool]:
     tools = {"gcc": "gcc", "g++": "g++", "make": "make", "nm": "binutils"}
     tools |= {"pkg-config": "pkg-config", "cmake": "cmake", "valgrind": "valgrind"}
     packages += [package for name, package in tools.items() if not program(name)]
+    if "valgrind" in packages:
+        packages.append("libc6-dbg")  # valgrind needs the symbols of the C library
     sid = bool({"mysql", "postgres18"} & set(servers)) and not (SID / "usr/sbin/mysqld.bin").exists()
     if sid and not program("debootstrap"):
         packages.append("debootstrap")
