@@ -211,6 +211,17 @@ on_each_server!(one_ident_has_one_receiver_at_a_time, |db| {
     });
 });
 
+#[test]
+fn a_database_in_memory_has_one_receiver_of_an_ident_too() {
+    let stream = EventStream::open("sqlite::memory:").unwrap();
+    stream.migrate().unwrap();
+    let first = subscribe(&stream, "One", &[]);
+    let again = || stream.subscribe("app", "One", Want::all(), &Options::new());
+    assert_eq!(again().err().map(|error| error.kind()), Some(ErrorKind::Occupied));
+    first.close().unwrap();
+    assert!(again().is_ok());
+}
+
 /// Holds a lease until it is killed, when this program is run again for that.
 #[test]
 fn child_that_holds_a_lease() {

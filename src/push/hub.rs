@@ -4,7 +4,7 @@
 use super::queue::Piece;
 use super::subscription::Member;
 use crate::backend::{Backend, Connection};
-use crate::consumer::Want;
+use crate::consumer::{Ident, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId};
 use crate::hint::Listening;
@@ -89,6 +89,11 @@ impl Hub {
             worker.signal().wake();
         }
         Ok(threads.next_key)
+    }
+
+    /// Whether a member of this ident is attached.
+    pub fn has(&self, ident: &Ident) -> bool {
+        lock(&self.members).map.values().any(|member| member.ident() == ident)
     }
 
     /// Removes a member; the last one ends the thread.

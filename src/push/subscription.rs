@@ -239,6 +239,9 @@ impl Subscription {
                  option allow_reliable"
             );
         }
+        if !live && hub.has(&ident) {
+            return Err(occupied(&ident));
+        }
         let lease = if live { None } else { Some(take_lease(&hub, &ident)?) };
         let (cursor, drawn) = pool.repeatable(|connection| {
             let drawn = connection.highest_drawn()?;
@@ -450,14 +453,18 @@ impl Subscription {
 }
 
 fn take_lease(hub: &Hub, ident: &Ident) -> Result<OwnerLease> {
-    match OwnerLease::take(hub.reader().pool()?.backend(), ident)? {
-        Some(lease) => Ok(lease),
-        None => fail!(
-            Occupied,
+    let lease = OwnerLease::take(hub.reader().pool()?.backend(), ident)?;
+    lease.ok_or_else(|| occupied(ident))
+}
+
+fn occupied(ident: &Ident) -> Error {
+    Error::new(
+        ErrorKind::Occupied,
+        format!(
             "another receiver of {ident:?} is at work, in this process or another one: there can \
              be one at a time. Stop it first, or use another component"
         ),
-    }
+    )
 }
 
 impl Drop for Subscription {
