@@ -524,6 +524,15 @@ on_servers!(notifications_of_the_server_wake_readers, [postgres, postgres18], |d
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 });
 
+on_servers!(ids_that_are_drawn_again_are_told_to_subscribers, [postgres, postgres18], |db| {
+    let stream = db.stream();
+    let subscription = subscribe(&stream, "Reset", &[]);
+    add(&stream, 10);
+    collect(&subscription, 10);
+    db.raw().exec("DELETE FROM evt_queue; SELECT setval('evt_queue_id_seq', 3)");
+    assert_eq!(subscription.next(LONG).unwrap_err().kind(), ErrorKind::InvalidLastId);
+});
+
 on_each_server!(an_idle_subscription_writes_nothing, |db| {
     let stream = db.stream();
     let subscription = subscribe(&stream, "Idle", &[("ack_interval_ms", "1")]);

@@ -160,7 +160,7 @@ impl Core {
             if chunk.events.is_empty() {
                 // Shows that it is alive, and finds out that ids are drawn again.
                 let cursor = self.advance(connection, 0)?;
-                self.reader.check_drawn(connection, cursor, "the archiver's cursor")?;
+                self.reader.check_idle(connection, cursor, "the archiver's cursor")?;
             }
             Ok(chunk)
         })

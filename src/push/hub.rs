@@ -151,6 +151,12 @@ impl HubTask {
             member.offer(&piece);
         }
         let progress = piece.upto > piece.after;
+        if !progress {
+            // Not silence, but an error, when ids are drawn again below what was read.
+            let read = self.members().iter().map(|member| member.position()).max();
+            let highest = read.unwrap_or(0).max(self.position);
+            self.reader.check_idle(connection, highest, "the position of push")?;
+        }
         self.position = piece.upto;
         self.read_at = Instant::now();
         self.sleep = match progress {

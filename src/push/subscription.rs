@@ -88,6 +88,11 @@ impl Member {
         &self.ident
     }
 
+    /// It has got, or passed over, everything up to here.
+    pub fn position(&self) -> EventId {
+        self.state().position
+    }
+
     /// Takes a piece of the tail from the hub.
     pub fn offer(&self, piece: &Piece<'_>) {
         let mut state = self.state();
