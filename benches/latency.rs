@@ -114,16 +114,20 @@ fn clock() -> u64 {
 
 /// The share of one core that this process uses while nothing happens, in percent.
 fn idle_cpu() -> f64 {
-    let used = || -> u64 {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    // Nanoseconds on a processor, of all threads: exact, unlike the ticks of /proc/self/stat.
+    let used = || -> f64 {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let times = tasks.flatten().filter_map(|task| {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split(' ').next()?.parse::<f64>().ok()
+        });
+        times.sum()
     };
-    // Let the waits grow first. A tick is 10 ms.
-    std::thread::sleep(Duration::from_millis(500));
+    // Let the waits grow first.
+    std::thread::sleep(Duration::from_millis(1500));
     let (before, start) = (used(), Instant::now());
     std::thread::sleep(Duration::from_secs(4));
-    (used() - before) as f64 / start.elapsed().as_secs_f64()
+    (used() - before) / start.elapsed().as_nanos() as f64 * 100.0
 }
 
 fn report(name: &str, mut lags: Vec<u64>, cpu: Option<f64>) {

@@ -50,7 +50,11 @@ pub const OPTIONS: &[OptionSpec] = &[
     ),
     option("sleep_min_ms", "1", "Push: first wait for new events when there are none, in ms."),
     option("sleep_step_ms", "1", "Push: the wait grows by this, in ms."),
-    option("sleep_max_ms", "25", "Push: the longest wait, in ms. SQLite looks every 2 ms anyway."),
+    option(
+        "sleep_max_ms",
+        "25",
+        "Push: the longest wait, in ms. SQLite looks every 2 to 6 ms anyway.",
+    ),
     option("queue_max", "10000", "Push: most events that wait for one subscriber."),
     option("queue_max_bytes", "67108864", "Push: most bytes of data that wait for one subscriber."),
     option(
@@ -212,7 +216,7 @@ impl Default for Settings {
             max_chunk_bytes: 16 << 20,
             sleep_min: Duration::from_millis(1),
             sleep_step: Duration::from_millis(1),
-            sleep_max: Duration::from_millis(25),
+            sleep_max: Duration::from_millis(30),
             queue_max: 10_000,
             queue_max_bytes: 64 << 20,
             request_max: 0,

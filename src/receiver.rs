@@ -230,7 +230,7 @@ struct ReceiverTask {
 }
 
 /// The longest wait, after which the thread sees that it is to stop.
-const SLICE: Duration = Duration::from_millis(50);
+const SLICE: Duration = Duration::from_millis(90);
 
 impl ReceiverTask {
     fn notice(&self, notice: Notice) {

@@ -14,8 +14,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Where looking is nearly free, this is how often.
+/// Where looking is nearly free, this is how often: while events come, and when none came for a
+/// second. What costs then is the waking of the thread.
 const CHEAP_LOOK: Duration = Duration::from_millis(2);
+const CHEAP_IDLE_LOOK: Duration = Duration::from_millis(6);
+const IDLE: Duration = Duration::from_secs(1);
 /// And this is how often the table is read although nothing seems to have changed.
 const SAFETY_LOOK: Duration = Duration::from_secs(1);
 
@@ -70,6 +73,7 @@ impl Hub {
                 listening: None,
                 counter: None,
                 read_at: Instant::now(),
+                moved_at: Instant::now(),
             };
             let worker = Worker::start("fes-hub", task)?;
             let backend = self.reader.pool()?;
@@ -132,6 +136,8 @@ struct HubTask {
     /// Of [`Connection::change_counter`], at the last look.
     counter: Option<i64>,
     read_at: Instant,
+    /// When events came last.
+    moved_at: Instant,
 }
 
 impl HubTask {
@@ -151,7 +157,9 @@ impl HubTask {
             member.offer(&piece);
         }
         let progress = piece.upto > piece.after;
-        if !progress {
+        if progress {
+            self.moved_at = Instant::now();
+        } else {
             // Not silence, but an error, when ids are drawn again below what was read.
             let read = self.members().iter().map(|member| member.position()).max();
             let highest = read.unwrap_or(0).max(self.position);
@@ -220,18 +228,19 @@ impl Task for HubTask {
         let counter = connection.change_counter()?;
         let next = self.store_cursors(&mut connection).and_then(|()| {
             if counter.is_some_and(|counter| self.is_quiet(counter)) {
-                return Ok(Next::Sleep(CHEAP_LOOK));
+                let busy = self.moved_at.elapsed() < IDLE;
+                return Ok(Next::Sleep(if busy { CHEAP_LOOK } else { CHEAP_IDLE_LOOK }));
             }
-            self.read(&mut connection)
+            match self.read(&mut connection)? {
+                Next::Sleep(time) if counter.is_some() => Ok(Next::Sleep(time.min(CHEAP_LOOK))),
+                next => Ok(next),
+            }
         });
         match next {
             Err(error) if error.kind() == ErrorKind::ConnectionLost => Err(error),
             result => {
                 self.connection = Some(connection);
-                Ok(match result? {
-                    Next::Sleep(time) if counter.is_some() => Next::Sleep(time.min(CHEAP_LOOK)),
-                    next => next,
-                })
+                result
             }
         }
     }
