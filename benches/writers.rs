@@ -40,8 +40,8 @@ fn measure(name: &str, url: &str) {
         alone.push(add_for_a_round(&stream));
         // A backlog that everybody has acknowledged.
         let events = vec![NewEvent::new("BACKLOG", "about a hundred bytes").unwrap(); 10_000];
-        let last = (0..20).map(|_| *stream.add_events(&events).unwrap().last().unwrap()).last();
-        consumer.acknowledge(last.unwrap()).unwrap();
+        let highest = (0..20).flat_map(|_| stream.add_events(&events).unwrap()).max();
+        consumer.acknowledge(highest.unwrap()).unwrap();
         let discarder = Discarder::new(&stream, &Options::new()).unwrap();
         let count = std::sync::Arc::new(AtomicU64::new(0));
         let total = count.clone();

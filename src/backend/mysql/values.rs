@@ -56,6 +56,7 @@ impl From<mysql::Error> for Error {
                 _ => ErrorKind::Database,
             },
             IoError(_) | CodecError(_) => ErrorKind::ConnectionLost,
+            #[cfg(feature = "tls")]
             TlsError(_) => ErrorKind::ConnectFailed,
             _ => ErrorKind::Database,
         };
