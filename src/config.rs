@@ -52,7 +52,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     option("sleep_step_ms", "1", "Push: the wait grows by this, in ms."),
     option(
         "sleep_max_ms",
-        "25",
+        "30",
         "Push: the longest wait, in ms. SQLite looks every 2 to 6 ms anyway.",
     ),
     option("queue_max", "10000", "Push: most events that wait for one subscriber."),
