@@ -1,7 +1,7 @@
 //! `fes_events`: a batch of events as one array, or as one JSON text.
 
 use super::text::{give_text, terminated};
-use super::{Out, borrow, fes_error, fes_status, free, guard};
+use super::{Done, Out, borrow, fes_error, fes_status, free, guard};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Timestamp};
 use std::ffi::c_char;
@@ -37,6 +37,7 @@ pub struct fes_events {
     /// What the pointers of `list` point into.
     texts: Vec<u8>,
     json: OnceLock<Vec<u8>>,
+    data_json: OnceLock<Vec<u8>>,
 }
 
 // The pointers of the list point into `texts`, which does not change.
@@ -66,7 +67,7 @@ impl fes_events {
             data_len: data.1,
             ts: event.ts.unix(),
         });
-        fes_events { list: list.collect(), texts, json: OnceLock::new() }
+        fes_events { list: list.collect(), texts, json: OnceLock::new(), data_json: OnceLock::new() }
     }
 
     fn text(&self, start: *const c_char, len: usize) -> &str {
@@ -74,15 +75,33 @@ impl fes_events {
         self.texts.get(at..at + len).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default()
     }
 
+    /// The data of an event, which plain SQL may have made of anything.
+    fn data(&self, event: &fes_event) -> crate::Result<&str> {
+        let data = self.text(event.data, event.data_len);
+        match serde_json::from_str::<serde::de::IgnoredAny>(data) {
+            Ok(_) => Ok(data),
+            Err(why) => {
+                let message = format!("the data of event {} is not JSON: {why}", event.id);
+                Err(Error::new(ErrorKind::CorruptEvent, message))
+            }
+        }
+    }
+
+    fn make_data_json(&self) -> crate::Result<Vec<u8>> {
+        let mut out = String::with_capacity(self.texts.len() + 2);
+        for event in &self.list {
+            out.push(if out.is_empty() { '[' } else { ',' });
+            out.push_str(self.data(event)?);
+        }
+        out.push_str(if out.is_empty() { "[]" } else { "]" });
+        Ok(terminated(out))
+    }
+
     fn make_json(&self) -> crate::Result<Vec<u8>> {
         let mut out = String::from("[");
         for event in &self.list {
             let kind = serde_json::Value::from(self.text(event.r#type, event.type_len));
-            let data = self.text(event.data, event.data_len);
-            if let Err(why) = serde_json::from_str::<serde::de::IgnoredAny>(data) {
-                let message = format!("the data of event {} is not JSON: {why}", event.id);
-                return Err(Error::new(ErrorKind::CorruptEvent, message));
-            }
+            let data = self.data(event)?;
             let ts = Timestamp::from_unix(event.ts).map(|ts| ts.to_string()).unwrap_or_default();
             let comma = if out.len() > 1 { "," } else { "" };
             let id = event.id;
@@ -111,6 +130,31 @@ pub unsafe extern "C" fn fes_events_get(
     event.map_or(std::ptr::null(), |event| event)
 }
 
+/// Gives the text that `make` makes at the first call.
+unsafe fn give_json(
+    events: *const fes_events,
+    cache: impl FnOnce(&fes_events) -> &OnceLock<Vec<u8>>,
+    make: impl FnOnce(&fes_events) -> crate::Result<Vec<u8>>,
+    json: *mut *const c_char,
+    len: *mut usize,
+) -> Done {
+    unsafe {
+        let len = Out::optional(len, 0);
+        let json = Out::required(json, std::ptr::null(), "json")?;
+        let events = borrow(events, "events")?;
+        let cache = cache(events);
+        let text = match cache.get() {
+            Some(text) => text,
+            None => {
+                let made = make(events)?;
+                cache.get_or_init(|| made)
+            }
+        };
+        json.set(give_text(Some(text), len.0));
+        Ok(())
+    }
+}
+
 /// All events as one JSON array of `{"id":"1","type":"A","data":...,"ts":"2017-07-14T02:40:00Z"}`
 /// (ids are strings, because JSON readers round large numbers). The text ends with a NUL and
 /// belongs to `events`; `len` is NULL or gets its bytes without the NUL. Made at the first call.
@@ -124,18 +168,23 @@ pub unsafe extern "C" fn fes_events_json(
     err: *mut *mut fes_error,
 ) -> fes_status {
     guard(err, || unsafe {
-        let len = Out::optional(len, 0);
-        let json = Out::required(json, std::ptr::null(), "json")?;
-        let events = borrow(events, "events")?;
-        let text = match events.json.get() {
-            Some(text) => text,
-            None => {
-                let made = events.make_json()?;
-                events.json.get_or_init(|| made)
-            }
-        };
-        json.set(give_text(Some(text), len.0));
-        Ok(())
+        give_json(events, |events| &events.json, fes_events::make_json, json, len)
+    })
+}
+
+/// The data of all events as one JSON array, in their order: what a language that takes the rest
+/// from `fes_events_get` parses once for a batch. Otherwise as `fes_events_json`.
+///
+/// Errors: `FES_CORRUPT_EVENT` if plain SQL put something into the table that is not JSON.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_events_data_json(
+    events: *const fes_events,
+    json: *mut *const c_char,
+    len: *mut usize,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        give_json(events, |events| &events.data_json, fes_events::make_data_json, json, len)
     })
 }
 

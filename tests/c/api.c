@@ -63,6 +63,9 @@ void test_events(void) {
     OK(fes_events_json(got, &again, NULL, ERR));
     CHECK(json == again && strlen(json) == len && json[0] == '[' && json[len - 1] == ']');
     CHECK(strstr(json, "\"type\":\"USR_ADD\",\"data\":{\"n\": 1.0},\"ts\":\"20") != NULL);
+    const char *data = NULL;
+    OK(fes_events_data_json(got, &data, &len, ERR));
+    CHECK(strlen(data) == len && strncmp(data, "[{\"n\": 1.0},null,", 18) == 0 && data[len - 1] == ']');
     fes_events_free(got);
     fes_consumer_close(live);
     fes_text *lag = NULL;

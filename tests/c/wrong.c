@@ -256,6 +256,8 @@ void test_nulls(void) {
     REFUSED(fes_options_set(options, "notify", NULL, ERR));
     REFUSED(fes_events_json(NULL, &json, &len, ERR));
     CHECK(json == NULL && len == 0);
+    REFUSED(fes_events_data_json(NULL, &json, &len, ERR));
+    CHECK(json == NULL && len == 0);
     REFUSED(fes_log_set(on_log, NULL, 77, ERR));
     fes_options_free(options);
 }
@@ -407,6 +409,7 @@ void test_each_error(void) {
     const char *json = NULL;
     OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
     FAILS(FES_CORRUPT_EVENT, fes_events_json(events, &json, NULL, ERR));
+    FAILS(FES_CORRUPT_EVENT, fes_events_data_json(events, &json, NULL, ERR));
     CHECK(strcmp(fes_events_get(events, 0)->data, "no JSON") == 0);
     fes_events_free(events);
     fes_consumer_close(live);
