@@ -62,12 +62,7 @@ class Receiver extends EventEmitter {
 
     async stop() {
         this.#touched = true;
-        const stopped = this.#stop();
-        if (inside.getStore() !== this) {
-            return stopped;
-        }
-        // It waits for the listener that we are in: the listener must not wait for it.
-        stopped.catch((error) => report(this, error, this.#told));
+        await this.#unlessInside(this.#stop());
     }
 
     stats() {
@@ -76,11 +71,17 @@ class Receiver extends EventEmitter {
     }
 
     async close() {
-        await this.stop();
-        const closed = (this.#closed ??= call('close', this.#handle));
+        this.#touched = true;
+        this.#closed ??= this.#stop().then(() => call('close', this.#handle));
+        await this.#unlessInside(this.#closed);
+    }
+
+    /** Waits for an end, except inside a listener: the end waits for the listener. */
+    async #unlessInside(end) {
         if (inside.getStore() !== this) {
-            await closed;
+            return end;
         }
+        end.catch((error) => report(this, error, this.#told));
     }
 
     /** The first listener to events starts the receiver, unless that was taken in hand. */
