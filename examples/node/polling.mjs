@@ -13,6 +13,7 @@ await mailer.register();
  * @param {string[]} [want]
  */
 async function drain(consumer, who, want) {
+    /** @type {bigint | undefined} */
     let lastId;
     for (;;) {
         const events = await consumer.poll({ lastId, want }); // lastId acknowledges what came before

@@ -15,7 +15,7 @@ napi_value open(napi_env env, const Args &args) {
     must([&](fes_error **err) {
         return fes_consumer_open(stream->as<fes_stream>(), user.c_str(), component.c_str(), &consumer, err);
     });
-    return Slot::make(env, Handle::adopt(Loop::of(env), consumer, CONSUMER, stream->lanes));
+    return Slot::make(env, Handle::adopt(stream->loop, consumer, CONSUMER, stream->lanes, {args.place(0)}));
 }
 
 // registerAt(consumer, start, value)
@@ -71,14 +71,16 @@ napi_value subscribe(napi_env env, const Args &args) {
     const auto stream = args.handle(0, STREAM);
     const auto want = std::make_shared<Want>(args.strings(3));
     return promise(env, stream->lanes.calls,
-                   [stream, want, user = args.string(1), component = args.string(2), options = Options(args, 4)] {
+                   [stream, want, place = args.place(0), user = args.string(1), component = args.string(2),
+                    options = Options(args, 4)] {
                        fes_subscription *subscription = nullptr;
                        must([&](fes_error **err) {
                            return fes_stream_subscribe(stream->as<fes_stream>(), user.c_str(), component.c_str(),
                                                        want->data(), want->size(), options.get(), &subscription,
                                                        err);
                        });
-                       return give(Handle::adopt(stream->loop, subscription, SUBSCRIPTION, stream->lanes));
+                       return give(
+                           Handle::adopt(stream->loop, subscription, SUBSCRIPTION, stream->lanes, {place}));
                    });
 }
 

@@ -63,16 +63,18 @@ void settle(napi_env env, napi_deferred deferred, const Give &give, const std::o
 
 } // namespace
 
-std::shared_ptr<Handle> Handle::adopt(std::shared_ptr<Loop> loop, void *raw, const Type &type, Lanes lanes) {
+std::shared_ptr<Handle> Handle::adopt(std::shared_ptr<Loop> loop, void *raw, const Type &type, Lanes lanes,
+                                      Parents parents) {
     loop->opened(type.root);
-    auto *handle = new Handle{raw, type, std::move(loop), std::move(lanes), nullptr, {}};
+    auto *handle = new Handle{raw, type, std::move(loop), std::move(lanes), std::move(parents), nullptr, {}};
     return {handle, [](Handle *handle) { elsewhere([handle] { close_now(handle); }); }};
 }
 
 napi_value Slot::make(napi_env env, std::shared_ptr<Handle> handle) {
     const Type &type = handle->type;
     const auto loop = handle->loop;
-    std::unique_ptr<ListedSlot> slot(new ListedSlot{{std::move(handle), type, loop}});
+    const auto place = std::make_shared<Place>(Place{std::move(handle)});
+    std::unique_ptr<ListedSlot> slot(new ListedSlot{{place, type, loop}});
     loop->add(slot.get());
     return external(env, std::move(slot), SLOT_TAG);
 }
@@ -144,18 +146,19 @@ napi_value close(napi_env env, const Args &args) {
     napi_deferred deferred;
     ok(napi_create_promise(env, &deferred, &result));
     const auto loop = slot.loop;
-    if (!slot.handle) {
+    std::shared_ptr<Handle> &handle = slot.place->handle;
+    if (!handle) {
         settle(env, deferred, undefined, std::nullopt);
         return result;
     }
     loop->hold(env, 1);
-    slot.handle->after.push_back([loop, deferred] {
+    handle->after.push_back([loop, deferred] {
         loop->post([loop, deferred](napi_env env) {
             loop->hold(env, -1);
             settle(env, deferred, undefined, std::nullopt);
         });
     });
-    slot.handle.reset();
+    handle.reset();
     return result;
 }
 

@@ -38,24 +38,33 @@ struct Lanes {
 // What the callbacks of a handle go to: see listener.hpp.
 struct Listener;
 
-// A handle of the library. Shared by JavaScript and the calls that run; closed, on a thread of the
-// crew, when the last of them lets go.
+// Where a handle is, until `close` takes it away. Shared by JavaScript and the handles that need this
+// one: a stream that JavaScript has lost stays open while an archiver of it works.
+struct Place {
+    std::shared_ptr<Handle> handle;
+};
+
+// A handle of the library. Shared by its place and the calls that run; closed, on a thread of the crew,
+// when the last of them lets go.
 struct Handle {
     void *raw;
     const Type &type;
     const std::shared_ptr<Loop> loop;
     Lanes lanes;
+    const std::vector<std::shared_ptr<Place>> parents;
     std::shared_ptr<Listener> listener;
     std::vector<Job> after; // runs when it is closed
 
     template <class T> T *as() const { return static_cast<T *>(raw); }
 
-    static std::shared_ptr<Handle> adopt(std::shared_ptr<Loop> loop, void *raw, const Type &type, Lanes lanes);
+    using Parents = std::vector<std::shared_ptr<Place>>;
+    static std::shared_ptr<Handle> adopt(std::shared_ptr<Loop> loop, void *raw, const Type &type, Lanes lanes,
+                                         Parents parents = {});
 };
 
-// JavaScript's reference to a handle: empty after `close`.
+// JavaScript's reference to a handle.
 struct Slot {
-    std::shared_ptr<Handle> handle;
+    const std::shared_ptr<Place> place;
     const Type &type;
     const std::shared_ptr<Loop> loop;
 

@@ -55,7 +55,8 @@ napi_value open_replay(napi_env env, const Args &args) {
         return fes_replay_open(warehouse->as<fes_warehouse>(), stream->as<fes_stream>(), args.id(2), want.data(),
                                want.size(), &replay, err);
     });
-    return Slot::make(env, Handle::adopt(Loop::of(env), replay, REPLAY, {std::make_shared<Lane>(1), nullptr}));
+    const Lanes lanes{std::make_shared<Lane>(1), nullptr};
+    return Slot::make(env, Handle::adopt(stream->loop, replay, REPLAY, lanes, {args.place(0), args.place(1)}));
 }
 
 // nextReplayed(replay, limit): a batch
@@ -90,7 +91,8 @@ napi_value open_archiver(napi_env env, const Args &args) {
         return fes_archiver_open(stream->as<fes_stream>(), warehouse->as<fes_warehouse>(), options.get(), &archiver,
                                  err);
     });
-    const auto handle = Handle::adopt(Loop::of(env), archiver, ARCHIVER, Lanes::make());
+    const Handle::Parents parents{args.place(0), args.place(1)};
+    const auto handle = Handle::adopt(stream->loop, archiver, ARCHIVER, Lanes::make(), parents);
     listen<fes_archiver, fes_archiver_set_on_notice>(handle, args.number(2));
     return Slot::make(env, handle);
 }
@@ -103,7 +105,7 @@ napi_value open_discarder(napi_env env, const Args &args) {
     must([&](fes_error **err) {
         return fes_discarder_open(stream->as<fes_stream>(), options.get(), &discarder, err);
     });
-    const auto handle = Handle::adopt(Loop::of(env), discarder, DISCARDER, Lanes::make());
+    const auto handle = Handle::adopt(stream->loop, discarder, DISCARDER, Lanes::make(), {args.place(0)});
     listen<fes_discarder, fes_discarder_set_on_notice>(handle, args.number(1));
     return Slot::make(env, handle);
 }
@@ -167,7 +169,7 @@ template <class T, const Type &type, auto call> napi_value part_of_app(napi_env 
     const auto app = args.handle(0, APP);
     T *part = nullptr;
     must([&](fes_error **err) { return call(app->as<fes_app>(), &part, err); });
-    return Slot::make(env, Handle::adopt(app->loop, part, type, Lanes::make()));
+    return Slot::make(env, Handle::adopt(app->loop, part, type, Lanes::make(), {args.place(0)}));
 }
 
 } // namespace

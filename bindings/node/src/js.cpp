@@ -172,12 +172,14 @@ std::vector<std::string> Args::strings(size_t index) const {
 
 std::shared_ptr<Handle> Args::handle(size_t index, const Type &type) const {
     const Slot &slot = Slot::of(env, values[index]);
-    if (!slot.handle)
-        throw Failure::make(FES_CLOSED, std::string("the ") + slot.type.name + " is closed");
     if (&slot.type != &type)
         wrong(index);
-    return slot.handle;
+    if (!slot.place->handle)
+        throw Failure::make(FES_CLOSED, std::string("the ") + type.name + " is closed");
+    return slot.place->handle;
 }
+
+std::shared_ptr<Place> Args::place(size_t index) const { return Slot::of(env, values[index]).place; }
 
 std::shared_ptr<Token> Args::token(size_t index) const {
     return has(index) ? Token::of(env, values[index]) : std::make_shared<Token>(Loop::of(env));

@@ -32,6 +32,7 @@ napi_value failure(napi_env env, const Failure &failure);      // for lib/error.
 void set(napi_env env, napi_value object, const char *key, napi_value value);
 
 struct Handle;
+struct Place;
 struct Type;
 class Token;
 
@@ -50,7 +51,8 @@ class Args {
     uint32_t number(size_t index) const;
     bool boolean(size_t index) const;
     std::vector<std::string> strings(size_t index) const; // empty if it is not there
-    std::shared_ptr<Handle> handle(size_t index, const Type &type) const;
+    std::shared_ptr<Handle> handle(size_t index, const Type &type) const; // Closed if it is
+    std::shared_ptr<Place> place(size_t index) const;                     // of a handle
     std::shared_ptr<Token> token(size_t index) const; // a new one if it is not there
 
     const napi_env env;

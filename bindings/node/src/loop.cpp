@@ -134,8 +134,8 @@ void Loop::shut_down() {
 
 void Loop::close_slots(bool root, std::chrono::steady_clock::time_point end) {
     for (Slot *slot : slots)
-        if (slot->handle && slot->handle->type.root == root)
-            slot->handle.reset();
+        if (slot->type.root == root)
+            slot->place->handle.reset();
     std::unique_lock lock(mutex);
     changed.wait_until(lock, end, [&] { return handles[root] == 0; });
 }

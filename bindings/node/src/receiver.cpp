@@ -78,7 +78,7 @@ napi_value open(napi_env env, const Args &args) {
         return fes_receiver_open(stream->as<fes_stream>(), user.c_str(), component.c_str(), Listener::on_events,
                                  listener.get(), &opened, err);
     });
-    const auto receiver = Handle::adopt(stream->loop, opened, RECEIVER, Lanes::make());
+    const auto receiver = Handle::adopt(stream->loop, opened, RECEIVER, Lanes::make(), {args.place(0)});
     receiver->listener = listener;
     must([&](fes_error **err) { return fes_receiver_set_want(raw(receiver), want.data(), want.size(), err); });
     must([&](fes_error **err) {

@@ -145,10 +145,10 @@ template <class T, const Type &KIND, auto call> napi_value add_events(napi_env e
 napi_value begin(napi_env env, const Args &args) {
     const auto stream = args.handle(0, STREAM);
     const auto loop = Loop::of(env);
-    return promise(env, stream->lanes.begins, [loop, stream] {
+    return promise(env, stream->lanes.begins, [loop, stream, place = args.place(0)] {
         fes_tx *tx = nullptr;
         must([&](fes_error **err) { return fes_stream_begin(stream->as<fes_stream>(), &tx, err); });
-        return give(Handle::adopt(loop, tx, TX, {std::make_shared<Lane>(1), nullptr}));
+        return give(Handle::adopt(loop, tx, TX, {std::make_shared<Lane>(1), nullptr}, {place}));
     });
 }
 

@@ -91,9 +91,9 @@ onEachServer('values go in and come out of a statement', async (t, db) => {
         const places = [1, 2, 3, 4, 5].map((number) => place(db, number)).join(', ');
         const values = [9007199254740993n, 2.5, 'tëxt', Buffer.from([0, 255, 7]), null];
         await tx.execute(`INSERT INTO vals VALUES (${places})`, values);
-        await tx.execute(`INSERT INTO vals VALUES (${places})`, [7, -1.25, '', new Uint8Array([1]), 5]);
+        await tx.execute(`INSERT INTO vals VALUES (${places})`, [7, -1.25, '', new Uint8Array([200]), 5]);
         const rows = await tx.query('SELECT i, r, t, b, n FROM vals ORDER BY i DESC');
-        assert.deepEqual(rows, [values, [7, -1.25, '', Buffer.from([1]), 5]]);
+        assert.deepEqual(rows, [values, [7, -1.25, '', Buffer.from([200]), 5]]);
     });
 });
 
@@ -149,7 +149,7 @@ test('what a statement cannot take is refused', async (t) => {
             await fails('InvalidArgument', tx.query('SELECT ?', [value]));
         }
         await fails('InvalidArgument', tx.query('SELECT 1', 'x'));
-        const error = await fails('Database', tx.query('SELECT nonsense FROM nowhere'));
+        const error = await fails('Database', tx.query('SELECT nonsense'));
         assert.notEqual(error.sqlState, '');
         assert.deepEqual(await tx.query('SELECT ?, ?', [2 ** 53, true]), [[2 ** 53, 1]]);
     });

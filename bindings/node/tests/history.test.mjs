@@ -61,7 +61,7 @@ onEachServer('archiver and discarder work by themselves until they are stopped',
     await Promise.all([archiver.start(), discarder.start()]);
     assert.ok(archiver.running && discarder.running);
     await opened.addEvents([['A', 1], ['B', 2]]);
-    await until(() => discarded === 2);
+    await until(() => discarded === 1); // the event with the highest id stays
     await Promise.all([archiver.stop(), discarder.stop()]);
     assert.ok(!archiver.running && !discarder.running);
     await opened.addEvent('C', 3);
