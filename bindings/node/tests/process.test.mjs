@@ -48,8 +48,7 @@ onEachServer('an exit does not wait for a transaction, and undoes it', async (t,
     assert.equal(result.code, 7, result.stderr);
     const { audit } = await audited(t, db);
     const found = (await audit.poll({ timeoutMs: 5000 })).map((event) => event.data);
-    assert.equal(found[0], 1);
-    assert.ok(!found.includes(2));
+    assert.deepEqual(found, [3]); // 1 was acknowledged, 2 was not committed
 }, ['postgres', 'postgres18', 'mariadb', 'mysql']);
 
 test('open streams let the process end; waits and receivers keep it alive', async (t) => {
@@ -103,9 +102,10 @@ onEachServer('timers, files and crypto go on while everything waits', async (t, 
         await new Promise((resolve, reject) => crypto.randomBytes(16, (error) => (error ? reject(error) : resolve())));
     }
     clearInterval(timer);
+    const all = Promise.allSettled(waits);
     controller.abort();
     await tx.rollback();
-    const results = await Promise.allSettled(waits);
+    const results = await all;
     assert.ok(ticks >= 20, `${ticks} ticks in ${Date.now() - began} ms`);
     assert.ok(longest < 250, `the loop stood still for ${longest} ms`);
     assert.deepEqual(new Set(results.slice(0, 8).map((result) => result.reason?.name)), new Set(['AbortError']));
@@ -189,10 +189,11 @@ test('each open and close gives back what it took', async () => {
     };
     await round();
     const files = readdirSync('/proc/self/fd').length;
+    const before = threads();
     for (let i = 0; i < 200; i++) {
         await round();
     }
     assert.ok(readdirSync('/proc/self/fd').length <= files + 1);
-    assert.ok(threads() < 40, `${threads()} threads`);
+    assert.ok(threads() <= before + 3, `${before} threads, then ${threads()}`);
 });
 
