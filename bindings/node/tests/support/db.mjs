@@ -38,18 +38,23 @@ function adminUrl(server) {
     return url;
 }
 
-/** A connection of the raw driver: run(sql, params) gives the rows. */
+/** A connection of the raw driver: run(sql, params) gives the rows, query(sql) takes no parameters. */
 export async function connect(url) {
     if (url.startsWith('postgres')) {
         const client = new pg.Client({ connectionString: url });
         await client.connect();
         return {
             run: async (sql, params) => (await client.query(sql, params)).rows,
+            query: (sql) => client.query(sql),
             close: () => client.end(),
         };
     }
     const client = await mysql.createConnection({ uri: url, supportBigNumbers: true, bigNumberStrings: true });
-    return { run: async (sql, params) => (await client.execute(sql, params))[0], close: () => client.end() };
+    return {
+        run: async (sql, params) => (await client.execute(sql, params))[0],
+        query: (sql) => client.query(sql), // what cannot be prepared
+        close: () => client.end(),
+    };
 }
 
 /** A new database: {server, url, raw(), file}, dropped when the test ends. */

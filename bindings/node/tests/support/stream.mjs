@@ -52,7 +52,7 @@ export const ids = (events) => events.map((event) => event.id);
 export const types = (events) => events.map((event) => event.type);
 
 /** Runs a program of tests/programs; gives its exit code, signal, output and time in ms. */
-export async function program(name, args = [], options = []) {
+export async function program(name, args = [], options = [], limit = 30000) {
     const file = path.join(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '../programs', name);
     const began = Date.now();
     const child = spawn(process.execPath, [...options, file, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -60,7 +60,7 @@ export async function program(name, args = [], options = []) {
     let stderr = '';
     child.stdout.on('data', (chunk) => (stdout += chunk));
     child.stderr.on('data', (chunk) => (stderr += chunk));
-    const timer = setTimeout(() => child.kill('SIGABRT'), 30000);
+    const timer = setTimeout(() => child.kill('SIGABRT'), limit);
     const [code, signal] = await once(child, 'close');
     clearTimeout(timer);
     return { code, signal, stdout, stderr, ms: Date.now() - began };
