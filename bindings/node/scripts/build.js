@@ -52,6 +52,22 @@ function headerFolder() {
     return folders.find((folder) => fs.existsSync(path.join(folder, HEADER))) ?? fail(`${HEADER} is missing`);
 }
 
+// The headers of Node-API. npm installs no dependencies of a folder that it only links to, as
+// `npm install ./bindings/node` does: then they are installed here.
+function nodeHeaders() {
+    const find = () => require('node-api-headers').include_dir;
+    try {
+        return find();
+    } catch (error) {
+        if (error.code !== 'MODULE_NOT_FOUND') {
+            throw error;
+        }
+    }
+    const command = ['ci', '--omit=dev', '--ignore-scripts', '--global=false', '--no-audit', '--no-fund'];
+    const npm = spawnSync('npm', command, { cwd: HERE, stdio: 'inherit' });
+    return npm.status === 0 ? find() : fail('npm ci failed');
+}
+
 function run(command, args) {
     return new Promise((resolve) => {
         const child = spawn(command, args, { stdio: 'inherit' });
@@ -90,7 +106,7 @@ async function build(folder) {
         fs.rmSync(copy, { force: true }); // a new file: a running process keeps the old one
         fs.copyFileSync(source, copy);
     }
-    const includes = [headerFolder(), require('node-api-headers').include_dir];
+    const includes = [headerFolder(), nodeHeaders()];
     const made = await compile(includes, objects);
     const addon = path.join(folder, ADDON);
     if (time(addon) < Math.max(...made.map(time), time(copy))) {
