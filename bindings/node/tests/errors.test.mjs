@@ -5,6 +5,7 @@ import fs from 'node:fs';
 import { createServer } from 'node:net';
 import path from 'node:path';
 import test from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { Discarder, EventStream, EventStreamError, ServiceApp, Warehouse, setLog } from 'futoin-eventstream-native';
 import { after, database } from './support/db.mjs';
 import { fails, program, stream, until } from './support/stream.mjs';
@@ -102,7 +103,7 @@ test('the environment opens stream, warehouse and app', async (t) => {
             await app.close();
         })();`;
     const env = { ...process.env, DB_EVT_TYPE: 'sqlite', DB_EVT_DB: db.file, DB_EVTDWH_TYPE: 'sqlite', DB_EVTDWH_DB: `${db.file}.dwh` };
-    const child = spawnSync(process.execPath, ['-e', script], { env, encoding: 'utf8', cwd: import.meta.dirname });
+    const child = spawnSync(process.execPath, ['-e', script], { env, encoding: 'utf8', cwd: fileURLToPath(new URL('.', import.meta.url)) });
     assert.equal(child.stderr, '');
     assert.equal(child.stdout, 'sqlite sqlite\n');
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { EventStream } from 'futoin-eventstream-native';
 import { after } from './db.mjs';
 
@@ -53,7 +53,7 @@ export const types = (events) => events.map((event) => event.type);
 
 /** Runs a program of tests/programs; gives its exit code, signal, output and time in ms. */
 export async function program(name, args = [], options = [], limit = 30000) {
-    const file = path.join(import.meta.dirname ?? path.dirname(new URL(import.meta.url).pathname), '../programs', name);
+    const file = fileURLToPath(new URL(`../programs/${name}`, import.meta.url));
     const began = Date.now();
     const child = spawn(process.execPath, [...options, file, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
     let stdout = '';
