@@ -1,22 +1,3 @@
-import native from './index.js';
-
-export const {
-    Archiver,
-    Consumer,
-    Discarder,
-    Event,
-    EventStream,
-    EventStreamError,
-    LiveReceiver,
-    ReliableReceiver,
-    Replay,
-    ServiceApp,
-    Subscription,
-    Transaction,
-    Warehouse,
-    rawJson,
-    setLog,
-    statement,
-    version,
-} = native;
-export default native;
+// Node.js finds the names in index.js.
+export * from './index.js';
+export { default } from './index.js';
