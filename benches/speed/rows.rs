@@ -4,7 +4,9 @@ use crate::Plan;
 use crate::database::{Database, RARE, data};
 use crate::raw::Raw;
 use crate::table::Row;
-use futoin_eventstream::{Archiver, DatabaseKind, Discarder, EventStream, NewEvent, Options, Want};
+use futoin_eventstream::{
+    Archiver, DatabaseKind, Discarder, EventStream, NewEvent, Options, StartAt, Want,
+};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -59,6 +61,7 @@ pub fn measure(plan: &Plan, database: &Database, rows: &mut Vec<Row>) {
     let mut measure = Measure { plan, database, rows };
     let stream = database.stream();
     adding(&mut measure, &stream);
+    adding_beside_consumers(&mut measure, &stream);
     polling(&mut measure, &stream);
     pushing(&mut measure, &stream);
     archiving(&mut measure, &stream);
@@ -158,6 +161,43 @@ fn adding(measure: &mut Measure<'_>, stream: &EventStream) {
             })
         },
         || rate(time, &mut single, raw_transaction),
+    );
+}
+
+/// Sixteen writers, alone and beside ten consumers that poll every 50 ms what they have not seen.
+fn adding_beside_consumers(measure: &mut Measure<'_>, stream: &EventStream) {
+    let (time, database) = (measure.plan.time, measure.database);
+    let event = NewEvent::from_json("USR_MOD", data(7)).unwrap();
+    database.fill(0, false);
+    let write = || rate(time, &mut [(); 16], |()| stream.add(&event).map(|_| 1).unwrap());
+    measure.compare(
+        "add_event, 16 threads: beside 10 consumers / alone",
+        0.91,
+        || {
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                for n in 0..10 {
+                    let stop = &stop;
+                    scope.spawn(move || {
+                        let consumer = stream.consumer("bench", &format!("Beside{n}")).unwrap();
+                        consumer.register_at(StartAt::Now).unwrap();
+                        let mut last = None;
+                        while !stop.load(Ordering::Relaxed) {
+                            let events = consumer.poll(last, &Want::all()).unwrap();
+                            last = events.last().map(|event| event.id).or(last);
+                            if events.len() < CHUNK {
+                                std::thread::sleep(Duration::from_millis(50));
+                            }
+                        }
+                        consumer.unregister().unwrap();
+                    });
+                }
+                let rate = write();
+                stop.store(true, Ordering::Relaxed);
+                rate
+            })
+        },
+        write,
     );
 }
 
