@@ -7,6 +7,7 @@ use crate::table::Row;
 use futoin_eventstream::{
     Archiver, DatabaseKind, Discarder, EventStream, NewEvent, Options, StartAt, Want,
 };
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -247,6 +248,7 @@ fn polling(measure: &mut Measure<'_>, stream: &EventStream) {
         || timed(|| poll_all(stream, &rare) * 100),
         || timed(|| scan_all(&mut raw, Some(RARE)) * 100),
     );
+    polling_elsewhere(measure, stream);
     measure.compare(
         "push to 1 subscriber / poll",
         0.90,
@@ -267,6 +269,40 @@ fn polling(measure: &mut Measure<'_>, stream: &EventStream) {
             0.60,
             || timed(|| poll_all(stream, &Want::all())),
             || free.next().unwrap_or(f64::NAN),
+        );
+    }
+}
+
+/// The bindings poll everything in a process of their own, and parse the data. They are measured
+/// where tests/run has made them ready.
+fn polling_elsewhere(measure: &mut Measure<'_>, stream: &EventStream) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("target/python/bin/python");
+    let node = root.join("bindings/node/build");
+    for (language, program, script, ident) in [
+        ("Python", python.exists().then_some(python), "python_poll.py", ("app", "Python")),
+        ("Node.js", node.exists().then(|| "node".into()), "node_poll.mjs", ("bench", "Node")),
+    ] {
+        let Some(program) = program else {
+            println!("    {language}: left out, because tests/run has not built its binding");
+            continue;
+        };
+        let (url, (user, component)) = (&measure.database.url, ident);
+        measure.compare(
+            &format!("{language} poll / Rust poll"),
+            0.35,
+            || {
+                stream.consumer(user, component).unwrap().unregister().unwrap();
+                let mut command = std::process::Command::new(&program);
+                command.arg(root.join("benches").join(script)).args([url, component, "1000"]);
+                let output = command.output().unwrap();
+                let told: Result<serde_json::Value, _> = serde_json::from_slice(&output.stdout);
+                let told = told.unwrap_or_else(|_| {
+                    panic!("{language}: {}", String::from_utf8_lossy(&output.stderr))
+                });
+                told["events"].as_f64().unwrap() / told["seconds"].as_f64().unwrap()
+            },
+            || timed(|| poll_all(stream, &Want::all())),
         );
     }
 }
