@@ -275,16 +275,18 @@ def test_a_receiver_that_runs_is_not_forgotten(lite: Db) -> None:
 
 def test_the_library_logs_to_logging(lite: Db, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(1, "fes.test")
-    fes.log_to("fes.test", level=1)
-    try:
-        with lite.stream() as stream:
-            stream.consumer("Audit").register()
-            stream.subscribe("Audit").close()
-            stream.add_event("EVT")
-    finally:
-        fes.log_to(None)
-    assert any(record.name == "fes.test" for record in caplog.records)
-    count = len(caplog.records)
-    with lite.stream() as stream:
-        stream.subscribe("Audit").close()
-    assert len(caplog.records) == count
+    with lite.stream() as stream, fes.Warehouse("sqlite::memory:") as empty:
+        archiver = fes.Archiver(stream, empty)
+        stream.add_event("EVT")
+        fes.log_to("fes.test", level=logging.WARNING)
+        try:
+            archiver.start()  # warns: the warehouse has no table
+            until(lambda: caplog.records)
+        finally:
+            fes.log_to(None)
+        archiver.close()
+        assert {(record.name, record.levelno) for record in caplog.records} >= {("fes.test", logging.WARNING)}
+        count = sum(record.name == "fes.test" for record in caplog.records)
+        fes.Archiver(stream, empty).start()
+        time.sleep(0.1)
+        assert sum(record.name == "fes.test" for record in caplog.records) == count

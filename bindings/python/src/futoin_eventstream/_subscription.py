@@ -47,6 +47,7 @@ class Subscription(Owner):
         # What `fes_subscription_next` gave: it stays here when the caller was interrupted meanwhile.
         self._events = c_void_p()
         self._seq = c_uint64()
+        self._given_back: list[Delivery] = []  # by tasks that were cancelled
 
     def next(self, timeout: float | None = None, cancel: Cancel | None = None) -> Delivery | None:
         """Waits up to `timeout` seconds (0: only looks; `None`: for ever) for the next delivery. Gives `None` if
@@ -63,6 +64,8 @@ class Subscription(Owner):
         return None
 
     def _next(self, wait_ms: int, cancel: Cancel | None) -> Delivery | None:
+        if self._given_back:
+            return self._given_back.pop(0)
         if not self._events:
             with self._handle as pointer, token(cancel) as cancelled:
                 places = byref(self._events), byref(self._seq)
@@ -104,7 +107,11 @@ class Subscription(Owner):
 
     async def anext(self, timeout: float | None = None) -> Delivery | None:
         """`next` for asyncio, on a thread of its own; cancelling the task ends the wait."""
-        return await in_thread(lambda cancel: self.next(timeout, cancel))
+        return await in_thread(lambda cancel: self.next(timeout, cancel), self._give_back)
+
+    def _give_back(self, delivery: Delivery | None) -> None:
+        if delivery is not None:
+            self._given_back.append(delivery)
 
     async def adeliveries(self, timeout: float | None = None) -> AsyncIterator[Delivery]:
         """`deliveries` for asyncio; cancelling the task ends the wait."""

@@ -77,8 +77,9 @@ def slices(timeout: float | None) -> Iterator[int]:
             return
 
 
-async def in_thread(wait: Callable[[Cancel], T]) -> T:
-    """Runs a wait for events on a thread of its own; cancelling the task ends the wait within 30 ms."""
+async def in_thread(wait: Callable[[Cancel], T], give_back: Callable[[T], None] | None = None) -> T:
+    """Runs a wait for events on a thread of its own; cancelling the task ends the wait within 30 ms. What the wait
+    has got by then goes to `give_back` before the task ends; without that it is not needed, and not waited for."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
     cancel = Cancel()
@@ -95,7 +96,7 @@ async def in_thread(wait: Callable[[Cancel], T]) -> T:
         result, error = None, None
         try:
             result = wait(cancel)
-        except BaseException as why:
+        except BaseException as why:  # for the task
             error = why
         try:
             loop.call_soon_threadsafe(settle, result, error)
@@ -104,7 +105,23 @@ async def in_thread(wait: Callable[[Cancel], T]) -> T:
 
     threading.Thread(target=run, name="fes-wait", daemon=True).start()
     try:
-        return await future
+        await asyncio.wait([future])
     except asyncio.CancelledError:
         cancel.cancel()
+        if give_back is None:
+            future.cancel()
+        else:
+            await _finished(future)
+            if future.exception() is None:
+                give_back(future.result())
         raise
+    return future.result()
+
+
+async def _finished(future: asyncio.Future[T]) -> None:
+    """Waits for a future although the task is cancelled again."""
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            pass
