@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, Iterator
 from urllib.parse import unquote, urlsplit
 
-import futoin_eventstream as fes
 import psycopg
 import pymysql
 import pytest
+
+import futoin_eventstream as fes
 
 #: The servers of a full run, by the name in their FES_TEST_<NAME>_URL; SQLite needs none.
 SERVERS = ["sqlite", "postgres", "postgres18", "mariadb", "mysql"]
@@ -69,7 +70,7 @@ class Db:
             return psycopg.connect(url or self.url)
         return pymysql.connect(**self.parts(url))
 
-    def stream(self, **options: fes.Option) -> fes.EventStream:
+    def stream(self, **options: Any) -> fes.EventStream:
         """The stream of this database, with its tables made."""
         stream = fes.EventStream(self.url, **options)
         stream.migrate()

@@ -8,8 +8,9 @@ import time
 from collections import Counter
 from typing import Any, Callable
 
-import futoin_eventstream as fes
 from conftest import Db
+
+import futoin_eventstream as fes
 
 TYPES = ["STRESS_A", "STRESS_B", "STRESS_C"]
 NOW = {"sqlite": "datetime('now')", "postgres": "now() AT TIME ZONE 'UTC'", "mysql": "UTC_TIMESTAMP()"}
@@ -116,10 +117,12 @@ def stress(db: Db, seconds: float, seed: int, writers: int, consumers: Callable[
     def finish() -> None:
         time.sleep(seconds)
         end.set()
-        [thread.join() for thread in threads]
+        for thread in threads:
+            thread.join()
         settled.set()
 
-    [thread.start() for thread in threads]
+    for thread in threads:
+        thread.start()
     finisher = threading.Thread(target=finish)
     finisher.start()
     try:

@@ -7,9 +7,10 @@ import threading
 import time
 from datetime import datetime, timedelta, timezone
 
-import futoin_eventstream as fes
 import pytest
 from conftest import Db
+
+import futoin_eventstream as fes
 
 
 def later(seconds: float, what: object) -> threading.Timer:
@@ -65,7 +66,13 @@ def test_live_gets_what_comes_from_now_on_and_has_no_cursor(stream: fes.EventStr
 def test_a_consumer_begins_where_it_is_registered_at(stream: fes.EventStream) -> None:
     ids = stream.add_events([("EVT", n) for n in range(4)])
     past = datetime.now(timezone.utc) - timedelta(hours=1)
-    starts = {"B": "beginning", "N": "now", "I": ids[2], "T": past, "U": past + timedelta(hours=2)}
+    starts: dict[str, fes.Start] = {
+        "B": "beginning",
+        "N": "now",
+        "I": ids[2],
+        "T": past,
+        "U": past + timedelta(hours=2),
+    }
     expected = {"B": ids, "N": [], "I": ids[2:], "T": ids, "U": []}
     for name, start in starts.items():
         consumer = stream.consumer(name)
@@ -161,7 +168,7 @@ def test_iterating_acknowledges_each_event_after_its_body(stream: fes.EventStrea
     assert [event.id for event in audit.poll()] == [more[1]]
     with pytest.raises(ZeroDivisionError):
         for event in audit.events():
-            1 / 0
+            event.id / 0
     assert [event.id for event in audit.poll()] == [more[1]]
 
 
@@ -233,7 +240,10 @@ def test_cancelling_a_task_ends_its_wait_and_loses_nothing(lite: Db) -> None:
         assert ticks == 30 and waiters() == 2
         for task in tasks:
             task.cancel()
-        assert all(isinstance(result, asyncio.CancelledError) for result in await asyncio.gather(*tasks, return_exceptions=True))
+        assert all(
+            isinstance(result, asyncio.CancelledError)
+            for result in await asyncio.gather(*tasks, return_exceptions=True)
+        )
         began = time.monotonic()
         while waiters():
             await asyncio.sleep(0.005)

@@ -10,7 +10,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import futoin_eventstream as fes
 import MySQLdb
 import psycopg
 import psycopg2
@@ -20,6 +19,8 @@ import sqlalchemy
 import sqlalchemy.orm
 from conftest import Db, everything
 from sqlalchemy.engine import URL
+
+import futoin_eventstream as fes
 
 STYLES = ["qmark", "numeric", "numeric_dollar", "named", "format", "pyformat"]
 DATA = {"name": "100 % 'x' ? :a $1 %s ä😀", "n": 1.5}

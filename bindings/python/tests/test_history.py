@@ -6,11 +6,12 @@ import threading
 from pathlib import Path
 from typing import Iterator
 
-import futoin_eventstream as fes
 import pytest
 from conftest import SERVERS, Db, everything
-from futoin_eventstream import NoticeKind
 from test_push import until
+
+import futoin_eventstream as fes
+from futoin_eventstream import NoticeKind
 
 
 @pytest.fixture
@@ -86,9 +87,7 @@ def test_a_failing_archiver_tells_the_error(lite: Db) -> None:
         archiver.close()
 
 
-def test_a_replay_reads_history_and_goes_on_with_the_stream(
-    stream: fes.EventStream, warehouse: fes.Warehouse
-) -> None:
+def test_a_replay_reads_history_and_goes_on_with_the_stream(stream: fes.EventStream, warehouse: fes.Warehouse) -> None:
     stream.add_events([("EVT", n) for n in range(3)])
     with fes.Archiver(stream, warehouse) as archiver, fes.Discarder(stream) as discarder:
         archiver.run_once()

@@ -13,9 +13,10 @@ import warnings
 from contextlib import closing
 from typing import Any
 
-import futoin_eventstream as fes
 import pytest
 from conftest import Db, everything
+
+import futoin_eventstream as fes
 
 BEGIN = """
 import os, signal, sys, threading, time

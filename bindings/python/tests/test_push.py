@@ -8,9 +8,10 @@ import threading
 import time
 from typing import Callable
 
-import futoin_eventstream as fes
 import pytest
 from conftest import Db
+
+import futoin_eventstream as fes
 from futoin_eventstream import NoticeKind
 
 

@@ -7,9 +7,10 @@ import threading
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import futoin_eventstream as fes
 import pytest
 from conftest import Db, everything
+
+import futoin_eventstream as fes
 
 
 def test_an_event_comes_back_as_it_was_added(stream: fes.EventStream) -> None:
@@ -260,8 +261,10 @@ def test_many_threads_share_one_stream(stream: fes.EventStream) -> None:
         ids.extend(stream.add_event("EVT", [thread, n]) for n in range(25))
 
     threads = [threading.Thread(target=add, args=(n,)) for n in range(8)]
-    [thread.start() for thread in threads]
-    [thread.join() for thread in threads]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     events = everything(stream)
     assert sorted(ids) == [event.id for event in events] and len(set(ids)) == 200
     assert sorted(event.data for event in events) == [[t, n] for t in range(8) for n in range(25)]
@@ -281,10 +284,12 @@ def test_closing_while_other_threads_work_harms_nobody(stream: fes.EventStream) 
             errors.append(error)
 
     threads = [threading.Thread(target=add) for _ in range(4)]
-    [thread.start() for thread in threads]
+    for thread in threads:
+        thread.start()
     started.wait()
     while len(added) < 20:
         pass
     stream.close()
-    [thread.join(10) for thread in threads]
+    for thread in threads:
+        thread.join(10)
     assert len(errors) == 4

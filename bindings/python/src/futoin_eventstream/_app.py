@@ -46,9 +46,7 @@ class ServiceApp(Worker):
                 _sqlite.watch(handle._handle, address)
 
     @classmethod
-    def from_env(
-        cls: type[A], options: Options | None = None, *, on_notice: OnNotice = None, **more: Option
-    ) -> A:
+    def from_env(cls: type[A], options: Options | None = None, *, on_notice: OnNotice = None, **more: Option) -> A:
         """Opens both of the environment, the warehouse if `DB_EVTDWH_TYPE` is set: see `EventStream.from_env`."""
         app = cls.__new__(cls)
         Worker.__init__(app, on_notice)

@@ -134,9 +134,7 @@ class Consumer(Owner):
         with self._handle as pointer:
             call(lib.fes_consumer_acknowledge, pointer, _id(last_id))
 
-    def events(
-        self, want: Want = None, timeout: float | None = None, cancel: Cancel | None = None
-    ) -> Iterator[Event]:
+    def events(self, want: Want = None, timeout: float | None = None, cancel: Cancel | None = None) -> Iterator[Event]:
         """The events as they come: `for event in consumer.events(): ...`. An event is acknowledged when the
         next one is asked for, which is when the body has done with it; one that an exception (or `break`) left
         in the middle comes again.

@@ -130,14 +130,10 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "fes_consumer_register": (_STATUS, _HANDLE, _ERR),
     "fes_consumer_register_at": (_STATUS, _HANDLE, c_uint32, c_int64, _ERR),
     "fes_consumer_unregister": (_STATUS, _HANDLE, POINTER(c_bool), _ERR),
-    "fes_consumer_poll": (
-        *(_STATUS, _HANDLE, _U64, _TYPES, c_size_t, c_size_t, c_uint32, _HANDLE, _OUT, _ERR),
-    ),
+    "fes_consumer_poll": (*(_STATUS, _HANDLE, _U64, _TYPES, c_size_t, c_size_t, c_uint32, _HANDLE, _OUT, _ERR),),
     "fes_consumer_acknowledge": (_STATUS, _HANDLE, c_uint64, _ERR),
     "fes_consumer_close": (None, _HANDLE),
-    "fes_stream_subscribe": (
-        *(_STATUS, _HANDLE, c_char_p, c_char_p, _TYPES, c_size_t, _HANDLE, _OUT, _ERR),
-    ),
+    "fes_stream_subscribe": (*(_STATUS, _HANDLE, c_char_p, c_char_p, _TYPES, c_size_t, _HANDLE, _OUT, _ERR),),
     "fes_subscription_next": (_STATUS, _HANDLE, c_uint32, _HANDLE, _OUT, _U64, _ERR),
     "fes_subscription_ack": (_STATUS, _HANDLE, _ERR),
     "fes_subscription_stats": (_STATUS, _HANDLE, _U64, _U64, _U64, _ERR),

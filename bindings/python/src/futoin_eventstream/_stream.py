@@ -301,5 +301,3 @@ def add_events(function: Any, pointer: c_void_p, events: Iterable[Sequence[Any]]
     ids: Array[c_uint64] = (c_uint64 * count)()
     call(function, pointer, array, count, ids)
     return list(ids)
-
-

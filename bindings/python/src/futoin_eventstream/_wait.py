@@ -19,8 +19,6 @@ T = TypeVar("T")
 SLICE_MS = 100
 
 
-
-
 class Cancel(Owner):
     """Ends waits for events from another thread, or from a signal handler: every call that was given it raises
     `Cancelled` within 30 ms, and so do later ones. Any number of calls may share one."""

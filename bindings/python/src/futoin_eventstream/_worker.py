@@ -187,5 +187,3 @@ def set_on_notice(function: Any, worker: Worker, handle: Handle) -> None:
     """Has the library tell the worker its notices."""
     with handle as pointer:
         call(function, pointer, on_notice, c_void_p(worker._key))
-
-
