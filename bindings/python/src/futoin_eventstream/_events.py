@@ -6,8 +6,8 @@ import json
 import secrets
 from ctypes import c_void_p, sizeof, string_at
 from datetime import datetime, timedelta, timezone
-from itertools import repeat
-from typing import Any, NoReturn
+from itertools import chain, repeat
+from typing import Any, NoReturn, Sequence
 
 from ._errors import CorruptEvent
 from ._ffi import Event as Record
@@ -35,78 +35,75 @@ _FENCE_JSON = f',"{_FENCE}",'.encode()
 class _Batch:
     """A copy of a `fes_events`. What is asked of one event is worked out for all of them at once."""
 
-    __slots__ = ("_data", "_records", "_text", "_types", "_values")
+    __slots__ = ("_parts", "_records", "_text", "_types", "values")
 
     def __init__(self, text: bytes, records: memoryview) -> None:
         self._text: bytes | None = text  # type NUL data NUL type NUL ... data
-        self._records = records
-        self._types: list[str] = []
-        self._data: list[bytes] = []
-        self._values: list[Any] | None = None
+        self._records = records  # of the fes_event array
+        self._parts: list[bytes] = []
+        self._types: list[str] | None = None
+        #: The data of all events, once somebody asked.
+        self.values: Sequence[Any] | None = None
 
-    def _split(self) -> None:
+    def _split(self) -> list[bytes]:
+        """The texts: type, data, type, data ..."""
         if (text := self._text) is None:
-            return
+            return self._parts
         parts = text.split(b"\0")
-        lengths = self._records[4::6].tolist()
-        data = parts[1::2]
-        if list(map(len, data)) != lengths:  # plain SQL wrote a NUL somewhere
-            parts, data, at = [], [], 0
-            for type_length, length in zip(self._records[2::6].tolist(), lengths):
-                parts += [text[at : at + type_length], b""]
-                at += type_length + 1
-                data.append(text[at : at + length])
+        if len(parts) != len(self._records) // 3:  # plain SQL wrote a NUL somewhere
+            lengths = self._records.tolist()
+            parts, at = [], 0
+            for length in chain.from_iterable(zip(lengths[2::6], lengths[4::6])):
+                parts.append(text[at : at + length])
                 at += length + 1
-        names = {name: name.decode() for name in set(parts[0::2])}
-        self._types = [names[name] for name in parts[0::2]]
-        self._data = data
+        self._parts = parts
         self._text = None  # the last, for other threads
+        return parts
 
     def type(self, index: int) -> str:
-        self._split()
-        return self._types[index]
+        types = self._types
+        if types is None:
+            encoded = self._split()[0::2]
+            names = {name: name.decode() for name in set(encoded)}
+            types = self._types = [names[name] for name in encoded]
+        return types[index]
 
     def raw(self, index: int) -> str:
-        self._split()
-        return self._data[index].decode()
+        return self._split()[2 * index + 1].decode()
 
     def ts(self, index: int) -> int:
         seconds: int = self._records[6 * index + 5]
         return seconds - 2**64 if seconds >= 2**63 else seconds
 
-    def value(self, index: int) -> Any:
-        values = self._values
-        if values is None:
-            values = self._values = self._parse()
-        value = values[index]
-        if value.__class__ is _Corrupt:
-            raise CorruptEvent(f"the data of event {self._records[6 * index]} is not JSON: {value.why}")
-        return value
-
-    def _parse(self) -> list[Any]:
-        self._split()
+    def parse(self) -> Sequence[Any]:
+        """Makes `values`."""
+        data = self._split()[1::2]
         try:
-            mixed = _decode((b"[" + _FENCE_JSON.join(self._data) + b"]").decode())
+            mixed = _decode((b"[" + _FENCE_JSON.join(data) + b"]").decode())
             values: list[Any] = mixed[0::2]
-            if len(values) == len(self._data) and mixed[1::2] == [_FENCE] * (len(values) - 1):
+            if len(values) == len(data) and mixed[1::2] == [_FENCE] * (len(values) - 1):
+                self.values = values
                 return values
         except (ValueError, RecursionError):
             pass
-        return [_parse_one(data) for data in self._data]  # at least one is corrupt
+        corrupt = self.values = _Corrupt(self._records[0::6].tolist(), data)
+        return corrupt
 
 
-class _Corrupt:
-    __slots__ = ("why",)
+class _Corrupt(Sequence[Any]):
+    """The data of a batch of which at least one is not JSON: each is parsed when it is asked for."""
 
-    def __init__(self, why: str) -> None:
-        self.why = why
+    def __init__(self, ids: list[int], data: list[bytes]) -> None:
+        self._ids, self._data = ids, data
 
+    def __len__(self) -> int:
+        return len(self._data)
 
-def _parse_one(data: bytes) -> Any:
-    try:
-        return _decode(data.decode())
-    except (ValueError, RecursionError) as why:
-        return _Corrupt(str(why))
+    def __getitem__(self, index: Any) -> Any:
+        try:
+            return _decode(self._data[index].decode())
+        except (ValueError, RecursionError) as why:
+            raise CorruptEvent(f"the data of event {self._ids[index]} is not JSON: {why}") from None
 
 
 class Event:
@@ -143,7 +140,10 @@ class Event:
 
         Raises `CorruptEvent` if plain SQL has put something into the table that is not JSON.
         """
-        return self._batch.value(self._index)
+        values = self._batch.values
+        if values is None:
+            values = self._batch.parse()
+        return values[self._index]
 
     @property
     def raw(self) -> str:
