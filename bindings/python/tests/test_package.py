@@ -46,7 +46,7 @@ def test_the_wheel_holds_the_library_and_the_types_and_fits_any_python_3(dist: P
 def test_the_sdist_holds_the_rust_sources(dist: Path, tmp_path: Path) -> None:
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
+        archive.extractall(tmp_path)
     (folder,) = tmp_path.iterdir()
     assert (folder / "rust/src/ffi/mod.rs").exists() and (folder / "README.md").exists()
     manifest = folder / "rust/Cargo.toml"

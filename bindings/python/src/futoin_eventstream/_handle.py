@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Callable, TypeVar
 
 from ._errors import Closed, Forked, call
-from ._ffi import lib
+from ._ffi import ON_LOG, lib
 
 Self = TypeVar("Self", bound="Owner")
 
@@ -40,11 +40,12 @@ _postponed: list[tuple[Callable[[c_void_p], None], c_void_p]] = []
 class Handle:
     """A pointer of the library with what frees it. Any number of threads may use it at once."""
 
-    __slots__ = ("__weakref__", "_closed", "_closing", "_forks", "_free", "_pointer", "_users", "rank", "what")
+    __slots__ = ("__weakref__", "_closed", "_closing", "_forks", "_free", "_pointer", "_users", "rank", "warns", "what")
 
     def __init__(self, what: str, free: Callable[[c_void_p], None], rank: int = RANK_PART) -> None:
         self.what = what
         self.rank = rank
+        self.warns = rank == RANK_ROOT  # when it is forgotten
         self._free = free
         self._pointer = c_void_p()
         self._users: list[int] = []  # threads that are inside a call
@@ -123,7 +124,7 @@ class Handle:
         if getattr(self, "_forks", None) != _forks or self._closed:
             return
         self._closed = True
-        if self._pointer and self.rank != RANK_PART:
+        if self._pointer and self.warns:
             warnings.warn(f"a {self.what} was forgotten: close it", ResourceWarning, stacklevel=2, source=self)
         self._free_now()
 
@@ -150,6 +151,12 @@ class Owner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def refuse_at_exit() -> None:
+    """Refuses to start what calls back: nobody would stop it any more."""
+    if _exiting:
+        raise Closed("the process is about to exit")
 
 
 def check_exit() -> None:
@@ -194,7 +201,8 @@ def _close_all() -> None:
     global _exiting
     _exiting = True
     _default_interrupt()
-    lib.fes_log_set(lib.fes_log_set.argtypes[0](), None, 0, None)
+    if not _inherited:  # else a thread of the parent may have held the lock of the log
+        lib.fes_log_set(ON_LOG(), None, 0, None)
     handles = [handle for handle in (ref() for ref in list(_open.values())) if handle is not None]
     for handle in sorted(handles[::-1], key=lambda handle: handle.rank):
         handle.close(None if handle.rank == RANK_WORKER else EXIT_PATIENCE)

@@ -201,7 +201,7 @@ class Transaction(Owner):
         self._stream = stream  # a stream that is forgotten is closed
         with stream._handle as pointer:
             self._handle = Handle.make("transaction", lib.fes_tx_free, lib.fes_stream_begin, pointer)
-        self._ended = False
+        self._handle.warns = True
 
     def execute(self, sql: str, params: Sequence[Parameter] = ()) -> int:
         """Runs a statement of yours; gives how many rows it touched.
@@ -246,24 +246,27 @@ class Transaction(Owner):
         Raises those of the database; `Conflict` if it undid the transaction before; `Closed` if it has ended.
         After `ConnectionLost` it may or may not have been committed.
         """
-        self._ended = True
-        with self._handle as pointer:
-            call(lib.fes_tx_commit, pointer)
+        self._end(lib.fes_tx_commit)
 
     def rollback(self) -> None:
         """Undoes everything. The transaction has ended then.
 
         Raises those of the database, which undoes it anyway; `Closed` if it has ended.
         """
-        self._ended = True
-        with self._handle as pointer:
-            call(lib.fes_tx_rollback, pointer)
+        self._end(lib.fes_tx_rollback)
+
+    def _end(self, function: Any) -> None:
+        try:
+            with self._handle as pointer:
+                call(function, pointer)
+        finally:
+            self.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if not self._ended and not self._handle.closed:
+            if not self._handle.closed:
                 if kind is None:
                     self.commit()
                 else:

@@ -17,7 +17,7 @@ from typing import Any, Callable, Optional
 from ._errors import Closed, call, error_at
 from ._events import events_of
 from ._ffi import ON_EVENTS, ON_NOTICE
-from ._handle import Handle, Owner, inside, run_interruptibly
+from ._handle import Handle, Owner, inside, refuse_at_exit, run_interruptibly
 from ._subscription import Delivery
 
 logger = logging.getLogger("futoin_eventstream")
@@ -78,6 +78,7 @@ class Worker(Owner):
         _workers[self._key] = self
 
     def _start(self, function: Any) -> None:
+        refuse_at_exit()
         _running.add(self)
         try:
             with self._handle as pointer:
