@@ -86,6 +86,11 @@ class Db:
         return int(number)
 
 
+def on(*servers: str) -> pytest.MarkDecorator:
+    """Runs a test on these servers only."""
+    return pytest.mark.parametrize("db", servers, indirect=True)
+
+
 @pytest.fixture(params=SERVERS)
 def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Db]:
     db = Db(request.param, tmp_path)

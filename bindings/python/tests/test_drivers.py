@@ -7,7 +7,6 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import MySQLdb
@@ -17,7 +16,7 @@ import pymysql
 import pytest
 import sqlalchemy
 import sqlalchemy.orm
-from conftest import Db, everything
+from conftest import Db, everything, on
 from sqlalchemy.engine import URL
 
 import futoin_eventstream as fes
@@ -65,9 +64,8 @@ def test_the_statement_lives_and_dies_with_the_transaction_of_each_driver(db: Db
     assert types_of(db) == expected
 
 
+@on("postgres", "postgres18", "mariadb", "mysql")  # not SQLite: that is the trap, see test_process.py
 def test_a_streams_own_statement_works_on_a_connection_beside_it(db: Db) -> None:
-    if db.kind == "sqlite":
-        return  # that is what the trap is about: see test_process.py
     with db.stream() as stream:
         audit = stream.consumer("Audit")
         audit.register()
@@ -81,9 +79,8 @@ def test_a_streams_own_statement_works_on_a_connection_beside_it(db: Db) -> None
                 audit.acknowledge(event.id)
 
 
+@on("postgres", "postgres18")
 def test_psycopg_takes_it_prepared_and_with_texts_that_are_typed(db: Db) -> None:
-    if db.kind != "postgres":
-        return
     prepared(db)
     with psycopg.connect(db.url) as connection:
         for _ in range(7):
@@ -185,9 +182,8 @@ connection.close()
 """
 
 
-def test_the_statement_lives_and_dies_with_a_django_transaction(db: Db, tmp_path: Path) -> None:
-    if db.kind == "mysql":
-        return  # Django's cursor is that of mysqlclient, see above
+@on("sqlite", "postgres", "postgres18")
+def test_the_statement_lives_and_dies_with_a_django_transaction(db: Db) -> None:
     prepared(db)
     database: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(getattr(db, "path", ""))}
     if db.kind == "postgres":

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Db
+from conftest import Db, on
 
 ROOT = Path(__file__).resolve().parents[3]
 STORIES = sorted(path.stem for path in (ROOT / "examples/expected").glob("*.txt"))
@@ -25,10 +25,9 @@ def test_there_is_an_example_for_every_story() -> None:
     assert sorted(path.stem for path in (ROOT / "examples/python").glob("*.py")) == STORIES and len(STORIES) == 7
 
 
+@on("sqlite", "postgres", "mariadb")
 @pytest.mark.parametrize("story", STORIES)
 def test_an_example_prints_what_it_should(db: Db, story: str, tmp_path: Path) -> None:
-    if db.server not in ("sqlite", "postgres", "mariadb"):
-        return  # each kind once
     warehouse = f"sqlite:{tmp_path}/warehouse.db"
     expected = (ROOT / f"examples/expected/{story}.txt").read_text()
     assert run(str(ROOT / f"examples/python/{story}.py"), db.url, warehouse) == expected
