@@ -5,7 +5,7 @@
 //   node scripts/build.js --prebuild into prebuilds/<platform>-<arch>/, to be published
 //   node scripts/build.js --header   only copies the C header into the package, to be published
 //
-// FUTOIN_EVENTSTREAM_LIBRARY names a libfutoin_eventstream.so to take instead of building it,
+// FES_LIBRARY names a libfutoin_eventstream.so to take instead of building it,
 // CXX another C++ compiler.
 
 const { spawn, spawnSync } = require('node:child_process');
@@ -31,13 +31,13 @@ function time(file) {
 
 // The shared library: the named one, or the one that cargo makes of this repository.
 function library() {
-    const named = process.env.FUTOIN_EVENTSTREAM_LIBRARY;
+    const named = process.env.FES_LIBRARY;
     if (named) {
         return fs.existsSync(named) ? path.resolve(named) : fail(`${named} does not exist`);
     }
     if (!fs.existsSync(path.join(REPOSITORY, 'Cargo.toml'))) {
         fail('no prebuilt addon fits this platform, and the Rust sources are not here: set ' +
-            'FUTOIN_EVENTSTREAM_LIBRARY to a libfutoin_eventstream.so, or install from the repository');
+            'FES_LIBRARY to a libfutoin_eventstream.so, or install from the repository');
     }
     const cargo = spawnSync('cargo', ['build', '--release', '--lib'], { cwd: REPOSITORY, stdio: 'inherit' });
     if (cargo.status !== 0) {
