@@ -76,7 +76,10 @@ void test_log(void);
 void test_nulls(void);
 void test_texts_and_lengths(void);
 void test_each_error(void);
+void test_errors_of_databases(void);
 void test_after_close(void);
+void test_limits_of_stopping(void);
+void test_limits_of_waiting(void);
 void test_threads(void);
 void test_rounds(void);
 

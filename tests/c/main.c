@@ -1,5 +1,6 @@
 /* Runs the C tests: main FOLDER URL [NAME]... */
 #include "check.h"
+#include <unistd.h>
 
 atomic_ulong checks;
 const char *db_url;
@@ -22,7 +23,10 @@ static const struct {
     {"nulls", test_nulls},
     {"texts_and_lengths", test_texts_and_lengths},
     {"each_error", test_each_error},
+    {"errors_of_databases", test_errors_of_databases},
     {"after_close", test_after_close},
+    {"limits_of_stopping", test_limits_of_stopping},
+    {"limits_of_waiting", test_limits_of_waiting},
     {"threads", test_threads},
     {"rounds", test_rounds},
 };
@@ -45,6 +49,7 @@ fes_stream *open_memory(void) { return open_with("sqlite::memory:", NULL); }
 int main(int argc, char **argv) {
     if (argc < 3)
         return 2;
+    alarm(300); /* a test that hangs has failed */
     folder = argv[1];
     db_url = argv[2];
     unsigned run = 0;
