@@ -108,7 +108,7 @@ static void of_broken_connections(fes_stream *stream) {
         fes_error_free(err);
         status = fes_tx_execute(tx, "SELECT 1", NULL, 0, NULL, &err);
     }
-    CHECK(status == FES_CONNECTION_LOST && fes_error_is_retriable(err));
+    CHECK(fes_error_is_retriable(err) && (status == FES_CONNECTION_LOST));
     fes_error_free(err);
     CHECK(fes_tx_commit(tx, NULL) != FES_OK);
     fes_tx_free(tx);

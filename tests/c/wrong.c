@@ -166,6 +166,10 @@ static void nulls_of_consumers(fes_stream *stream) {
     REFUSED(fes_consumer_poll(consumer, NULL, types, 1, 0, 0, NULL, &events, ERR));
     REFUSED(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, NULL, ERR));
     REFUSED(fes_consumer_acknowledge(NULL, 0, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    REFUSED(fes_events_json(events, NULL, NULL, ERR));
+    REFUSED(fes_events_data_json(events, NULL, NULL, ERR));
+    fes_events_free(events);
     OK(fes_stream_subscribe(stream, "u", "C", NULL, 0, NULL, &subscription, ERR));
     REFUSED(fes_subscription_next(NULL, 0, NULL, &events, NULL, ERR));
     REFUSED(fes_subscription_next(subscription, 0, NULL, NULL, NULL, ERR));
