@@ -109,7 +109,7 @@ impl Member {
 
     /// The next call of `next` gives this error.
     pub fn fail(&self, error: &Error) {
-        self.state().error = Some(Error::new(error.kind(), error.to_string()));
+        self.state().error = Some(error.copy());
         self.changed.notify_all();
     }
 

@@ -54,7 +54,7 @@ static void blocking_notice(void *user, uint32_t notice, uint64_t number, const 
 static void cancelling_notice(void *user, uint32_t notice, uint64_t number, const char *text,
                               const fes_error *error) {
     (void)number, (void)text, (void)error;
-    if (notice == FES_NOTICE_PROCESSED_EVENTS || notice == FES_NOTICE_DISCARDED)
+    if (notice == FES_NOTICE_NEW_EVENTS || notice == FES_NOTICE_DISCARDED)
         fes_cancel_cancel(user);
 }
 
