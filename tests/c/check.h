@@ -63,6 +63,9 @@ fes_stream *open_memory(void);
 /* One with options, given as pairs of key and value up to NULL. */
 fes_stream *open_with(const char *url, const char *const *pairs);
 
+/* How many entries a folder has, for example of threads or descriptors. */
+int entries(const char *path);
+
 void test_versions_and_errors(void);
 void test_events(void);
 void test_transactions(void);

@@ -1,6 +1,9 @@
 /* Waits end in the time that they are given, and when they are cancelled. */
 #include "check.h"
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -214,7 +217,53 @@ void test_limits_of_stopping(void) {
     fes_options_free(options);
 }
 
+/* Says one byte to whoever connects, or nothing, and never more. */
+struct silent {
+    int listener;
+    char byte;
+};
+
+static void *say_little(void *user) {
+    struct silent *silent = user;
+    int connection;
+    while ((connection = accept(silent->listener, NULL, NULL)) >= 0)
+        CHECK(silent->byte == 0 || write(connection, &silent->byte, 1) == 1);
+    return NULL;
+}
+
+/* No such server holds its caller, nor leaves a thread. */
+static void silent_server(char byte) {
+    static const char *const forms[] = {
+        "postgres://u:p@127.0.0.1:%d/d?connect_timeout_ms=150&sslmode=disable",
+        "postgres://u:p@127.0.0.1:%d/d?connect_timeout_ms=150&sslmode=prefer",
+        "postgres://u:p@127.0.0.1:%d/d?connect_timeout_ms=150&sslmode=require&ssl-insecure=true",
+        "mysql://u:p@127.0.0.1:%d/d?connect_timeout_ms=150",
+        "mysql://u:p@127.0.0.1:%d/d?connect_timeout_ms=150&ssl-mode=REQUIRED&ssl-insecure=true",
+    };
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct silent silent = {socket(AF_INET, SOCK_STREAM, 0), byte};
+    socklen_t len = sizeof address;
+    CHECK(bind(silent.listener, (struct sockaddr *)&address, len) == 0 && listen(silent.listener, 50) == 0);
+    CHECK(getsockname(silent.listener, (struct sockaddr *)&address, &len) == 0);
+    pthread_t thread;
+    CHECK(pthread_create(&thread, NULL, say_little, &silent) == 0);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        char url[200];
+        fes_stream *stream = NULL;
+        snprintf(url, sizeof url, forms[i], (int)ntohs(address.sin_port));
+        int threads = entries("/proc/self/task");
+        TAKES(byte ? 0 : 300, 5000, FAILS(FES_CONNECT_FAILED, fes_stream_open(url, NULL, &stream, ERR)));
+        CHECK(entries("/proc/self/task") == threads);
+    }
+    shutdown(silent.listener, SHUT_RDWR);
+    CHECK(pthread_join(thread, NULL) == 0);
+    close(silent.listener);
+}
+
 void test_limits_of_waiting(void) {
+    silent_server(0);
+    silent_server('S');
+    silent_server('N');
     char url[1000];
     fes_stream *stream = NULL;
     fes_tx *tx = NULL, *second = NULL;

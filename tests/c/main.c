@@ -1,5 +1,6 @@
 /* Runs the C tests: main FOLDER URL [NAME]... */
 #include "check.h"
+#include <dirent.h>
 #include <unistd.h>
 
 atomic_ulong checks;
@@ -45,6 +46,16 @@ fes_stream *open_with(const char *url, const char *const *pairs) {
 fes_stream *open_stream(void) { return open_with(db_url, NULL); }
 
 fes_stream *open_memory(void) { return open_with("sqlite::memory:", NULL); }
+
+int entries(const char *path) {
+    DIR *dir = opendir(path);
+    int count = 0;
+    while (dir && readdir(dir))
+        count++;
+    if (dir)
+        closedir(dir);
+    return count;
+}
 
 int main(int argc, char **argv) {
     if (argc < 3)
