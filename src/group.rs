@@ -202,3 +202,140 @@ fn is_of_an_event(error: &Error) -> bool {
 fn nothing() -> Result<EventId> {
     fail!(Internal, "the thread that was to write this event failed; it may have been added")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::thread;
+
+    fn event(data: &str) -> NewEvent {
+        NewEvent::new("TEST", data).unwrap()
+    }
+
+    /// What stands for a database: gives ids in order, slowly; refuses events with the data `bad`.
+    #[derive(Default)]
+    struct Table {
+        rows: Mutex<Vec<NewEvent>>,
+        commits: AtomicUsize,
+    }
+
+    impl Table {
+        fn write(&self, events: &[&NewEvent]) -> Result<Vec<EventId>> {
+            thread::sleep(Duration::from_millis(2));
+            if events.iter().any(|event| event.data.as_str() == "\"bad\"") {
+                fail!(Constraint, "bad");
+            }
+            self.commits.fetch_add(1, Ordering::Relaxed);
+            let mut rows = lock(&self.rows);
+            let first = rows.len() as EventId + 1;
+            rows.extend(events.iter().copied().cloned());
+            Ok((first..first + events.len() as EventId).collect())
+        }
+    }
+
+    #[test]
+    fn everybody_gets_the_id_of_the_own_event_and_commits_are_shared() {
+        for leaders in [1, 2] {
+            let (group, table) = (Group::new(leaders), Table::default());
+            thread::scope(|scope| {
+                for caller in 0..16 {
+                    let (group, table) = (&group, &table);
+                    scope.spawn(move || {
+                        for n in 0..20 {
+                            let mine = event(&format!("{caller}/{n}"));
+                            let id = group.add(&mine, |events| table.write(events)).unwrap();
+                            assert_eq!(lock(&table.rows)[id as usize - 1], mine);
+                        }
+                    });
+                }
+            });
+            let commits = table.commits.into_inner();
+            assert_eq!(lock(&table.rows).len(), 320);
+            assert!(commits < 200, "{commits} commits of 320 events");
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_refused_fails_only_its_caller() {
+        let (group, table, failed) = (Group::new(1), Table::default(), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for caller in 0..12 {
+                let (group, table, failed) = (&group, &table, &failed);
+                scope.spawn(move || {
+                    for _ in 0..10 {
+                        let bad = caller % 4 == 0;
+                        let event = event(if bad { "bad" } else { "good" });
+                        let result = group.add(&event, |events| table.write(events));
+                        assert_eq!(result.is_err(), bad);
+                        failed.fetch_add(u64::from(bad), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!((lock(&table.rows).len(), failed.into_inner()), (90, 30));
+    }
+
+    #[test]
+    fn a_failure_of_the_connection_is_told_to_all_and_nothing_is_tried_twice() {
+        let group = Group::new(1);
+        let tried = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let lost = group.add(&event("x"), |events| {
+                        tried.fetch_add(events.len(), Ordering::Relaxed);
+                        thread::sleep(Duration::from_millis(5));
+                        fail!(ConnectionLost, "gone")
+                    });
+                    assert_eq!(lost.unwrap_err().kind(), ErrorKind::ConnectionLost);
+                });
+            }
+        });
+        assert_eq!(tried.into_inner(), 8);
+    }
+
+    #[test]
+    fn a_leader_that_panics_leaves_nobody_waiting() {
+        let group = Group::new(1);
+        let told = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let call = || {
+                        group.add(&event("x"), |_| {
+                            thread::sleep(Duration::from_millis(5));
+                            panic!("a defect")
+                        })
+                    };
+                    match catch_unwind(AssertUnwindSafe(call)) {
+                        Ok(result) => assert_eq!(result.unwrap_err().kind(), ErrorKind::Internal),
+                        Err(_) => {}
+                    }
+                    told.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+        assert_eq!(told.into_inner(), 8);
+        assert_eq!(group.add(&event("x"), |_| Ok(vec![7])).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_commit_has_bounded_events_and_bytes() {
+        let (group, largest) = (Group::new(1), AtomicUsize::new(0));
+        let big = NewEvent::new("BIG", &"x".repeat(MAX_BYTES / 3)).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..10 {
+                scope.spawn(|| {
+                    group.add(&big, |events| {
+                        largest.fetch_max(events.len(), Ordering::Relaxed);
+                        thread::sleep(Duration::from_millis(3));
+                        Ok(vec![1; events.len()])
+                    })
+                });
+            }
+        });
+        assert!((1..=2).contains(&largest.into_inner()));
+    }
+}

@@ -6,6 +6,7 @@ use crate::config::{Options, Settings};
 use crate::consumer::{LIVE, Want};
 use crate::error::{Result, fail};
 use crate::event::{EventId, NewEvent};
+use crate::generator;
 use crate::generator::sealed::Table;
 use crate::generator::{EventTarget, Statement, Transaction};
 use crate::group::Group;
@@ -150,9 +151,8 @@ impl EventStream {
         for event in events {
             event.check_size(self.settings.max_event_bytes)?;
         }
-        let mut transaction = self.begin()?;
-        let ids = transaction.add_events(events)?;
-        transaction.commit()?;
+        let ids = generator::add_all(self.reader.pool()?.lend()?, events)?;
+        self.reader.hint.ring();
         Ok(ids)
     }
 

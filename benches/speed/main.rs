@@ -5,9 +5,11 @@
 //!
 //! Arguments: `--events N` (1,000,000), `--rounds N` (3), `--seconds S` of a row that is measured by
 //! time (2), `--only ROW` (a part of its name, repeatable), `--database NAME` (repeatable), `--json
-//! PATH` (`target/speed.json`).
+//! PATH` (`target/speed.json`). `--growth N` measures instead what must not grow with the number of
+//! events, from 10,000 to N.
 
 mod database;
+mod growth;
 mod raw;
 mod rows;
 mod table;
@@ -23,6 +25,7 @@ pub struct Plan {
     only: Vec<String>,
     databases: Vec<String>,
     json: PathBuf,
+    growth: Option<u64>,
 }
 
 impl Plan {
@@ -34,6 +37,7 @@ impl Plan {
             only: Vec::new(),
             databases: Vec::new(),
             json: PathBuf::from("target/speed.json"),
+            growth: None,
         };
         let mut arguments = arguments.filter(|argument| argument != "--bench");
         while let Some(name) = arguments.next() {
@@ -44,6 +48,7 @@ impl Plan {
                 "--seconds" => plan.time = Duration::from_secs_f64(value.parse().unwrap()),
                 "--only" => plan.only.push(value),
                 "--database" => plan.databases.push(value),
+                "--growth" => plan.growth = Some(value.parse().unwrap()),
                 "--json" => plan.json = value.into(),
                 _ => panic!("unknown argument {name}"),
             }
@@ -57,7 +62,17 @@ impl Plan {
 }
 
 fn main() {
-    let plan = Plan::parse(std::env::args().skip(1));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let ["--work", work, url, warehouse_url] =
+        arguments.iter().map(String::as_str).collect::<Vec<_>>()[..]
+    {
+        return growth::work(work, url, warehouse_url);
+    }
+    let plan = Plan::parse(arguments.into_iter());
+    if let Some(events) = plan.growth {
+        let databases = database::Database::all(&plan.databases);
+        return databases.iter().for_each(|database| growth::measure(database, events));
+    }
     let mut found = Vec::new();
     table::print_head();
     for database in database::Database::all(&plan.databases) {

@@ -4,7 +4,10 @@ use crate::Plan;
 use crate::database::{Database, RARE, data};
 use crate::raw::Raw;
 use crate::table::Row;
-use futoin_eventstream::{Archiver, DatabaseKind, Discarder, EventStream, NewEvent, Options, Want};
+use futoin_eventstream::{
+    Archiver, DatabaseKind, Discarder, EventStream, NewEvent, Options, StartAt, Want,
+};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -59,6 +62,7 @@ pub fn measure(plan: &Plan, database: &Database, rows: &mut Vec<Row>) {
     let mut measure = Measure { plan, database, rows };
     let stream = database.stream();
     adding(&mut measure, &stream);
+    adding_beside_consumers(&mut measure, &stream);
     polling(&mut measure, &stream);
     pushing(&mut measure, &stream);
     archiving(&mut measure, &stream);
@@ -161,6 +165,43 @@ fn adding(measure: &mut Measure<'_>, stream: &EventStream) {
     );
 }
 
+/// Sixteen writers, alone and beside ten consumers that poll every 50 ms what they have not seen.
+fn adding_beside_consumers(measure: &mut Measure<'_>, stream: &EventStream) {
+    let (time, database) = (measure.plan.time, measure.database);
+    let event = NewEvent::from_json("USR_MOD", data(7)).unwrap();
+    database.fill(0, false);
+    let write = || rate(time, &mut [(); 16], |()| stream.add(&event).map(|_| 1).unwrap());
+    measure.compare(
+        "add_event, 16 threads: beside 10 consumers / alone",
+        0.91,
+        || {
+            let stop = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                for n in 0..10 {
+                    let stop = &stop;
+                    scope.spawn(move || {
+                        let consumer = stream.consumer("bench", &format!("Beside{n}")).unwrap();
+                        consumer.register_at(StartAt::Now).unwrap();
+                        let mut last = None;
+                        while !stop.load(Ordering::Relaxed) {
+                            let events = consumer.poll(last, &Want::all()).unwrap();
+                            last = events.last().map(|event| event.id).or(last);
+                            if events.len() < CHUNK {
+                                std::thread::sleep(Duration::from_millis(50));
+                            }
+                        }
+                        consumer.unregister().unwrap();
+                    });
+                }
+                let rate = write();
+                stop.store(true, Ordering::Relaxed);
+                rate
+            })
+        },
+        write,
+    );
+}
+
 /// Polls everything as a reliable consumer; gives how many events came.
 fn poll_all(stream: &EventStream, want: &Want) -> u64 {
     let consumer = stream.consumer("bench", "Poll").unwrap();
@@ -207,6 +248,7 @@ fn polling(measure: &mut Measure<'_>, stream: &EventStream) {
         || timed(|| poll_all(stream, &rare) * 100),
         || timed(|| scan_all(&mut raw, Some(RARE)) * 100),
     );
+    polling_elsewhere(measure, stream);
     measure.compare(
         "push to 1 subscriber / poll",
         0.90,
@@ -227,6 +269,40 @@ fn polling(measure: &mut Measure<'_>, stream: &EventStream) {
             0.60,
             || timed(|| poll_all(stream, &Want::all())),
             || free.next().unwrap_or(f64::NAN),
+        );
+    }
+}
+
+/// The bindings poll everything in a process of their own, and parse the data. They are measured
+/// where tests/run has made them ready.
+fn polling_elsewhere(measure: &mut Measure<'_>, stream: &EventStream) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join("target/python/bin/python");
+    let node = root.join("bindings/node/build");
+    for (language, program, script, ident) in [
+        ("Python", python.exists().then_some(python), "python_poll.py", ("app", "Python")),
+        ("Node.js", node.exists().then(|| "node".into()), "node_poll.mjs", ("bench", "Node")),
+    ] {
+        let Some(program) = program else {
+            println!("    {language}: left out, because tests/run has not built its binding");
+            continue;
+        };
+        let (url, (user, component)) = (&measure.database.url, ident);
+        measure.compare(
+            &format!("{language} poll / Rust poll"),
+            0.35,
+            || {
+                stream.consumer(user, component).unwrap().unregister().unwrap();
+                let mut command = std::process::Command::new(&program);
+                command.arg(root.join("benches").join(script)).args([url, component, "1000"]);
+                let output = command.output().unwrap();
+                let told: Result<serde_json::Value, _> = serde_json::from_slice(&output.stdout);
+                let told = told.unwrap_or_else(|_| {
+                    panic!("{language}: {}", String::from_utf8_lossy(&output.stderr))
+                });
+                told["events"].as_f64().unwrap() / told["seconds"].as_f64().unwrap()
+            },
+            || timed(|| poll_all(stream, &Want::all())),
         );
     }
 }

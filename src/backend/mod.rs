@@ -279,16 +279,16 @@ impl Connection {
     }
 
     /// Adds events in order, in a transaction of their own: all or none.
-    pub fn insert_group(&mut self, events: &[&NewEvent]) -> Result<Vec<EventId>> {
+    pub fn insert_group<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
         match events {
-            [event] => self.insert_event(event).map(|id| vec![id]),
+            [event] => self.insert_event(event.borrow()).map(|id| vec![id]),
             _ if each!(self, c => c.inserts_at_once())? => self.insert_events(events),
             _ => self.alone(|connection| connection.insert_events(events)),
         }
     }
 
     /// Runs `work` in a transaction of its own.
-    fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.begin()?;
         let result = work(self).and_then(|result| self.commit().map(|()| result));
         result.map_err(|error| match self.rollback() {

@@ -55,7 +55,7 @@ impl Sql {
                 "SELECT MAX(id), COUNT(*) FROM (SELECT id FROM {queue} WHERE id > ? AND id <= ? \
                  ORDER BY id LIMIT ?) oldest"
             ),
-            delete: format!("DELETE FROM {queue} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"),
+            delete: format!("DELETE FROM {queue}"),
             stale: format!("SELECT ident FROM {consumers} WHERE {stale} AND ident <> ?"),
             expire: format!("DELETE FROM {consumers} WHERE {exactly} AND {stale}"),
             first_since: format!("SELECT MIN(id) FROM {queue} WHERE ts >= ?"),
@@ -143,32 +143,42 @@ impl Connection {
         Ok(Piece { after, cut: cut.unwrap_or(0), count })
     }
 
-    /// A lock that others hold is not waited for long: it costs only another try.
+    /// In two round trips. With the number of rows as its limit the deletion does not look at the
+    /// row behind, which may be one of an open transaction, and locked. The lock is on the lowest
+    /// entry of the index of cursors and on the gap below it, into which whoever registers must put
+    /// a row: this takes REPEATABLE READ. What others hold is not waited for long: it costs only
+    /// another try.
     pub fn discard_if_acknowledged(&mut self, piece: Piece) -> Result<Option<u64>> {
-        self.client.query_drop("SET SESSION innodb_lock_wait_timeout = 1")?;
-        let deleted = self.delete_piece(piece);
-        let ended = match deleted {
-            Ok(Some(_)) => self.commit(),
-            _ => self.rollback(),
+        let Piece { after, cut, count } = piece;
+        let text = format!(
+            "SET SESSION innodb_lock_wait_timeout = 1; \
+             SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION; \
+             {} WHERE id > {after} AND id <= {cut} ORDER BY id LIMIT {count}; {}",
+            self.sql.history.delete, self.sql.history.bound_locked
+        );
+        let done = self.delete_and_bound(&text);
+        let end = match done {
+            Ok((_, bound)) if bound >= cut => "COMMIT",
+            _ => "ROLLBACK",
         };
-        self.client.query_drop("SET SESSION innodb_lock_wait_timeout = DEFAULT")?;
-        let deleted = deleted?;
-        ended.map(|()| deleted)
+        let reset = "SET SESSION innodb_lock_wait_timeout = DEFAULT";
+        let ended = self.client.query_drop(format!("{end}; {reset}"));
+        let (deleted, bound) = done?;
+        ended?;
+        Ok((bound >= cut).then_some(deleted))
     }
 
-    /// With the number of rows as its limit the deletion does not look at the row behind, which may
-    /// be one of an open transaction, and locked. The lock is on the lowest entry of the index of
-    /// cursors and on the gap below it, into which whoever registers must put a row: this takes
-    /// REPEATABLE READ.
-    fn delete_piece(&mut self, piece: Piece) -> Result<Option<u64>> {
-        let sql = self.sql.clone();
-        self.client.query_drop("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
-        self.begin()?;
-        let Piece { after, cut, count } = piece;
-        self.client.exec_drop(&sql.history.delete, (after, cut, count))?;
-        let deleted = self.client.affected_rows();
-        let bound: Option<u64> = self.client.query_first(&sql.history.bound_locked)?;
-        Ok((bound.unwrap_or(0) >= cut).then_some(deleted))
+    /// Runs the statements of which the last but one deletes and the last one asks.
+    fn delete_and_bound(&mut self, text: &str) -> Result<(u64, EventId)> {
+        let mut answers = self.client.query_iter(text)?;
+        let (mut deleted, mut bound) = (0, 0);
+        while let Some(answer) = answers.iter() {
+            deleted += answer.affected_rows();
+            for row in answer {
+                bound = row?.get(0).unwrap_or(0);
+            }
+        }
+        Ok((deleted, bound))
     }
 
     pub fn expire(&mut self, seconds: u64, keep: &Ident) -> Result<Vec<String>> {
