@@ -289,7 +289,11 @@ impl Pass {
             Some(chunk) => chunk,
             None => core.read(after)?,
         };
-        let Some(last) = chunk.events.last().map(|event| event.id) else { return Ok(0) };
+        let Some(last) = chunk.events.last().map(|event| event.id) else {
+            // The batch before was full, and yet the last one.
+            self.acknowledge()?;
+            return Ok(0);
+        };
         core.notify.tell(HistoryNotice::NewEvents(chunk.events.len()));
         let read_on = core.is_full(&chunk.events);
         self.at_warehouse = true;
