@@ -52,8 +52,27 @@
  * - "Those of the database" are FES_CONNECT_FAILED, FES_CONNECTION_LOST, FES_BUSY, FES_CONFLICT,
  *   FES_TIMEOUT, FES_PERMISSION_DENIED, FES_DATABASE. FES_CLOSED comes after fes_stream_close, and
  *   FES_PANIC, FES_INTERNAL after a defect, from any function.
- * - Waits for events take a time in milliseconds and a cancel token. Waits for the database end by the
- *   options connect_timeout_ms and busy_timeout_ms, and by the time-outs of the server.
+ *
+ * Waits, and what ends them
+ * -------------------------
+ *
+ * Waits for events, for the end of a thread, and runs that may be long take a time in milliseconds (or
+ * FES_FOREVER) and a cancel token, which any thread, a callback or a signal handler may cancel:
+ * fes_consumer_poll, fes_subscription_next and every function whose name ends in _for. Their namesakes
+ * without _for wait as long as it takes.
+ *
+ * A call that waits for a database cannot be interrupted by a token: each takes as long as the database
+ * needs for a statement or two. What bounds that:
+ *
+ * - for a connection, connect_timeout_ms: for a free one of the pool, and for a new one up to the answer
+ *   to the password, also from a server that accepts a TCP connection and says nothing;
+ * - for another writer of a SQLite file, busy_timeout_ms;
+ * - for locks and statements on a server, its own settings, for example by ALTER ROLE: lock_timeout and
+ *   statement_timeout on PostgreSQL, innodb_lock_wait_timeout and max_execution_time on MySQL,
+ *   max_statement_time on MariaDB;
+ * - for a host that is gone, the keepalive of TCP, which begins after 60 s of silence.
+ *
+ * A server that is halted in the middle of a statement, on a host that lives, is waited for.
  *
  * Threads that the library makes
  * ------------------------------
