@@ -29,6 +29,7 @@ async function start(workload, events) {
       const length = Math.min(BATCH, events - first);
       await addMany(Array.from({ length }, (_, index) => first + index));
     }
+    await pool.query('ANALYZE');
   }
   if (workload === 'add16') {
     await Promise.all(Array.from({ length: CALLERS }, () => boss.getQueueSize(QUEUE)));

@@ -24,6 +24,7 @@ async function start(workload, events) {
   };
   if (workload === 'poll') {
     await addMany(Array.from({ length: events }, (_, n) => n));
+    await pgPool.query('ANALYZE');
   }
   if (workload === 'add16') {
     await Promise.all(Array.from({ length: CALLERS }, () => pgPool.query('SELECT 1')));

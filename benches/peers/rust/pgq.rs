@@ -96,6 +96,7 @@ fn poll(client: &mut Client, workload: &Workload) -> Result<Outcome> {
         client.query("SELECT pgq.ticker($1)", &[&QUEUE])?;
     }
 
+    client.batch_execute("ANALYZE")?;
     let next = client.prepare(&format!("SELECT pgq.next_batch('{QUEUE}', '{READER}')"))?;
     let get = client.prepare("SELECT ev_id, ev_type, ev_data, ev_time FROM pgq.get_batch_events($1)")?;
     let finish = client.prepare("SELECT pgq.finish_batch($1)")?;
