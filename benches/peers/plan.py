@@ -15,6 +15,7 @@ class Workload:
     title: str
     share: float  # of the events of --events: so that no side takes much longer than a second or two
     history: bool = False  # needs a second database
+    writers: bool = False  # others write meanwhile, and how fast they can is what is told
     payload: dict = field(default_factory=lambda: PAYLOAD)
 
 
@@ -26,6 +27,7 @@ WORKLOADS = {
     "poll": Workload("read and acknowledge by 1000", 1),
     "archive": Workload("archive", 1, history=True, payload=SHORT),
     "discard": Workload("discard", 1),
+    "overlap": Workload("16 writers, transactions open up to 8 ms, read meanwhile", 0.2, writers=True),
 }
 
 DATABASES = {"sqlite": "SQLite", "postgres": "PostgreSQL", "mariadb": "MariaDB"}
@@ -39,14 +41,16 @@ class Side:
     command: tuple[str, ...]  # {node}, {python} and {rust} are where packages.py installed or built them
     databases: tuple[str, ...]
     workloads: tuple[str, ...]
-    prepared: bool = False  # its tables are made, and filled, by `peers prepare`
+    prepare: str = ""  # `peers prepare` makes and fills its tables as this, and `peers write` writes there
 
 
 ALL = tuple(WORKLOADS)
 SIDES = {
-    "ours": Side("ours", ("{rust}", "ours"), tuple(DATABASES), ALL, prepared=True),
-    "npm": Side("npm futoin-eventstream", ("node", "{node}/npm.js"), tuple(DATABASES), ALL, prepared=True),
-    "pgq": Side("PgQ", ("{rust}", "pgq"), ("postgres",), ("add", "add16", "tx", "bulk", "poll")),
+    "ours": Side("ours", ("{rust}", "ours"), tuple(DATABASES), ALL, prepare="ours"),
+    "npm": Side("npm futoin-eventstream", ("node", "{node}/npm.js"), tuple(DATABASES), ALL, prepare="ours"),
+    "pgq": Side(
+        "PgQ", ("{rust}", "pgq"), ("postgres",), ("add", "add16", "tx", "bulk", "poll", "overlap"), prepare="pgq",
+    ),
     "eventsourcing": Side(
         "eventsourcing", ("{python}", "-B", "{scripts}/python/stored.py"), ("sqlite", "postgres"),
         ("add", "add16", "bulk", "poll"),
@@ -76,6 +80,8 @@ def races(only: list[str]) -> list[Race]:
     for database in databases:
         for workload in workloads:
             takes_part = [s for s in peers if database in SIDES[s].databases and workload in SIDES[s].workloads]
+            if workload == "overlap" and database == "sqlite":
+                continue  # it has one writer at a time
             if takes_part:
                 found.append(Race(database, workload, ("ours", *takes_part)))
     return found

@@ -21,16 +21,29 @@ class Row:
     side: str
     events: int = 0
     rates: list[float] = field(default_factory=list)  # events per second, one for each round
+    lost: int = 0  # events that a reader never got, in all rounds
+    repeated: int = 0  # events that it got again
     in_order: bool = True  # every reader gave the events in the order in which they were added
     errors: list[str] = field(default_factory=list)
 
     def add(self, result: dict) -> None:
         self.events = result["events"]
         self.rates.append(result["events"] / result["seconds"])
+        self.lost += result["lost"]
+        self.repeated += result["repeated"]
         self.in_order &= result["in_order"]
 
     def median(self) -> float | None:
         return statistics.median(self.rates) if self.rates else None
+
+    def remark(self) -> str:
+        """What went wrong with what was read."""
+        remarks = ["" if self.in_order else "not in order"]
+        if plan.WORKLOADS[self.workload].writers:
+            remarks += [f"{self.lost:,} of {self.events * len(self.rates):,} lost"]
+            remarks += [f"{self.repeated:,} repeated" if self.repeated else ""]
+        told = ", ".join(filter(None, remarks))
+        return f" ({told})" if told else ""
 
     def cells(self) -> tuple[str, str]:
         """Median and spread."""
@@ -56,7 +69,7 @@ def lines(rows: list[Row]) -> list[tuple[str, ...]]:
         ours = next(r for r in rows if (r.database, r.workload, r.side) == (row.database, row.workload, "ours"))
         factor = ratio(ours, row)
         median, spread = row.cells()
-        title = plan.SIDES[row.side].title + ("" if row.in_order else " (not in order)")
+        title = plan.SIDES[row.side].title + row.remark()
         compared = "" if row.side == "ours" or factor is None else f"{factor:.2f}"
         found.append(
             (plan.DATABASES[row.database], plan.WORKLOADS[row.workload].title, title, median, spread, compared)

@@ -67,7 +67,12 @@ impl fes_events {
             data_len: data.1,
             ts: event.ts.unix(),
         });
-        fes_events { list: list.collect(), texts, json: OnceLock::new(), data_json: OnceLock::new() }
+        fes_events {
+            list: list.collect(),
+            texts,
+            json: OnceLock::new(),
+            data_json: OnceLock::new(),
+        }
     }
 
     fn text(&self, start: *const c_char, len: usize) -> &str {

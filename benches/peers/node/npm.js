@@ -13,7 +13,7 @@ const DBGenFace = require('futoin-eventstream/DBGenFace');
 const DBGenService = require('futoin-eventstream/DBGenService');
 const DBPushService = require('futoin-eventstream/DBPushService');
 const PushFace = require('futoin-eventstream/PushFace');
-const { CALLERS, TYPE, adding, data, main, timed } = require('./workload');
+const { CALLERS, TYPE, adding, data, main, readWhileOthersWrite, timed } = require('./workload');
 
 // The consumer that `peers prepare` has registered.
 const USER = 'peers';
@@ -96,6 +96,12 @@ async function start(workload) {
   const database = ccm.db('evt');
   const gen = ccm.iface('gen');
   const add = (n) => run((as) => gen.addEvent(as, TYPE, data(n)));
+  let last = null;
+  const chunk = async (read) => {
+    const events = await run((as) => ccm.iface('poll').pollEvents(as, COMPONENT, last, null));
+    events.forEach((event) => read.push(event.data.n));
+    last = events.length ? events[events.length - 1].id : last;
+  };
   const xfer = (fill) =>
     run((as) => {
       const transaction = database.newXfer();
@@ -119,17 +125,14 @@ async function start(workload) {
     }),
     poll: (_events, read) =>
       timed(async () => {
-        const poll = ccm.iface('poll');
-        let last = null;
-        for (;;) {
-          const events = await run((as) => poll.pollEvents(as, COMPONENT, last, null));
-          if (!events.length) {
-            return;
-          }
-          events.forEach((event) => read.push(event.data.n));
-          last = events[events.length - 1].id;
+        for (let before = -1; before !== read.length; ) {
+          before = read.length;
+          await chunk(read);
         }
       }),
+    // Who polls a serializable transaction must try it again.
+    overlap: (events, read) =>
+      readWhileOthersWrite(events, read, () => chunk(read).catch(() => {})),
     archive: (events) => {
       const archiver = new DBEventArchiver(ccm);
       return worked(archiver, 'processedEvents', events, () => archiver.start(executor, null));

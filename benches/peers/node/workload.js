@@ -3,10 +3,11 @@
 // What all sides in Node.js do alike: the events, the callers, the clock, the check of what was read.
 //
 // A side is a script `node SIDE.js WORKLOAD EVENTS`, with the database in PEERS_URL and the data of
-// events in PEERS_PAYLOAD. It prints {"events": N, "seconds": S, "in_order": B}.
+// events in PEERS_PAYLOAD. It prints the same result as the Rust side (rust/workload.rs).
 
 const CALLERS = 16; // at a time in add16, and connections
 const BULK = 100; // events of one call in bulk
+const IDLE = 2; // seconds: a reader that got nothing for so long has got all that it ever will
 const TYPE = 'BENCH';
 const PAYLOAD = JSON.parse(process.env.PEERS_PAYLOAD);
 
@@ -50,14 +51,29 @@ const adding = ({ add, addWithOwnRow, addMany }) => ({
     }),
 });
 
-/** Whether the numbers came in order; throws unless each event was read exactly once. */
-function inOrder(read, events) {
-  const ordered = read.every((n, index) => index === 0 || read[index - 1] < n);
-  const sorted = [...read].sort((a, b) => a - b);
-  if (sorted.length !== events || sorted.some((n, index) => n !== index)) {
-    throw new Error(`${read.length} events read, not ${events}, or not each of them once`);
+/** Calls `read` until all events came, or none came for `IDLE`, while others write. */
+const readWhileOthersWrite = (events, read, chunk) =>
+  timed(async () => {
+    for (let last = Date.now(); new Set(read).size < events && Date.now() - last < IDLE * 1000; ) {
+      const before = read.length;
+      await chunk();
+      if (read.length > before) {
+        last = Date.now();
+      } else {
+        await new Promise((resolve) => setTimeout(resolve, 2));
+      }
+    }
+  });
+
+/** How the numbers came; throws unless each came once, but in overlap. */
+function check(workload, events, read) {
+  const distinct = new Set(read).size;
+  const [lost, repeated] = [events - distinct, read.length - distinct];
+  if (lost + repeated > 0 && workload !== 'overlap') {
+    throw new Error(`${lost} events lost, ${repeated} repeated`);
   }
-  return ordered;
+  const ordered = read.every((n, index) => index === 0 || read[index - 1] < n);
+  return { in_order: workload === 'overlap' || ordered, lost, repeated };
 }
 
 /** Runs the workload of the command line: `start` gives the workloads by name. */
@@ -71,8 +87,9 @@ async function main(start) {
     }
     const read = [];
     const seconds = await workloads[workload](events, read);
-    const ordered = workload === 'poll' ? inOrder(read, events) : true;
-    console.log(JSON.stringify({ events, seconds, in_order: ordered }));
+    const reads = ['poll', 'overlap'].includes(workload);
+    const checked = reads ? check(workload, events, read) : { in_order: true, lost: 0, repeated: 0 };
+    console.log(JSON.stringify({ events, seconds, ...checked }));
     process.exit(0);
   } catch (error) {
     console.error(error);
@@ -80,4 +97,4 @@ async function main(start) {
   }
 }
 
-module.exports = { BULK, CALLERS, TYPE, adding, data, main, timed };
+module.exports = { BULK, CALLERS, TYPE, adding, data, main, readWhileOthersWrite, timed };

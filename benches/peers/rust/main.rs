@@ -2,9 +2,10 @@
 //! driver of this library calls it), and databases to measure in.
 //!
 //! ```text
-//! peers database create|drop URL     the database that the URL names
-//! peers prepare WORKLOAD EVENTS      tables, and the events that a reading workload finds
-//! peers ours|pgq WORKLOAD EVENTS     does it; prints {"events": N, "seconds": S, "in_order": B}
+//! peers database create|drop NAME         an empty database
+//! peers prepare ours|pgq WORKLOAD EVENTS  tables, and the events that a reading workload finds
+//! peers ours|pgq WORKLOAD EVENTS          does it; prints a result (workload.rs)
+//! peers write ours|pgq WORKLOAD EVENTS    what others write while `overlap` reads
 //! ```
 //!
 //! The database is in the environment, so that no password is on a command line: `PEERS_URL`,
@@ -20,18 +21,23 @@ use workload::{Result, Workload};
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let usage =
+        "usage: peers database create|drop NAME, or peers [prepare|write] ours|pgq WORKLOAD EVENTS";
     match words[..] {
         ["database", "create", name] => database::create(name),
         ["database", "drop", name] => database::drop(name),
-        ["prepare", workload, events] => ours::prepare(&Workload::new(workload, events)?),
-        ["ours", workload, events] => {
-            let workload = Workload::new(workload, events)?;
-            workload.report(ours::run(&workload)?)
+        [ref action @ .., side @ ("ours" | "pgq"), workload, events] => {
+            let (workload, ours) = (Workload::new(workload, events)?, side == "ours");
+            match action {
+                ["prepare"] if ours => ours::prepare(&workload),
+                ["prepare"] => pgq::prepare(&workload),
+                ["write"] if ours => workload.report(ours::write(&workload)?),
+                ["write"] => workload.report(pgq::write(&workload)?),
+                [] if ours => workload.report(ours::run(&workload)?),
+                [] => workload.report(pgq::run(&workload)?),
+                _ => Err(usage.into()),
+            }
         }
-        ["pgq", workload, events] => {
-            let workload = Workload::new(workload, events)?;
-            workload.report(pgq::run(&workload)?)
-        }
-        _ => Err("usage: peers database create|drop NAME, or peers prepare|ours|pgq WORKLOAD EVENTS".into()),
+        _ => Err(usage.into()),
     }
 }

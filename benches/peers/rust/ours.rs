@@ -2,7 +2,8 @@
 
 use crate::workload::{self, BULK, CALLERS, Outcome, Result, TYPE, Workload};
 use futoin_eventstream::{
-    Archiver, DatabaseKind, Discarder, EventStream, NewEvent, Options, Value, Want, Warehouse,
+    Archiver, Consumer, DatabaseKind, Discarder, EventStream, NewEvent, Options, Value, Want,
+    Warehouse,
 };
 use std::time::Instant;
 
@@ -28,6 +29,7 @@ pub fn prepare(workload: &Workload) -> Result<()> {
             stream.consumer(USER, COMPONENT)?.register()?;
             fill(&stream, workload)?;
         }
+        "overlap" => stream.consumer(USER, COMPONENT)?.register()?,
         "archive" => {
             fill(&stream, workload)?;
             Warehouse::open(&workload::dwh_url()?)?.migrate()?;
@@ -44,8 +46,7 @@ pub fn prepare(workload: &Workload) -> Result<()> {
 
 /// Adds all events; gives the highest id.
 fn fill(stream: &EventStream, workload: &Workload) -> Result<u64> {
-    let events: Vec<_> =
-        (0..workload.events).map(|n| event(workload, n)).collect::<Result<_>>()?;
+    let events: Vec<_> = (0..workload.events).map(|n| event(workload, n)).collect::<Result<_>>()?;
     let mut highest = 0;
     for events in events.chunks(1000) {
         highest = stream.add_events(events)?[events.len() - 1];
@@ -85,6 +86,11 @@ pub fn run(workload: &Workload) -> Result<Outcome> {
             })
         }
         "poll" => poll(&stream),
+        "overlap" => {
+            let reader = stream.consumer(USER, COMPONENT)?;
+            let mut last = None;
+            workload.read_while_others_write(|read| read_chunk(&reader, &mut last, read))
+        }
         "archive" => {
             let archiver =
                 Archiver::new(&stream, &Warehouse::open(&workload::dwh_url()?)?, &Options::new())?;
@@ -122,20 +128,33 @@ fn add_with_own_row(stream: &EventStream, workload: &Workload, n: usize) -> Resu
 
 fn poll(stream: &EventStream) -> Result<Outcome> {
     let reader = stream.consumer(USER, COMPONENT)?;
-    let mut read = Vec::new();
+    let (mut last, mut read, mut before) = (None, Vec::new(), None);
     let start = Instant::now();
-    let mut last = None;
-    loop {
-        let events = reader.poll(last, &Want::all())?;
-        let Some(newest) = events.last() else {
-            break;
-        };
-        last = Some(newest.id);
-        for event in &events {
-            read.push(workload::number(event.data.as_str())?);
-        }
+    while before != Some(read.len()) {
+        before = Some(read.len());
+        read_chunk(&reader, &mut last, &mut read)?;
     }
     Ok(Outcome { seconds: start.elapsed(), read: Some(read) })
+}
+
+/// Acknowledges up to `last`, and reads what follows.
+fn read_chunk(reader: &Consumer, last: &mut Option<u64>, read: &mut Vec<usize>) -> Result<()> {
+    for event in reader.poll(*last, &Want::all())? {
+        *last = Some(event.id);
+        read.push(workload::number(event.data.as_str())?);
+    }
+    Ok(())
+}
+
+/// What others write while `overlap` reads.
+pub fn write(workload: &Workload) -> Result<Outcome> {
+    let stream = open()?;
+    workload.overlapping(vec![(); CALLERS], |_, n, wait| {
+        let mut transaction = stream.begin()?;
+        transaction.add_event(TYPE, &workload.data(n))?;
+        wait();
+        Ok(transaction.commit()?)
+    })
 }
 
 /// Measures work that counts its events itself.

@@ -1,6 +1,8 @@
 //! What all sides do alike: the events, the callers, the clock, the check of what was read.
 
-use serde_json::Value;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -9,6 +11,10 @@ pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + S
 pub const CALLERS: usize = 16;
 /// Events of one call in `bulk`.
 pub const BULK: usize = 100;
+/// In `overlap`: the longest time that a writer keeps its transaction open after it has added its event.
+const LONGEST_OPEN: Duration = Duration::from_millis(8);
+/// In `overlap`: a reader that got nothing for so long has got all that it ever will.
+const IDLE: Duration = Duration::from_secs(2);
 /// The type of all events.
 pub const TYPE: &str = "BENCH";
 
@@ -69,18 +75,59 @@ impl Workload {
         Ok(Outcome { seconds: start.elapsed(), read: None })
     }
 
-    /// Prints how it went; an error unless every event was read exactly once.
-    pub fn report(&self, outcome: Outcome) -> Result<()> {
-        let mut in_order = true;
-        if let Some(mut read) = outcome.read {
-            in_order = read.is_sorted();
-            read.sort_unstable();
-            if !read.iter().copied().eq(0..self.events) {
-                return Err(format!("{} events read, not {}", read.len(), self.events).into());
+    /// Writes every event in a transaction of its own, `CALLERS` at a time: `write` begins it, adds the
+    /// event, calls what it is given, which waits, and commits.
+    pub fn overlapping<C: Send>(
+        &self,
+        contexts: Vec<C>,
+        write: impl Fn(&mut C, usize, &dyn Fn()) -> Result<()> + Sync,
+    ) -> Result<Outcome> {
+        let wait = |n: usize| {
+            let share = StdRng::seed_from_u64(n as u64).random::<f64>();
+            std::thread::sleep(LONGEST_OPEN.mul_f64(share));
+        };
+        self.by_callers(contexts, |context, n| write(context, n, &|| wait(n)))
+    }
+
+    /// Reads by `read`, which adds the numbers of what it gets, until all events came or none came for
+    /// `IDLE`.
+    pub fn read_while_others_write(
+        &self,
+        mut read: impl FnMut(&mut Vec<usize>) -> Result<()>,
+    ) -> Result<Outcome> {
+        let (start, mut found) = (Instant::now(), Vec::new());
+        let mut last = Instant::now();
+        while found.len() < self.events && last.elapsed() < IDLE {
+            let before = found.len();
+            read(&mut found)?;
+            if found.len() > before {
+                last = Instant::now();
+            } else {
+                std::thread::sleep(Duration::from_millis(2));
             }
         }
-        let (events, seconds) = (self.events, outcome.seconds.as_secs_f64());
-        println!("{}", serde_json::json!({"events": events, "seconds": seconds, "in_order": in_order}));
+        Ok(Outcome { seconds: start.elapsed(), read: Some(found) })
+    }
+
+    /// Prints how it went. Where nobody writes meanwhile, it is an error unless every event was read once.
+    pub fn report(&self, outcome: Outcome) -> Result<()> {
+        let (mut in_order, mut lost, mut repeated) = (true, 0, 0);
+        if let Some(mut read) = outcome.read {
+            // Writers at a time have no order among them.
+            in_order = self.name == "overlap" || read.is_sorted();
+            let count = read.len();
+            read.sort_unstable();
+            read.dedup();
+            (lost, repeated) = (self.events - read.len(), count - read.len());
+            if lost + repeated > 0 && self.name != "overlap" {
+                return Err(format!("{lost} events lost, {repeated} repeated").into());
+            }
+        }
+        let result = json!({
+            "events": self.events, "seconds": outcome.seconds.as_secs_f64(),
+            "in_order": in_order, "lost": lost, "repeated": repeated,
+        });
+        println!("{result}");
         Ok(())
     }
 }
