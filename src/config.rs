@@ -74,7 +74,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "PostgreSQL: `migrate` installs a trigger that notifies readers at once. It takes a \
          global lock at every commit of an event and forbids PREPARE TRANSACTION for them.",
     ),
-    option("archive_batch", "2000", "Archiver: most events of one write, 1 to 10000."),
+    option("archive_batch", "5000", "Archiver: most events of one write, 1 to 10000."),
     option("limit_at_once", "1000", "Discarder: most events of one deletion, 1 to 100000."),
     option("poll_period_ms", "600000", "Discarder: the wait when there is nothing to do, in ms."),
     option(
@@ -222,7 +222,7 @@ impl Default for Settings {
             request_max: 0,
             ack_interval: Duration::from_millis(100),
             notify: false,
-            archive_batch: 2000,
+            archive_batch: 5000,
             limit_at_once: 1000,
             poll_period: Duration::from_millis(600_000),
             require_archiver: None,

@@ -135,6 +135,13 @@ impl Error {
         matches!(self.0.kind, Occupied | ConnectFailed | ConnectionLost | Busy | Conflict | Timeout)
     }
 
+    /// The same for somebody else; without the source, which only one can have.
+    pub(crate) fn copy(&self) -> Self {
+        let Inner { kind, message, sql_state, .. } = &*self.0;
+        let (kind, message, sql_state) = (*kind, message.clone(), sql_state.clone());
+        Error(Box::new(Inner { kind, message, sql_state, source: None }))
+    }
+
     pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.0.source = Some(Box::new(source));
         self

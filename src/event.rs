@@ -254,6 +254,19 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Timestamps as databases write them. Those of neighbours are often the same.
+#[derive(Default)]
+pub(crate) struct TimeTexts(Option<(Timestamp, String)>);
+
+impl TimeTexts {
+    pub fn of(&mut self, ts: Timestamp) -> &str {
+        if self.0.as_ref().is_none_or(|(last, _)| *last != ts) {
+            self.0 = Some((ts, ts.sql_text()));
+        }
+        self.0.as_ref().map_or("", |(_, text)| text)
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -1,7 +1,7 @@
 //! Adding events: alone, many at once, in a transaction of ours, or in one of the caller's driver.
 
 use crate::backend::pool::Lease;
-use crate::backend::{DatabaseKind, mysql as my, postgres as pg, sqlite};
+use crate::backend::{Connection, DatabaseKind, mysql as my, postgres as pg, sqlite};
 use crate::config::{Options, Settings, TableName};
 use crate::error::{Result, fail};
 use crate::event::{EventId, NewEvent};
@@ -12,21 +12,34 @@ use std::sync::Arc;
 
 /// One statement adds at most this many events, or bytes of data: it fits into the smallest packet
 /// that MySQL servers are set to (1 MiB).
-const MAX_ROWS: usize = 500;
+const MAX_ROWS: usize = 1000;
 const MAX_BYTES: usize = 512 << 10;
 
-/// Adds events in order, in statements of bounded size.
-pub(crate) fn insert_all(connection: &mut Lease, events: &[NewEvent]) -> Result<Vec<EventId>> {
+/// The first events, as many as fit into one statement, but at least one; and the others.
+fn split(events: &[NewEvent]) -> (&[NewEvent], &[NewEvent]) {
+    let mut bytes = 0;
+    let fitting = events.iter().take(MAX_ROWS).take_while(|event| {
+        bytes += event.data.as_str().len();
+        bytes <= MAX_BYTES
+    });
+    events.split_at(fitting.count().max(1).min(events.len()))
+}
+
+/// Adds events in order, all or none, by as few round trips as can be.
+pub(crate) fn add_all(mut connection: Lease, events: &[NewEvent]) -> Result<Vec<EventId>> {
+    match split(events) {
+        (all, []) => connection.call(|c| c.insert_group(all)),
+        _ => connection.call(|c| c.alone(|c| insert_all(c, events))),
+    }
+}
+
+/// Adds events in order, inside a transaction, in statements of bounded size.
+fn insert_all(connection: &mut Connection, events: &[NewEvent]) -> Result<Vec<EventId>> {
     let mut ids = Vec::with_capacity(events.len());
     let mut rest = events;
     while !rest.is_empty() {
-        let mut bytes = 0;
-        let fitting = rest.iter().take(MAX_ROWS).take_while(|event| {
-            bytes += event.data.as_str().len();
-            bytes <= MAX_BYTES
-        });
-        let (now, later) = rest.split_at(fitting.count().max(1));
-        ids.extend(connection.call(|c| c.insert_events(now))?);
+        let (now, later) = split(rest);
+        ids.extend(connection.insert_events(now)?);
         rest = later;
     }
     Ok(ids)
@@ -141,7 +154,7 @@ impl Transaction {
         for event in events {
             event.check_size(self.settings.max_event_bytes)?;
         }
-        self.call(|lease| insert_all(lease, events))
+        self.call(|lease| lease.call(|c| insert_all(c, events)))
     }
 
     /// Makes everything durable and visible.

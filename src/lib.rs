@@ -11,6 +11,7 @@ mod event;
 #[doc(hidden)]
 pub mod ffi;
 mod generator;
+mod group;
 mod hint;
 mod history;
 mod poll;

@@ -7,8 +7,10 @@ use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId, MAX_EVENT_ID};
 use crate::hint::Hint;
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::worker::panic_error;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Reads settled events for all consumers of a stream handle.
@@ -116,6 +118,15 @@ impl Reader {
     fn gapless(&self, connection: &mut Connection, all: ReadRange<'_>) -> Result<Chunk> {
         // Before the read: what another consumer's look settles during it may not be in it.
         let horizon = self.settled_from(all.after);
+        if horizon >= all.after + all.limit as EventId {
+            // So much is known: what is behind it would be read now, and again after a look.
+            let batch = connection.read(&ReadRange { upto: horizon, ..all })?;
+            if let Some(last) = batch.events.last() {
+                self.drawn.fetch_max(last.id, Ordering::AcqRel);
+                let settled_to = if batch.cut { batch.scanned } else { horizon };
+                return Ok(Chunk { events: batch.events, settled_to });
+            }
+        }
         let batch = connection.read(&all)?;
         let mut last = all.after;
         let mut events = batch.events;
@@ -323,6 +334,8 @@ pub struct Consumer {
     reader: Arc<Reader>,
     ident: Ident,
     live: Option<Mutex<LivePosition>>,
+    /// The last poll gave a full chunk: the next one probably will, too.
+    busy: AtomicBool,
 }
 
 /// Where a LIVE consumer is.
@@ -346,7 +359,7 @@ impl Consumer {
         let component = Component::new(component)?;
         let ident = Ident::new(user, &component)?;
         let live = component.is_live().then(Mutex::default);
-        Ok(Consumer { reader, ident, live })
+        Ok(Consumer { reader, ident, live, busy: AtomicBool::new(false) })
     }
 
     /// The key of this consumer, `user:component`.
@@ -435,9 +448,16 @@ impl Consumer {
         limit: usize,
     ) -> Result<Vec<Event>> {
         self.check_reliable("poll")?;
-        self.reader.pool()?.repeatable(|connection| {
-            let cursor = self.advance(connection, last_id.unwrap_or(0))?;
-            let chunk = self.reader.read(connection, cursor, want, limit)?;
+        let pool = self.reader.pool()?;
+        let events = pool.repeatable(|connection| {
+            let (cursor, chunk) =
+                match self.read_while_storing(&pool, connection, last_id, want, limit)? {
+                    Some(done) => done,
+                    None => {
+                        let cursor = self.advance(connection, last_id.unwrap_or(0))?;
+                        (cursor, self.reader.read(connection, cursor, want, limit)?)
+                    }
+                };
             if chunk.events.is_empty() {
                 self.reader.check_idle(connection, cursor, "the stored cursor")?;
                 if chunk.settled_to > cursor {
@@ -446,7 +466,37 @@ impl Consumer {
                 }
             }
             Ok(chunk.events)
-        })
+        })?;
+        self.busy.store(events.len() >= limit, Ordering::Relaxed);
+        Ok(events)
+    }
+
+    /// For a consumer with a backlog: stores the cursor on another connection while the next events
+    /// are read, because the commit waits for the disk. `None` where that is not to be had, or the
+    /// stored cursor turned out to be a later one.
+    fn read_while_storing(
+        &self,
+        pool: &Pool,
+        connection: &mut Connection,
+        last_id: Option<EventId>,
+        want: &Want,
+        limit: usize,
+    ) -> Result<Option<(EventId, Chunk)>> {
+        let (Some(last_id), true) = (last_id, self.busy.load(Ordering::Relaxed)) else {
+            return Ok(None);
+        };
+        self.reader.check_drawn(connection, last_id, "last_id")?;
+        let Some(mut spare) = pool.lend_spare() else { return Ok(None) };
+        let (stored, chunk) = thread::scope(|scope| {
+            let thread = thread::Builder::new().name("fes-cursor".to_owned());
+            let storing = thread
+                .spawn_scoped(scope, || spare.call(|connection| self.advance(connection, last_id)));
+            let Ok(storing) = storing else { return (Ok(0), Ok(None)) };
+            let chunk = self.reader.read(connection, last_id, want, limit).map(Some);
+            (storing.join().unwrap_or_else(|panic| Err(panic_error(&*panic))), chunk)
+        });
+        let (stored, chunk) = (stored?, chunk?);
+        Ok(chunk.filter(|_| stored == last_id).map(|chunk| (stored, chunk)))
     }
 
     fn poll_live(

@@ -6,8 +6,10 @@ use crate::config::{Options, Settings};
 use crate::consumer::{LIVE, Want};
 use crate::error::{Result, fail};
 use crate::event::{EventId, NewEvent};
+use crate::generator;
 use crate::generator::sealed::Table;
 use crate::generator::{EventTarget, Statement, Transaction};
+use crate::group::Group;
 use crate::hint::Hint;
 use crate::poll::{Consumer, Reader};
 use crate::push::{Hub, Subscription};
@@ -36,6 +38,7 @@ pub struct EventStream {
     settings: Arc<Settings>,
     reader: Arc<Reader>,
     hub: Arc<Hub>,
+    group: Arc<Group>,
 }
 
 impl EventStream {
@@ -85,7 +88,8 @@ impl EventStream {
         let reader = Reader::new(pool, settings.clone(), hint.unwrap_or_default());
         let reader = Arc::new(reader);
         let hub = Arc::new(Hub::new(reader.clone()));
-        Ok(EventStream { kind, settings, reader, hub })
+        let group = Arc::new(Group::new(kind.writers_at_once()));
+        Ok(EventStream { kind, settings, reader, hub, group })
     }
 
     /// What reads settled events, for workers of this library.
@@ -111,6 +115,8 @@ impl EventStream {
 
     /// Adds one event and returns its id, after the commit is as durable as the database is set
     /// up to make it. `data` is anything that can be JSON; `&()` gives `null`. One round trip.
+    /// Threads that add at the same time share commits: 16 of them are several times as fast as
+    /// one, and each still returns after the commit of its own event.
     ///
     /// # Errors
     /// `InvalidType`, `InvalidData`, `TooLarge` before anything is sent; those of the database.
@@ -125,9 +131,11 @@ impl EventStream {
     /// As [`add_event`](Self::add_event).
     pub fn add(&self, event: &NewEvent) -> Result<EventId> {
         event.check_size(self.settings.max_event_bytes)?;
-        let id = self.reader.pool()?.once(|connection| connection.insert_event(event))?;
-        self.reader.hint.ring();
-        Ok(id)
+        self.group.add(event, |events| {
+            let ids = self.reader.pool()?.once(|connection| connection.insert_group(events))?;
+            self.reader.hint.ring();
+            Ok(ids)
+        })
     }
 
     /// Adds any number of events in one transaction, all or none; returns their ids, which
@@ -143,9 +151,8 @@ impl EventStream {
         for event in events {
             event.check_size(self.settings.max_event_bytes)?;
         }
-        let mut transaction = self.begin()?;
-        let ids = transaction.add_events(events)?;
-        transaction.commit()?;
+        let ids = generator::add_all(self.reader.pool()?.lend()?, events)?;
+        self.reader.hint.ring();
         Ok(ids)
     }
 

@@ -324,3 +324,83 @@ on_each_server!(a_transaction_may_end_in_another_thread_and_after_close, |db| {
     .unwrap();
     assert_eq!(count(db), 2);
 });
+
+on_each_server!(threads_that_add_at_once_get_the_ids_of_their_own_events, |db| {
+    let stream = db.stream();
+    let added: Vec<(u64, String)> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..16)
+            .map(|thread| {
+                let stream = &stream;
+                scope.spawn(move || {
+                    let own = |n| (format!("\"{thread}/{n}\""), format!("{thread}/{n}"));
+                    (0..30)
+                        .map(|n| {
+                            let (stored, data) = own(n);
+                            (stream.add_event("SHARED", &data).unwrap(), stored)
+                        })
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut expected = added.clone();
+    expected.sort();
+    let found: Vec<(u64, String)> = everything(&stream)
+        .into_iter()
+        .map(|event| (event.id, event.data.as_str().to_owned()))
+        .collect();
+    assert_eq!(found, expected);
+    // What one thread adds comes in the order in which it was added.
+    assert!(added.chunks(30).all(|own| own.is_sorted()));
+});
+
+on_each_server!(an_event_that_the_database_refuses_fails_only_its_caller, |db| {
+    let stream = db.stream();
+    refuse_some(db);
+    std::thread::scope(|scope| {
+        for thread in 0..12 {
+            let stream = &stream;
+            scope.spawn(move || {
+                for n in 0..20 {
+                    let refused = thread % 4 == 0 && n % 2 == 0;
+                    let data = if refused { "refused" } else { "taken" };
+                    match stream.add_event("SHARED", data) {
+                        Ok(_) => assert!(!refused),
+                        Err(error) => {
+                            assert!(refused, "{error}");
+                            assert_eq!(error.kind(), ErrorKind::Constraint);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(count(db), 12 * 20 - 3 * 10);
+});
+
+on_each_server!(a_caller_of_a_shared_commit_that_fails_is_told, |db| {
+    let stream = db.stream();
+    let added = std::sync::atomic::AtomicI64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for n in 0..60 {
+                    match stream.add_event("SHARED", &n) {
+                        Ok(_) => {
+                            added.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                        }
+                        Err(error) => assert!(error.is_retriable(), "{error:?}"),
+                    }
+                }
+            });
+        }
+        for _ in 0..3 {
+            std::thread::sleep(Duration::from_millis(15));
+            db.kill_sessions();
+        }
+    });
+    let (told, there) = (added.into_inner(), count(db));
+    // Who is told of a broken connection may find the event there all the same.
+    assert!((told..=480).contains(&there), "{told} of {there}");
+});

@@ -294,3 +294,38 @@ on_each_server!(threads_that_share_a_consumer_lose_nothing, |db| {
     assert!(got.into_inner().unwrap().into_iter().eq(added.iter().copied()));
     assert_eq!(stored(db), added[199]);
 });
+
+on_each_server!(a_poll_of_a_backlog_has_stored_the_cursor_when_it_returns, |db| {
+    for connections in ["1", "10"] {
+        let stream =
+            db.stream_with(&[("max_chunk_events", "10"), ("max_connections", connections)]);
+        let consumer = registered(&stream);
+        let added = add(&stream, &["A"; 55]);
+        let (mut last, mut got) = (None, Vec::new());
+        loop {
+            let events = consumer.poll(last, &Want::all()).unwrap();
+            if let Some(last) = last {
+                assert_eq!(stored(db), last);
+            }
+            let Some(event) = events.last() else { break };
+            last = Some(event.id);
+            got.extend(ids(&events));
+        }
+        assert_eq!(got, added);
+        assert!(consumer.unregister().unwrap());
+        db.raw().exec("DELETE FROM evt_queue");
+    }
+});
+
+on_each_server!(a_backlog_is_left_where_the_cursor_was_moved_or_taken_away, |db| {
+    let stream = db.stream_with(&[("max_chunk_events", "10")]);
+    let consumer = registered(&stream);
+    let added = add(&stream, &["A"; 60]);
+    assert_eq!(ids(&consumer.poll(None, &Want::all()).unwrap()), added[..10]);
+    // Somebody else has read on.
+    stream.consumer("app", "Reader").unwrap().acknowledge(added[29]).unwrap();
+    assert_eq!(ids(&consumer.poll(Some(added[9]), &Want::all()).unwrap()), added[30..40]);
+    assert_eq!(failure(consumer.poll(Some(added[59] + 1), &Want::all())), ErrorKind::InvalidLastId);
+    assert!(consumer.unregister().unwrap());
+    assert_eq!(failure(consumer.poll(Some(added[39]), &Want::all())), ErrorKind::NotRegistered);
+});

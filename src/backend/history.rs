@@ -6,9 +6,10 @@ use crate::error::Result;
 use crate::event::{Event, EventId, Timestamp};
 
 /// What to discard.
+#[derive(Clone, Copy)]
 pub(crate) struct Discard<'a> {
-    /// Everything up to this is gone already.
-    pub after: EventId,
+    /// What the discarding before this one has left to know.
+    pub known: Discarded,
     /// At most this many events.
     pub limit: usize,
     /// Who must be registered, or nothing is discarded.
@@ -21,6 +22,18 @@ pub(crate) struct Discarded {
     pub events: u64,
     /// Everything up to this is gone.
     pub upto: EventId,
+    /// Everybody had acknowledged everything up to this; 0 if that has to be asked.
+    pub bound: EventId,
+    /// No id was missing among the last ones: probably none is among the next ones.
+    pub dense: bool,
+}
+
+/// A piece of the event table: at most `count` events after `after`, up to `cut`.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece {
+    pub after: EventId,
+    pub cut: EventId,
+    pub count: u64,
 }
 
 impl Connection {
@@ -62,33 +75,36 @@ impl Connection {
     /// the commit. Whoever registered before the lock is seen, and the deletion undone; whoever
     /// comes after it registers after the commit, when the events are not there any more. This
     /// holds for consumers of other libraries, too, and wherever they begin, since all of them
-    /// put a row into the consumer table. The lock is held for two round trips, on a table that
-    /// no writer of events touches.
+    /// put a row into the consumer table. The lock is held for two round trips at most, on a table
+    /// that no writer of events touches. That is also why the bound need not be asked each time.
     pub fn discard(&mut self, order: &Discard<'_>) -> Result<Discarded> {
-        let nothing = Discarded { events: 0, upto: order.after };
-        let bound = each!(self, c => c.discard_bound(order.archiver, false))?;
-        if bound <= order.after {
-            return Ok(nothing);
-        }
-        let (cut, count) = each!(self, c => c.discard_cut(order.after, bound, order.limit))?;
-        if count == 0 {
-            return Ok(nothing);
-        }
-        let done = each!(self, c => c.begin_discard()).and_then(|()| {
-            let events = each!(self, c => c.delete_events(order.after, cut, count))?;
-            Ok((events, each!(self, c => c.discard_bound(order.archiver, true))?))
-        });
-        let result = match done {
-            Ok((events, bound)) if bound >= cut => {
-                self.commit().map(|()| Discarded { events, upto: cut })
-            }
-            Ok(_) => self.rollback().map(|()| nothing),
-            Err(error) => {
-                let _ = self.rollback();
-                Err(error)
-            }
+        let Discarded { upto: after, bound, dense, .. } = order.known;
+        let nothing = Discarded { upto: after, ..Discarded::default() };
+        let bound = match bound > after {
+            true => bound,
+            false => each!(self, c => c.discard_bound(order.archiver))?,
         };
-        let ended = each!(self, c => c.end_discard());
-        result.and_then(|discarded| ended.map(|()| discarded))
+        if bound <= after {
+            return Ok(nothing);
+        }
+        let limit = order.limit as u64;
+        let piece = match dense && after + limit < bound {
+            true => Piece { after, cut: after + limit, count: limit },
+            false => each!(self, c => c.discard_piece(after, bound, order.limit))?,
+        };
+        if piece.count == 0 {
+            return Ok(nothing);
+        }
+        match each!(self, c => c.discard_if_acknowledged(piece))? {
+            None => Ok(nothing),
+            Some(0) if dense => {
+                let known = Discarded { dense: false, ..order.known };
+                self.discard(&Discard { known, ..*order })
+            }
+            Some(events) => {
+                let dense = events == piece.cut - after;
+                Ok(Discarded { events, upto: piece.cut, bound, dense })
+            }
+        }
     }
 }

@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId, EventType, MAX_EVENT_ID, NewEvent};
 use crate::url::Location;
 use crate::value::Value;
+use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,15 @@ impl DatabaseKind {
         match self {
             DatabaseKind::Postgres => format!("${n}"),
             DatabaseKind::Sqlite | DatabaseKind::Mysql => "?".to_owned(),
+        }
+    }
+
+    /// How many leaders of a [group](crate::group) are worth while: on a server one group is sent
+    /// while another one is committed.
+    pub(crate) fn writers_at_once(self) -> usize {
+        match self {
+            DatabaseKind::Sqlite => 1,
+            DatabaseKind::Postgres | DatabaseKind::Mysql => 2,
         }
     }
 
@@ -82,6 +92,14 @@ impl Backend {
             Backend::Sqlite(_) => DatabaseKind::Sqlite,
             Backend::Postgres(_) => DatabaseKind::Postgres,
             Backend::Mysql(_) => DatabaseKind::Mysql,
+        }
+    }
+
+    /// Whether one connection can read while another one commits.
+    pub fn reads_beside_writes(&self) -> bool {
+        match self {
+            Backend::Sqlite(connector) => connector.has_wal(),
+            Backend::Postgres(_) | Backend::Mysql(_) => true,
         }
     }
 
@@ -260,8 +278,27 @@ impl Connection {
         each!(self, c => c.insert_event(event))
     }
 
+    /// Adds events in order, in a transaction of their own: all or none.
+    pub fn insert_group<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
+        match events {
+            [event] => self.insert_event(event.borrow()).map(|id| vec![id]),
+            _ if each!(self, c => c.inserts_at_once())? => self.insert_events(events),
+            _ => self.alone(|connection| connection.insert_events(events)),
+        }
+    }
+
+    /// Runs `work` in a transaction of its own.
+    pub fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.begin()?;
+        let result = work(self).and_then(|result| self.commit().map(|()| result));
+        result.map_err(|error| match self.rollback() {
+            Err(lost) if lost.kind() == ErrorKind::ConnectionLost => lost,
+            _ => error,
+        })
+    }
+
     /// Adds events in order, inside the caller's transaction.
-    pub fn insert_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
+    pub fn insert_events<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
         each!(self, c => c.insert_events(events))
     }
 

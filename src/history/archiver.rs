@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const GATHER: Duration = Duration::from_millis(20);
 /// The longest wait for new events.
 const LONGEST_IDLE: Duration = Duration::from_millis(500);
+/// While batch follows batch, the cursor is stored this often.
+const ACKNOWLEDGE: Duration = Duration::from_millis(100);
 /// How often the lease is looked at.
 const LEASE_LOOK: Duration = Duration::from_secs(1);
 
@@ -130,6 +132,7 @@ impl Archiver {
             let count = pass.batch()?;
             total += count as u64;
             if count == 0 || pass.after >= Some(until) {
+                pass.acknowledge()?;
                 return Ok(total);
             }
         }
@@ -202,6 +205,8 @@ struct Pass {
     lease: Option<(OwnerLease, Instant)>,
     /// The last id that is in the history; `None` if that has to be found out.
     after: Option<EventId>,
+    /// So many events are in the history and not acknowledged yet, since when.
+    unacknowledged: (usize, Instant),
     /// What was read while the batch before was written.
     ahead: Option<Chunk>,
     /// Whether the warehouse was what was asked last.
@@ -218,6 +223,7 @@ impl Pass {
             core,
             lease: None,
             after: None,
+            unacknowledged: (0, Instant::now()),
             ahead: None,
             at_warehouse: false,
             waiting: false,
@@ -249,6 +255,7 @@ impl Pass {
     /// Whatever went wrong: what is in the history, and acknowledged, is to be asked again.
     fn forget(&mut self) {
         self.after = None;
+        self.unacknowledged.0 = 0;
         self.ahead = None;
     }
 
@@ -283,11 +290,28 @@ impl Pass {
         let count = stored?;
         self.at_warehouse = false;
         let done = chunk.events[..count].last().map_or(after, |event| event.id);
-        core.reader.pool()?.repeatable(|connection| core.advance(connection, done))?;
         self.after = Some(done);
         self.ahead = ahead.filter(|_| done == last);
-        core.notify.tell(HistoryNotice::ProcessedEvents(count));
+        if self.unacknowledged.0 == 0 {
+            self.unacknowledged.1 = Instant::now();
+        }
+        self.unacknowledged.0 += count;
+        if self.ahead.is_none() || self.unacknowledged.1.elapsed() >= ACKNOWLEDGE {
+            self.acknowledge()?;
+        }
         Ok(count)
+    }
+
+    /// Stores the cursor. It need not follow every batch: what is in the history and not
+    /// acknowledged would be compared, not written again.
+    fn acknowledge(&mut self) -> Result<()> {
+        let (count, _) = std::mem::replace(&mut self.unacknowledged, (0, Instant::now()));
+        if let (Some(done), true) = (self.after, count > 0) {
+            let core = &self.core;
+            core.reader.pool()?.repeatable(|connection| core.advance(connection, done))?;
+            core.notify.tell(HistoryNotice::ProcessedEvents(count));
+        }
+        Ok(())
     }
 
     /// Where to go on: after the cursor, or earlier if the warehouse has lost its last commits (it
@@ -347,6 +371,10 @@ impl Task for Pass {
     }
 
     fn ended(&mut self, signal: &Signal) {
+        if let Err(error) = self.acknowledge() {
+            // The next one finds these events in the history.
+            log::warn!("futoin-eventstream: storing the archiver's cursor: {error}");
+        }
         self.lease = None;
         if signal.is_stopping() && !self.stopped {
             self.core.notify.tell(HistoryNotice::Stopped(None));

@@ -5,7 +5,6 @@ use crate::backend::history::{Discard, Discarded};
 use crate::config::{Options, Settings};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::EventId;
 use crate::poll::Reader;
 use crate::stream::EventStream;
 use crate::worker::{Next, Signal, Task};
@@ -129,8 +128,8 @@ impl Discarder {
 
 struct Pass {
     core: Arc<Core>,
-    /// Everything up to this is gone.
-    after: EventId,
+    /// How the last discarding left it.
+    known: Discarded,
     /// Nothing was left at the last look.
     idle: bool,
     /// The end was told.
@@ -139,7 +138,7 @@ struct Pass {
 
 impl Pass {
     fn new(core: Arc<Core>) -> Self {
-        Pass { core, after: 0, idle: true, stopped: false }
+        Pass { core, known: Discarded::default(), idle: true, stopped: false }
     }
 
     fn discard(&mut self) -> Result<u64> {
@@ -152,14 +151,15 @@ impl Pass {
             }
         }
         let order = Discard {
-            after: self.after,
+            known: self.known,
             limit: core.settings.limit_at_once,
             archiver: core.require_archiver.then_some(&core.archiver),
         };
-        let Discarded { events, upto } = pool.once(|connection| connection.discard(&order))?;
+        let done = pool.once(|connection| connection.discard(&order))?;
+        let events = done.events;
         self.idle = events == 0;
         // From the start again next time: somebody may have put older events there by hand.
-        self.after = if self.idle { 0 } else { upto };
+        self.known = if self.idle { Discarded::default() } else { done };
         if events > 0 {
             core.notify.tell(HistoryNotice::Discarded(events));
         }
@@ -183,7 +183,7 @@ impl Task for Pass {
     }
 
     fn failed(&mut self, error: Error) {
-        self.after = 0;
+        self.known = Discarded::default();
         self.core.notify.tell(HistoryNotice::WorkerError(error));
     }
 

@@ -1,6 +1,7 @@
 //! The hub: one thread that reads the tail of the stream once, for all subscriptions of a handle,
 //! and stores their cursors. It runs while there is a subscription.
 
+use super::backlog::Backlog;
 use super::queue::Piece;
 use super::subscription::Member;
 use crate::backend::{Backend, Connection};
@@ -35,6 +36,7 @@ struct MemberList {
 pub(crate) struct Hub {
     reader: Arc<Reader>,
     members: Members,
+    backlog: Backlog,
     threads: Mutex<Threads>,
 }
 
@@ -52,7 +54,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Hub {
     pub fn new(reader: Arc<Reader>) -> Self {
-        Hub { reader, members: Members::default(), threads: Mutex::default() }
+        Hub {
+            reader,
+            members: Members::default(),
+            backlog: Backlog::default(),
+            threads: Mutex::default(),
+        }
+    }
+
+    /// What several members may catch up with; `None` for a single one.
+    pub fn backlog(&self) -> Option<&Backlog> {
+        (lock(&self.members).map.len() > 1).then_some(&self.backlog)
     }
 
     pub fn reader(&self) -> &Arc<Reader> {
@@ -105,6 +117,7 @@ impl Hub {
         let mut threads = lock(&self.threads);
         let mut members = lock(&self.members);
         members.map.remove(&key);
+        self.backlog.clear();
         let ended = members.map.is_empty().then(|| (threads.hub.take(), threads.listener.take()));
         drop((members, threads));
         drop(ended);

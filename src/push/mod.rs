@@ -5,6 +5,7 @@
 //! history to catch up, or its queue overflowed) reads from the database until it meets the tail
 //! again.
 
+mod backlog;
 mod hub;
 mod queue;
 mod subscription;

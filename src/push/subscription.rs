@@ -1,5 +1,6 @@
 //! Subscriptions: pushed events, pulled by the caller from a bounded queue.
 
+use super::backlog::{Chunk, Request};
 use super::hub::Hub;
 use super::queue::{Bounds, Groups, Piece, Tail, Taken};
 use crate::backend::lease::OwnerLease;
@@ -109,7 +110,7 @@ impl Member {
 
     /// The next call of `next` gives this error.
     pub fn fail(&self, error: &Error) {
-        self.state().error = Some(Error::new(error.kind(), error.to_string()));
+        self.state().error = Some(error.copy());
         self.changed.notify_all();
     }
 
@@ -359,19 +360,25 @@ impl Subscription {
     /// Reads what is before the tail; `None` if nothing of it is wanted.
     fn read_database(&self, position: EventId) -> Result<Option<Delivery>> {
         let reader = self.hub.reader();
-        let want = &self.member.want;
-        let limit = self.member.bounds.chunk;
-        let chunk = reader
-            .pool()?
-            .repeatable(|connection| reader.read(connection, position, want, limit))?;
+        let want = self.member.want.clone();
+        let request = Request { after: position, want, limit: self.member.bounds.chunk };
+        let read = || {
+            let Request { after, want, limit } = &request;
+            let chunk = reader.pool()?.repeatable(|c| reader.read(c, *after, want, *limit))?;
+            let events = chunk.events.into_iter().map(Arc::new).collect();
+            Ok(Chunk { events, upto: chunk.settled_to })
+        };
+        let chunk = match self.hub.backlog() {
+            Some(backlog) => backlog.get(&request, read)?,
+            None => read()?,
+        };
         let mut state = self.member.state();
-        state.position = chunk.settled_to;
+        state.position = chunk.upto;
         if chunk.events.is_empty() {
             return Ok(None);
         }
-        let events = chunk.events.into_iter().map(Arc::new).collect();
         let seq = state.next_seq;
-        Ok(Some(state.deliver(seq, events)))
+        Ok(Some(state.deliver(seq, chunk.events.to_vec())))
     }
 
     /// Acknowledges the oldest delivery that is not acknowledged.

@@ -30,10 +30,13 @@ ACTIONS = ("kill", "stop", "start")
 
 
 def make_folder() -> Path:
-    """The folder of the run: in memory if there is room, so that the servers' fsync costs nothing."""
+    """The folder of the run: in memory if there is room, so that the servers' fsync costs nothing.
+
+    FES_TEST_FOLDER names another place for it: benchmarks want a disk."""
     shm = Path("/dev/shm")
     roomy = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 4 << 30
     parent = shm if roomy else Path(tempfile.gettempdir())
+    parent = Path(os.environ.get("FES_TEST_FOLDER", parent))
     # The path of a Unix socket is limited to about 100 characters.
     folder = Path(tempfile.mkdtemp(prefix="fes-", dir=parent if len(str(parent)) < 60 else "/tmp"))
     folder.chmod(0o755)

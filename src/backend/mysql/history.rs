@@ -1,11 +1,12 @@
 //! The history on MySQL and MariaDB, and what shortens the event table.
 
 use super::Connection;
+use crate::backend::history::Piece;
 use crate::backend::{Batch, ReadRange};
 use crate::config::Settings;
 use crate::consumer::Ident;
 use crate::error::{Result, fail};
-use crate::event::{Event, EventId, Timestamp};
+use crate::event::{Event, EventId, TimeTexts, Timestamp};
 use mysql::prelude::Queryable;
 use mysql::{Params, Value as Raw};
 
@@ -54,7 +55,7 @@ impl Sql {
                 "SELECT MAX(id), COUNT(*) FROM (SELECT id FROM {queue} WHERE id > ? AND id <= ? \
                  ORDER BY id LIMIT ?) oldest"
             ),
-            delete: format!("DELETE FROM {queue} WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"),
+            delete: format!("DELETE FROM {queue}"),
             stale: format!("SELECT ident FROM {consumers} WHERE {stale} AND ident <> ?"),
             expire: format!("DELETE FROM {consumers} WHERE {exactly} AND {stale}"),
             first_since: format!("SELECT MIN(id) FROM {queue} WHERE ts >= ?"),
@@ -96,12 +97,13 @@ impl Connection {
         let row = "(?, ?, CONVERT(? USING utf8mb4), ?)";
         let more = format!(", {row}").repeat(events.len() - 1);
         let sql = format!("{}{row}{more}", self.sql.history.insert);
+        let mut times = TimeTexts::default();
         let params = events.iter().flat_map(|event| {
             [
                 Raw::from(event.id),
                 event.event_type.as_str().into(),
                 event.data.as_str().into(),
-                event.ts.sql_text().into(),
+                times.of(event.ts).into(),
             ]
         });
         match self.client.exec_drop(&sql, Params::Positional(params.collect())) {
@@ -120,13 +122,8 @@ impl Connection {
         Ok(self.client.query_first(&sql.history.end)?.unwrap_or(0))
     }
 
-    /// The lock is on the lowest entry of the index and on the gap below it, into which whoever
-    /// registers must put a row. It needs REPEATABLE READ, which `begin_discard` sees to.
-    pub fn discard_bound(&mut self, archiver: Option<&Ident>, lock: bool) -> Result<EventId> {
+    pub fn discard_bound(&mut self, archiver: Option<&Ident>) -> Result<EventId> {
         let sql = self.sql.clone();
-        if lock {
-            return Ok(self.client.query_first(&sql.history.bound_locked)?.unwrap_or(0));
-        }
         if let Some(ident) = archiver {
             let name = ident.as_str();
             let found: Option<u8> = self.client.exec_first(&sql.history.archiver, (name, name))?;
@@ -138,36 +135,50 @@ impl Connection {
         Ok(bound.flatten().unwrap_or(0))
     }
 
-    pub fn discard_cut(
-        &mut self,
-        after: EventId,
-        upto: EventId,
-        limit: usize,
-    ) -> Result<(EventId, u64)> {
+    pub fn discard_piece(&mut self, after: EventId, upto: EventId, limit: usize) -> Result<Piece> {
         let sql = self.sql.clone();
         let row: Option<(Option<u64>, u64)> =
             self.client.exec_first(&sql.history.cut, (after, upto, limit))?;
         let (cut, count) = row.unwrap_or_default();
-        Ok((cut.unwrap_or(0), count))
+        Ok(Piece { after, cut: cut.unwrap_or(0), count })
     }
 
-    /// A lock that others hold is not waited for long: it costs only another try.
-    pub fn begin_discard(&mut self) -> Result<()> {
-        self.client.query_drop("SET SESSION innodb_lock_wait_timeout = 1")?;
-        self.client.query_drop("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")?;
-        self.begin()
+    /// In two round trips. With the number of rows as its limit the deletion does not look at the
+    /// row behind, which may be one of an open transaction, and locked. The lock is on the lowest
+    /// entry of the index of cursors and on the gap below it, into which whoever registers must put
+    /// a row: this takes REPEATABLE READ. What others hold is not waited for long: it costs only
+    /// another try.
+    pub fn discard_if_acknowledged(&mut self, piece: Piece) -> Result<Option<u64>> {
+        let Piece { after, cut, count } = piece;
+        let text = format!(
+            "SET SESSION innodb_lock_wait_timeout = 1; \
+             SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION; \
+             {} WHERE id > {after} AND id <= {cut} ORDER BY id LIMIT {count}; {}",
+            self.sql.history.delete, self.sql.history.bound_locked
+        );
+        let done = self.delete_and_bound(&text);
+        let end = match done {
+            Ok((_, bound)) if bound >= cut => "COMMIT",
+            _ => "ROLLBACK",
+        };
+        let reset = "SET SESSION innodb_lock_wait_timeout = DEFAULT";
+        let ended = self.client.query_drop(format!("{end}; {reset}"));
+        let (deleted, bound) = done?;
+        ended?;
+        Ok((bound >= cut).then_some(deleted))
     }
 
-    pub fn end_discard(&mut self) -> Result<()> {
-        Ok(self.client.query_drop("SET SESSION innodb_lock_wait_timeout = DEFAULT")?)
-    }
-
-    /// With the exact number of rows as its limit it does not look at the row behind, which may be
-    /// one of an open transaction, and locked.
-    pub fn delete_events(&mut self, after: EventId, cut: EventId, count: u64) -> Result<u64> {
-        let sql = self.sql.clone();
-        self.client.exec_drop(&sql.history.delete, (after, cut, count))?;
-        Ok(self.client.affected_rows())
+    /// Runs the statements of which the last but one deletes and the last one asks.
+    fn delete_and_bound(&mut self, text: &str) -> Result<(u64, EventId)> {
+        let mut answers = self.client.query_iter(text)?;
+        let (mut deleted, mut bound) = (0, 0);
+        while let Some(answer) = answers.iter() {
+            deleted += answer.affected_rows();
+            for row in answer {
+                bound = row?.get(0).unwrap_or(0);
+            }
+        }
+        Ok((deleted, bound))
     }
 
     pub fn expire(&mut self, seconds: u64, keep: &Ident) -> Result<Vec<String>> {

@@ -14,6 +14,7 @@ use crate::value::Value;
 use mysql::consts::CapabilityFlags;
 use mysql::prelude::Queryable;
 use mysql::{Conn, DriverError, OptsBuilder, Params, Row, Value as Raw};
+use std::borrow::Borrow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -117,6 +118,8 @@ impl Connector {
             .prefer_socket(server.socket.is_some())
             .tcp_connect_timeout(Some(settings.connect_timeout))
             .tcp_keepalive_time_ms(Some(60_000))
+            // Groups of events of any size have a statement each.
+            .stmt_cache_size(Some(128))
             // UPDATE counts the rows it found, as on the other databases.
             .additional_capabilities(CapabilityFlags::CLIENT_FOUND_ROWS)
             .init(vec![
@@ -289,16 +292,22 @@ impl Connection {
         insert_event(&mut self.client, &sql.insert, event)
     }
 
-    pub fn insert_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
+    /// Whether [`insert_events`](Self::insert_events) is a single statement.
+    pub fn inserts_at_once(&mut self) -> Result<bool> {
+        Ok(true)
+    }
+
+    pub fn insert_events<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
         if events.is_empty() {
             return Ok(Vec::new());
         }
         for event in events {
-            self.check_size(event)?;
+            self.check_size(event.borrow())?;
         }
         let sql = insert_rows_sql(&self.sql.table, "?", events.len());
         let params = events
             .iter()
+            .map(E::borrow)
             .flat_map(|event| [event.event_type.as_str().into(), event.data.as_str().into()])
             .collect();
         self.client.exec_drop(&sql, Params::Positional(params))?;

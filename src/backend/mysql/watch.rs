@@ -5,28 +5,30 @@
 //! session gone. So an id up to a visible one is settled when
 //!
 //! 1. no statement is between drawing an id up to it and inserting the row, and
-//! 2. a look that sees uncommitted rows (READ UNCOMMITTED, which locks nothing) finds no row there
-//!    that a look after it, which sees committed ones only, does not find, too, and
-//! 3. what is missing there is not locked: a row that its own transaction has deleted again shows
-//!    in no look, and would come back by a rollback to a savepoint.
+//! 2. no open transaction has a row there that a look afterwards, at committed rows, misses.
 //!
-//! For step 1 either nobody uses the table at this moment (`SHOW OPEN TABLES`, needs no privilege);
-//! or, on a busy table, the metadata locks show which transactions were there at a look before:
-//! a transaction keeps its lock from before its first statement draws an id until its end.
+//! For step 1 either nobody uses the table at this moment (`SHOW OPEN TABLES`, needs no privilege):
+//! then, for step 2, whatever is missing is looked up with a lock and NOWAIT, which meets every
+//! uncommitted row, also one that its own transaction has deleted again and a rollback to a
+//! savepoint would bring back. Or, on a busy table, the metadata locks show which transactions were
+//! there at a look before (a transaction keeps its lock from before its first statement draws an id
+//! until its end); these are gone, so that for step 2 only what XA PREPARE has left behind remains:
+//! a look that sees uncommitted rows (READ UNCOMMITTED, which locks nothing) must find no row that
+//! a look after it, at committed ones, does not find, too.
 
 use super::{Connection, Connector};
 use crate::backend::{HolderInfo, Settled};
 use crate::config::TableName;
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{EventId, MAX_EVENT_ID};
+use crate::event::EventId;
 use crate::settle::{AgeTracker, Holder, Tracker};
 use mysql::prelude::Queryable;
 use std::time::Instant;
 
-/// At most this many visible ids are looked at in one step.
-const WINDOW: usize = 5000;
-/// At most this many missing ids are looked up one by one.
-const LOOKUPS: EventId = 1000;
+/// So many ids, from the first visible one on, are looked at in one step.
+const WINDOW: EventId = 20_000;
+/// A wider gap is not looked up id by id.
+const WIDE: EventId = 1000;
 
 /// Missing ids, from the first to the last.
 type Gap = (EventId, EventId);
@@ -41,9 +43,11 @@ pub(crate) struct Watch {
     /// As the server names it.
     table: TableName,
     ids: String,
+    ahead: String,
     highest: String,
     locked_ids: String,
     locked_range: String,
+    any: String,
 }
 
 /// How the server shows metadata locks.
@@ -82,9 +86,14 @@ impl Watch {
             table,
             ids: format!(
                 "SELECT id FROM {queue} FORCE INDEX (PRIMARY) WHERE id > ? AND id <= ? \
-                 ORDER BY id LIMIT ?"
+                 ORDER BY id"
+            ),
+            ahead: format!(
+                "SELECT (SELECT id FROM {queue} WHERE id > ? ORDER BY id LIMIT 1), \
+                 (SELECT MAX(id) FROM {queue})"
             ),
             highest: format!("SELECT MAX(id) FROM {queue}"),
+            any: format!("SELECT id FROM {queue} WHERE id BETWEEN ? AND ? LIMIT 1"),
             // Lookups of single keys, which meet no lock on any other row.
             locked_ids: format!(
                 "SELECT count(*) FROM JSON_TABLE(?, '$[*]' COLUMNS (id BIGINT UNSIGNED PATH '$')) \
@@ -123,74 +132,88 @@ impl Watch {
 
     pub fn settle(&mut self, position: EventId) -> Result<Settled> {
         let after = position;
-        let seen = ids(&mut self.reader, &self.ids, after, MAX_EVENT_ID, WINDOW)?;
-        let Some(&last) = seen.last() else {
-            return Ok(Settled {
-                horizon: after,
-                after,
-                visible: after,
-                more: false,
-                blocked: None,
-            });
+        let ahead: Option<(Option<EventId>, Option<EventId>)> =
+            self.reader.driver().exec_first(&self.ahead, (after,))?;
+        let (next, highest) = ahead.unwrap_or_default();
+        let (Some(next), Some(highest)) = (next, highest) else {
+            let nothing =
+                Settled { horizon: after, after, visible: after, more: false, blocked: None };
+            return Ok(nothing);
         };
-        let more = seen.len() == WINDOW;
-        let prefix = seen.iter().fold(after, |end, &id| if id == end + 1 { id } else { end });
-        if prefix == last {
-            return Ok(Settled { horizon: last, after, visible: last, more, blocked: None });
-        }
-        let idle = self.is_idle()?;
-        let bound = if idle { Ok(last) } else { self.transactions_done(last)? };
-        let (bound, blocked) = match bound {
-            Ok(bound) => (bound.min(last), None),
-            Err(why) => (prefix, Some(why)),
+        let last = highest.min(next + WINDOW - 1);
+        let (horizon, blocked) = if self.is_idle()? {
+            let committed = ids(&mut self.reader, &self.ids, after, last)?;
+            (self.unlocked(&gaps(after, &committed, last), last)?, None)
+        } else {
+            self.settle_busy(after, last)?
         };
-        if bound <= prefix {
-            return Ok(Settled { horizon: prefix, after, visible: last, more: false, blocked });
-        }
-        // First what is there at all, then what of it is committed: in this order.
-        let (present, upto) = self.looker.ids_between(&self.ids, prefix, bound)?;
-        let (committed, upto) = self.reader.ids_between(&self.ids, prefix, upto)?;
-        let open = present.into_iter().find(|id| committed.binary_search(id).is_err());
-        let mut horizon = open.map_or(upto, |id| upto.min(id - 1));
-        if idle {
-            horizon = self.unlocked(&gaps(prefix, &committed, horizon), horizon)?;
-        }
-        let more = horizon == upto && (upto < bound || (more && upto == last));
-        Ok(Settled { horizon, after, visible: last, more, blocked: None })
+        let more = horizon == last && last < highest;
+        Ok(Settled { horizon, after, visible: last, more, blocked })
     }
 
-    /// Up to where nothing that is missing up to `horizon` is locked.
-    fn unlocked(&mut self, gaps: &[Gap], horizon: EventId) -> Result<EventId> {
-        if self.are_unlocked(gaps)? {
-            return Ok(horizon);
+    /// How far the ids up to `last`, which is visible, are settled while statements use the table.
+    fn settle_busy(&mut self, after: EventId, last: EventId) -> Result<(EventId, Option<String>)> {
+        let (bound, blocked) = match self.transactions_done(last)? {
+            Ok(bound) => (bound.min(last).max(after), None),
+            Err(why) => (after, Some(why)),
+        };
+        let mut horizon = bound;
+        if after < bound {
+            // First what is there at all, then what of it is committed: in this order.
+            let present = ids(&mut self.looker, &self.ids, after, bound)?;
+            let committed = ids(&mut self.reader, &self.ids, after, bound)?;
+            let open = present.into_iter().find(|id| committed.binary_search(id).is_err());
+            horizon = open.map_or(bound, |id| id - 1);
         }
-        for gap in gaps {
-            if !self.are_unlocked(&[*gap])? {
-                return Ok(gap.0 - 1);
+        if horizon < last {
+            // No gap, no question.
+            let seen = ids(&mut self.reader, &self.ids, horizon, last)?;
+            horizon = seen.iter().fold(horizon, |end, &id| if id == end + 1 { id } else { end });
+        }
+        Ok((horizon, blocked.filter(|_| horizon < last)))
+    }
+
+    /// Up to where nothing that is missing up to `last` is locked.
+    fn unlocked(&mut self, gaps: &[Gap], last: EventId) -> Result<EventId> {
+        if self.are_unlocked(gaps)? {
+            return Ok(last);
+        }
+        // Which one is the first? The gaps before `free` are, those up to `locked` are not all.
+        let (mut free, mut locked) = (0, gaps.len());
+        while locked - free > 1 {
+            let middle = (free + locked) / 2;
+            match self.are_unlocked(&gaps[free..middle])? {
+                true => free = middle,
+                false => locked = middle,
             }
         }
-        Ok(horizon)
+        Ok(gaps.get(free).map_or(last, |gap| gap.0 - 1))
     }
 
+    /// Whether nothing is there, and nothing can come back, in these gaps. Nobody was between
+    /// drawing an id of them and inserting its row, so that every row in them is locked.
     fn are_unlocked(&mut self, gaps: &[Gap]) -> Result<bool> {
-        let mut left = LOOKUPS;
-        let (narrow, wide): (Vec<Gap>, Vec<Gap>) = gaps.iter().partition(|(first, last)| {
-            let fits = last - first < left;
-            left -= if fits { last - first + 1 } else { 0 };
-            fits
-        });
+        let (narrow, wide): (Vec<Gap>, Vec<Gap>) =
+            gaps.iter().partition(|(first, last)| last - first < WIDE);
         let list: Vec<EventId> =
             narrow.into_iter().flat_map(|(first, last)| first..=last).collect();
-        let mut free = list.is_empty()
-            || is_free(self.reader.driver().exec_first(&self.locked_ids, (json(&list),)))?;
+        if !list.is_empty()
+            && !is_free(self.reader.driver().exec_first(&self.locked_ids, (json(&list),)))?
+        {
+            return Ok(false);
+        }
         for gap in wide {
+            let any: Option<EventId> = self.looker.driver().exec_first(&self.any, gap)?;
             // A range meets a lock on the row after it, too: then it helps if everybody who may
             // have drawn one of these ids is gone.
-            free = free
+            let free = any.is_none()
                 && (is_free(self.reader.driver().exec_first(&self.locked_range, gap))?
                     || self.transactions_done(gap.1)?.is_ok_and(|bound| bound >= gap.1));
+            if !free {
+                return Ok(false);
+            }
         }
-        Ok(free)
+        Ok(true)
     }
 
     /// Whether no statement uses the table at this moment.
@@ -310,20 +333,6 @@ fn clock(driver: &mysql::Conn) -> String {
     format!("evtclk_{}", driver.connection_id())
 }
 
-impl Connection {
-    /// The ids in `(after, upto]`, and up to where these are all: memory stays bounded.
-    fn ids_between(
-        &mut self,
-        sql: &str,
-        after: EventId,
-        upto: EventId,
-    ) -> Result<(Vec<EventId>, EventId)> {
-        let found = ids(self, sql, after, upto, 2 * WINDOW)?;
-        let upto = found.last().copied().filter(|_| found.len() == 2 * WINDOW).unwrap_or(upto);
-        Ok((found, upto))
-    }
-}
-
 /// What is missing among ids in `(after, upto]`.
 fn gaps(after: EventId, ids: &[EventId], upto: EventId) -> Vec<Gap> {
     let mut gaps = Vec::new();
@@ -351,15 +360,15 @@ fn is_free(found: mysql::Result<Option<u64>>) -> Result<bool> {
     }
 }
 
+/// The ids that the session sees in `(after, upto]`, which is no wider than a window and the gap
+/// before it.
 fn ids(
     connection: &mut Connection,
     sql: &str,
     after: EventId,
     upto: EventId,
-    limit: usize,
 ) -> Result<Vec<EventId>> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    Ok(connection.driver().exec(sql, (after, upto, limit))?)
+    Ok(connection.driver().exec(sql, (after, upto))?)
 }
 
 /// The transactions that hold the table on MySQL. That the instrument works is shown by our own

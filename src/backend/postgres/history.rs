@@ -1,11 +1,13 @@
 //! The history on PostgreSQL, and what shortens the event table.
 
 use super::{Connection, first, name_grant, read_sql};
+use crate::backend::history::Piece;
 use crate::backend::{Batch, ReadRange, event_id};
 use crate::config::Settings;
 use crate::consumer::Ident;
 use crate::error::{Error, Result};
-use crate::event::{Event, EventId, Timestamp};
+use crate::event::{Event, EventId, TimeTexts, Timestamp};
+use postgres::SimpleQueryMessage;
 use postgres::error::SqlState;
 use std::io::Write;
 
@@ -17,9 +19,7 @@ pub(super) struct Sql {
     read_want: String,
     end: String,
     bound: String,
-    lock: String,
     cut: String,
-    delete: String,
     expire: String,
     first_since: String,
 }
@@ -42,14 +42,10 @@ impl Sql {
                  THEN LEAST(min(last_evt_id), (SELECT max(id) - 1 FROM {queue})) END \
                  FROM {consumers}"
             ),
-            lock: format!(
-                "SET LOCAL lock_timeout = '500ms';\nLOCK TABLE {consumers} IN SHARE MODE"
-            ),
             cut: format!(
                 "SELECT max(id), count(*) FROM (SELECT id FROM {queue} WHERE id > $1 ORDER BY id \
                  LIMIT $3) AS oldest WHERE id <= $2"
             ),
-            delete: format!("DELETE FROM {queue} WHERE id > $1 AND id <= $2"),
             expire: format!(
                 "DELETE FROM {consumers} WHERE last_time < {now} - $1::bigint * interval \
                  '1 second' AND ident <> $2 RETURNING ident"
@@ -64,7 +60,7 @@ impl Connection {
     pub fn insert_history(&mut self, events: &[Event]) -> Result<bool> {
         let sql = self.sql.clone();
         let copied = self.copy_history(&sql.history, events);
-        match copied.map_err(|e| name_grant(e, &format!("INSERT on {}", sql.history.table))) {
+        match copied.map_err(|e| name_grant(e, || format!("INSERT on {}", sql.history.table))) {
             Err(error) if error.sql_state() == Some(SqlState::UNIQUE_VIOLATION.code()) => Ok(false),
             result => result.map(|()| true),
         }
@@ -81,6 +77,7 @@ impl Connection {
             // The server's own error comes with `finish`.
             sent.is_ok()
         };
+        let mut times = TimeTexts::default();
         for event in events {
             text.extend_from_slice(event.id.to_string().as_bytes());
             text.push(b'\t');
@@ -88,7 +85,7 @@ impl Connection {
             text.push(b'\t');
             escape(&mut text, event.data.as_str());
             text.push(b'\t');
-            text.extend_from_slice(event.ts.sql_text().as_bytes());
+            text.extend_from_slice(times.of(event.ts).as_bytes());
             text.push(b'\n');
             if text.len() >= PIECE && !send(&mut text) {
                 break;
@@ -107,67 +104,73 @@ impl Connection {
 
     pub fn history_end(&mut self) -> Result<EventId> {
         let sql = self.sql.clone();
-        let grant = format!("SELECT on {}", sql.history.table);
-        let rows = self.run(&sql.history.end, &[], &grant)?;
+        let grant = || format!("SELECT on {}", sql.history.table);
+        let rows = self.run(&sql.history.end, &[], grant)?;
         event_id(first(&rows)?.try_get(0)?)
     }
 
-    /// SHARE MODE keeps out whoever adds or changes a row, for the two round trips to the commit.
-    pub fn discard_bound(&mut self, archiver: Option<&Ident>, lock: bool) -> Result<EventId> {
+    pub fn discard_bound(&mut self, archiver: Option<&Ident>) -> Result<EventId> {
         let sql = self.sql.clone();
-        let grant = format!("SELECT, UPDATE on {}", sql.consumers_table);
-        if lock {
-            self.script(&sql.history.lock).map_err(|error| name_grant(error, &grant))?;
-        }
         let archiver = archiver.map(Ident::as_str);
-        let rows = self.run(&sql.history.bound, &[&archiver], &grant)?;
+        let grant = || format!("SELECT on {} and {}", sql.consumers_table, sql.queue);
+        let rows = self.run(&sql.history.bound, &[&archiver], grant)?;
         let bound = rows.first().map(|row| row.try_get::<_, Option<i64>>(0)).transpose()?.flatten();
         event_id(bound.unwrap_or(0).max(0))
     }
 
-    pub fn discard_cut(
-        &mut self,
-        after: EventId,
-        upto: EventId,
-        limit: usize,
-    ) -> Result<(EventId, u64)> {
+    pub fn discard_piece(&mut self, after: EventId, upto: EventId, limit: usize) -> Result<Piece> {
         let sql = self.sql.clone();
-        let grant = format!("SELECT, DELETE on {}", sql.queue);
+        let grant = || format!("SELECT on {}", sql.queue);
         let params = (after as i64, upto as i64, limit as i64);
-        let rows = self.run(&sql.history.cut, &[&params.0, &params.1, &params.2], &grant)?;
+        let rows = self.run(&sql.history.cut, &[&params.0, &params.1, &params.2], grant)?;
         let row = first(&rows)?;
         let cut: Option<i64> = row.try_get(0)?;
-        Ok((event_id(cut.unwrap_or(0))?, event_id(row.try_get(1)?)?))
+        Ok(Piece { after, cut: event_id(cut.unwrap_or(0))?, count: event_id(row.try_get(1)?)? })
     }
 
-    pub fn begin_discard(&mut self) -> Result<()> {
-        self.begin()
-    }
-
-    pub fn end_discard(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    pub fn delete_events(&mut self, after: EventId, cut: EventId, _count: u64) -> Result<u64> {
-        let sql = self.sql.clone();
-        let statement = self.statement(&sql.history.delete)?;
-        let deleted = self.driver().execute(&statement, &[&(after as i64), &(cut as i64)]);
-        let grant = format!("SELECT, DELETE on {}", sql.queue);
-        deleted.map_err(|why| name_grant(Error::from(why), &grant))
+    /// All in one round trip. SHARE MODE keeps out whoever adds or changes a consumer; where one of
+    /// them has not acknowledged the piece, the division by zero keeps the rest from being done.
+    pub fn discard_if_acknowledged(&mut self, piece: Piece) -> Result<Option<u64>> {
+        let Piece { after, cut, .. } = piece;
+        let (queue, consumers) = (&self.sql.queue, &self.sql.consumers_table);
+        let text = format!(
+            "BEGIN; DELETE FROM {queue} WHERE id > {after} AND id <= {cut}; \
+             SET LOCAL lock_timeout = '500ms'; LOCK TABLE {consumers} IN SHARE MODE; \
+             SELECT 1 / (min(last_evt_id) >= {cut})::int FROM {consumers} HAVING 1 = \
+             1 / (count(*) > 0)::int; COMMIT"
+        );
+        let grant = format!("SELECT, DELETE on {queue}; SELECT, UPDATE on {consumers}");
+        let deleted = self.driver().simple_query(&text).map(|answer| {
+            let done = answer.iter().filter_map(|message| match message {
+                SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+                _ => None,
+            });
+            done.take(2).last() // BEGIN, DELETE
+        });
+        match deleted.map_err(Error::from) {
+            Ok(rows) => Ok(Some(rows.unwrap_or(0))),
+            Err(error) => {
+                self.rollback()?;
+                match error.sql_state() {
+                    Some(state) if state == SqlState::DIVISION_BY_ZERO.code() => Ok(None),
+                    _ => Err(name_grant(error, || grant)),
+                }
+            }
+        }
     }
 
     pub fn expire(&mut self, seconds: u64, keep: &Ident) -> Result<Vec<String>> {
         let sql = self.sql.clone();
-        let grant = format!("SELECT, DELETE on {}", sql.consumers_table);
+        let grant = || format!("SELECT, DELETE on {}", sql.consumers_table);
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        let rows = self.run(&sql.history.expire, &[&seconds, &keep.as_str()], &grant)?;
+        let rows = self.run(&sql.history.expire, &[&seconds, &keep.as_str()], grant)?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
     pub fn first_since(&mut self, ts: Timestamp) -> Result<Option<EventId>> {
         let sql = self.sql.clone();
-        let grant = format!("SELECT on {}", sql.queue);
-        let rows = self.run(&sql.history.first_since, &[&ts.sql_text()], &grant)?;
+        let grant = || format!("SELECT on {}", sql.queue);
+        let rows = self.run(&sql.history.first_since, &[&ts.sql_text()], grant)?;
         first(&rows)?.try_get::<_, Option<i64>>(0)?.map(event_id).transpose()
     }
 }

@@ -16,6 +16,7 @@ use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use postgres::{Client, NoTls, Row, Statement};
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +53,7 @@ struct Sql {
     queue: String,
     consumers_table: String,
     insert: String,
+    insert_returning: String,
     register: String,
     unregister: String,
     advance: String,
@@ -69,6 +71,7 @@ impl Sql {
         let [read, read_want] = read_sql(&queue);
         Sql {
             insert: insert_sql(&settings.event_table),
+            insert_returning: format!("{} RETURNING id", insert_sql(&settings.event_table)),
             // Ids of consumers are small integers: a refused INSERT would use one up.
             register: format!(
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
@@ -223,7 +226,12 @@ impl Connection {
     }
 
     /// Runs one of our statements; a missing privilege is named as `grant`.
-    fn run(&mut self, sql: &str, params: Params<'_>, grant: &str) -> Result<Vec<Row>> {
+    fn run(
+        &mut self,
+        sql: &str,
+        params: Params<'_>,
+        grant: impl FnOnce() -> String,
+    ) -> Result<Vec<Row>> {
         let run = |connection: &mut Self| -> Result<Vec<Row>> {
             let statement = connection.statement(sql)?;
             Ok(connection.client.query(&statement, params)?)
@@ -298,28 +306,34 @@ impl Connection {
         let sql = self.sql.clone();
         let params: Params<'_> = &[&Text(event.event_type.as_str()), &Text(event.data.as_str())];
         let rows = if target.returning {
-            self.run(&format!("{} RETURNING id", sql.insert), params, &target.grant(&sql))?
+            self.run(&sql.insert_returning, params, || target.grant(&sql))?
         } else {
-            self.run(&sql.insert, params, &target.grant(&sql))?;
-            self.run("SELECT currval($1::text::regclass)", &[&target.sequence], "")?
+            self.run(&sql.insert, params, || target.grant(&sql))?;
+            self.run("SELECT currval($1::text::regclass)", &[&target.sequence], String::new)?
         };
         first_id(&rows)
     }
 
-    pub fn insert_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
+    /// Whether [`insert_events`](Self::insert_events) is a single statement.
+    pub fn inserts_at_once(&mut self) -> Result<bool> {
+        Ok(self.target()?.returning)
+    }
+
+    pub fn insert_events<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
         self.afresh(|connection| connection.try_insert_many(events))
     }
 
-    fn try_insert_many(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
+    fn try_insert_many<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
         let target = self.target()?;
+        let events = events.iter().map(E::borrow);
         if !target.returning {
-            return events.iter().map(|event| self.try_insert(event)).collect();
+            return events.map(|event| self.try_insert(event)).collect();
         }
 
-        let types: Vec<&str> = events.iter().map(|event| event.event_type.as_str()).collect();
-        let data: Vec<&str> = events.iter().map(|event| event.data.as_str()).collect();
-        let grant = target.grant(&self.sql);
-        let rows = self.run(&target.insert_many, &[&types, &data], &grant)?;
+        let types: Vec<&str> = events.clone().map(|event| event.event_type.as_str()).collect();
+        let data: Vec<&str> = events.map(|event| event.data.as_str()).collect();
+        let sql = self.sql.clone();
+        let rows = self.run(&target.insert_many, &[&types, &data], || target.grant(&sql))?;
         let mut ids =
             rows.iter().map(|row| event_id(row.try_get(0)?)).collect::<Result<Vec<_>>>()?;
         // Drawn one after the other by this statement, so in order they belong to the events.
@@ -357,23 +371,24 @@ impl Connection {
 
     pub fn register(&mut self, ident: &Ident, cursor: EventId) -> Result<()> {
         let sql = self.sql.clone();
-        let grant = format!("SELECT, INSERT on {} and USAGE on its sequence", sql.consumers_table);
-        self.run(&sql.register, &[&ident.as_str(), &(cursor as i64)], &grant)?;
+        let grant =
+            || format!("SELECT, INSERT on {} and USAGE on its sequence", sql.consumers_table);
+        self.run(&sql.register, &[&ident.as_str(), &(cursor as i64)], grant)?;
         Ok(())
     }
 
     pub fn unregister(&mut self, ident: &Ident) -> Result<bool> {
         let sql = self.sql.clone();
-        let grant = format!("SELECT, DELETE on {}", sql.consumers_table);
+        let grant = || format!("SELECT, DELETE on {}", sql.consumers_table);
         let statement = self.statement(&sql.unregister)?;
         let count = self.client.execute(&statement, &[&ident.as_str()]);
-        Ok(count.map_err(|why| name_grant(why.into(), &grant))? > 0)
+        Ok(count.map_err(|why| name_grant(why.into(), grant))? > 0)
     }
 
     pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
         let sql = self.sql.clone();
-        let grant = format!("SELECT, UPDATE on {}", sql.consumers_table);
-        let rows = self.run(&sql.advance, &[&ident.as_str(), &(to as i64)], &grant)?;
+        let grant = || format!("SELECT, UPDATE on {}", sql.consumers_table);
+        let rows = self.run(&sql.advance, &[&ident.as_str(), &(to as i64)], grant)?;
         if rows.is_empty() { Ok(None) } else { first_id(&rows).map(Some) }
     }
 
@@ -411,24 +426,24 @@ impl Connection {
             }
             Ok(batch)
         };
-        self.afresh(read).map_err(|error| name_grant(error, &format!("SELECT on {table}")))
+        self.afresh(read).map_err(|error| name_grant(error, || format!("SELECT on {table}")))
     }
 
     pub fn highest_drawn(&mut self) -> Result<EventId> {
         let sql = self.sql.clone();
         let find = "SELECT pg_get_serial_sequence($1::text, 'id')";
-        let rows = self.run(find, &[&sql.queue], "")?;
+        let rows = self.run(find, &[&sql.queue], String::new)?;
         let sequence: Option<String> = first(&rows)?.try_get(0)?;
         let Some(sequence) = sequence else { return Err(no_sequence(&sql.queue)) };
         let drawn = format!("SELECT {} FROM {sequence}", watch::DRAWN);
-        let rows = self.run(&drawn, &[], &format!("SELECT on {sequence}"))?;
+        let rows = self.run(&drawn, &[], || format!("SELECT on {sequence}"))?;
         first_id(&rows)
     }
 
     pub fn consumers(&mut self) -> Result<Vec<ConsumerRow>> {
         let sql = self.sql.clone();
-        let grant = format!("SELECT on {} and {}", sql.consumers_table, sql.queue);
-        let rows = self.run(&sql.consumers, &[], &grant)?;
+        let grant = || format!("SELECT on {} and {}", sql.consumers_table, sql.queue);
+        let rows = self.run(&sql.consumers, &[], grant)?;
         rows.iter()
             .map(|row| {
                 Ok(ConsumerRow {
@@ -481,11 +496,13 @@ fn no_sequence(queue: &str) -> Error {
 }
 
 /// Names the privilege that helps against a refusal.
-fn name_grant(error: Error, grant: &str) -> Error {
-    if error.kind() == ErrorKind::PermissionDenied && !grant.is_empty() {
-        error.context(format!("the database user needs {grant}"))
-    } else {
-        error
+fn name_grant(error: Error, grant: impl FnOnce() -> String) -> Error {
+    if error.kind() != ErrorKind::PermissionDenied {
+        return error;
+    }
+    match grant() {
+        grant if grant.is_empty() => error,
+        grant => error.context(format!("the database user needs {grant}")),
     }
 }
 
@@ -528,8 +545,8 @@ pub(crate) fn insert_event<C: postgres::GenericClient>(
         .query_one(&sql, &[&Text(event.event_type.as_str()), &Text(event.data.as_str())])
         .map_err(|why| {
             let queue = table.quoted('"');
-            let grant = format!("INSERT and SELECT (id) on {queue}, and USAGE on its sequence");
-            name_grant(why.into(), &grant)
+            let grant = || format!("INSERT and SELECT (id) on {queue}, and USAGE on its sequence");
+            name_grant(why.into(), grant)
         })?;
     event_id(row.try_get(0)?)
 }

@@ -76,7 +76,7 @@ impl Watch {
 
     pub fn settle(&mut self, position: EventId) -> Result<Settled> {
         let answer = self.connection.driver().simple_query(&self.look).map_err(|why| {
-            name_grant(why.into(), &format!("SELECT on the sequence {}", self.sequence))
+            name_grant(why.into(), || format!("SELECT on the sequence {}", self.sequence))
         })?;
         let mut rows = answer.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0),

@@ -1,11 +1,12 @@
 //! The history on SQLite, and what shortens the event table.
 
 use super::Connection;
+use crate::backend::history::Piece;
 use crate::backend::{Batch, ReadRange, event_id};
 use crate::config::Settings;
 use crate::consumer::Ident;
 use crate::error::Result;
-use crate::event::{Event, EventId, Timestamp};
+use crate::event::{Event, EventId, TimeTexts, Timestamp};
 use rusqlite::{ErrorCode, params};
 
 /// The statements of the history and of discarding, with their table names.
@@ -61,12 +62,13 @@ impl Sql {
 impl Connection {
     pub fn insert_history(&mut self, events: &[Event]) -> Result<bool> {
         let mut statement = self.inner.prepare_cached(&self.sql.history.insert)?;
+        let mut times = TimeTexts::default();
         for event in events {
             let inserted = statement.execute(params![
                 event.id as i64,
                 event.event_type.as_str(),
                 event.data.as_str(),
-                event.ts.sql_text(),
+                times.of(event.ts),
             ]);
             match inserted {
                 Err(rusqlite::Error::SqliteFailure(why, _))
@@ -91,38 +93,38 @@ impl Connection {
         event_id(statement.query_row([], |row| row.get(0))?)
     }
 
-    /// Nothing to lock: whoever writes is alone.
-    pub fn discard_bound(&mut self, archiver: Option<&Ident>, _lock: bool) -> Result<EventId> {
+    pub fn discard_bound(&mut self, archiver: Option<&Ident>) -> Result<EventId> {
         let mut statement = self.inner.prepare_cached(&self.sql.history.bound)?;
         let archiver = archiver.map(Ident::as_str);
         let bound: Option<i64> = statement.query_row([archiver], |row| row.get(0))?;
         event_id(bound.unwrap_or(0).max(0))
     }
 
-    pub fn discard_cut(
-        &mut self,
-        after: EventId,
-        upto: EventId,
-        limit: usize,
-    ) -> Result<(EventId, u64)> {
+    pub fn discard_piece(&mut self, after: EventId, upto: EventId, limit: usize) -> Result<Piece> {
         let mut statement = self.inner.prepare_cached(&self.sql.history.cut)?;
         let params = params![after as i64, upto as i64, limit as i64];
         let (cut, count): (Option<i64>, i64) =
             statement.query_row(params, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok((event_id(cut.unwrap_or(0))?, event_id(count)?))
+        Ok(Piece { after, cut: event_id(cut.unwrap_or(0))?, count: event_id(count)? })
     }
 
-    pub fn begin_discard(&mut self) -> Result<()> {
-        self.begin()
+    /// Nothing to lock: whoever writes is alone.
+    pub fn discard_if_acknowledged(&mut self, piece: Piece) -> Result<Option<u64>> {
+        self.begin()?;
+        let deleted = self.delete_piece(piece);
+        match deleted {
+            Ok(Some(_)) => self.commit()?,
+            _ => self.rollback()?,
+        }
+        deleted
     }
 
-    pub fn end_discard(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    pub fn delete_events(&mut self, after: EventId, cut: EventId, _count: u64) -> Result<u64> {
+    fn delete_piece(&mut self, piece: Piece) -> Result<Option<u64>> {
+        if self.discard_bound(None)? < piece.cut {
+            return Ok(None);
+        }
         let mut statement = self.inner.prepare_cached(&self.sql.history.delete)?;
-        Ok(statement.execute([after as i64, cut as i64])? as u64)
+        Ok(Some(statement.execute([piece.after as i64, piece.cut as i64])? as u64))
     }
 
     pub fn expire(&mut self, seconds: u64, keep: &Ident) -> Result<Vec<String>> {

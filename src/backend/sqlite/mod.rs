@@ -13,6 +13,7 @@ use crate::url::SqliteFile;
 use crate::value::Value;
 use rusqlite::types::ValueRef;
 use rusqlite::{OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use std::borrow::Borrow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -122,6 +123,11 @@ impl Connector {
         Ok(connector)
     }
 
+    /// In memory there is no write-ahead log.
+    pub fn has_wal(&self) -> bool {
+        self.file != SqliteFile::Memory
+    }
+
     pub fn file(&self) -> &SqliteFile {
         &self.file
     }
@@ -164,7 +170,7 @@ impl Connector {
         connection.busy_timeout(self.settings.busy_timeout)?;
         connection.set_prepared_statement_cache_capacity(32);
         let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-        if self.file != SqliteFile::Memory && mode != "wal" {
+        if self.has_wal() && mode != "wal" {
             connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
         }
         let synchronous = match self.settings.sqlite_synchronous {
@@ -311,8 +317,15 @@ impl Connection {
         self.write(|| insert_event(&self.inner, &self.sql.insert, event))
     }
 
-    pub fn insert_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
-        events.iter().map(|event| insert_event(&self.inner, &self.sql.insert, event)).collect()
+    /// Whether [`insert_events`](Self::insert_events) is a single statement.
+    pub fn inserts_at_once(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
+    pub fn insert_events<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
+        let mut insert = self.inner.prepare_cached(&self.sql.insert)?;
+        let ids = events.iter().map(|event| run_insert(&self.inner, &mut insert, event.borrow()));
+        ids.collect()
     }
 
     pub fn register(&mut self, ident: &Ident, cursor: EventId) -> Result<()> {
@@ -420,7 +433,15 @@ pub(crate) fn insert_event(
     sql: &str,
     event: &NewEvent,
 ) -> Result<EventId> {
-    connection.prepare_cached(sql)?.execute([event.event_type.as_str(), event.data.as_str()])?;
+    run_insert(connection, &mut *connection.prepare_cached(sql)?, event)
+}
+
+fn run_insert(
+    connection: &rusqlite::Connection,
+    insert: &mut rusqlite::Statement<'_>,
+    event: &NewEvent,
+) -> Result<EventId> {
+    insert.execute([event.event_type.as_str(), event.data.as_str()])?;
     event_id(connection.last_insert_rowid())
 }
 

@@ -1,0 +1,341 @@
+//! Commits that concurrent callers share. Of the threads that add an event at once some *lead*: a
+//! leader writes its own event and those of all who wait, in one transaction; each of them returns
+//! after that commit. Who comes alone leads itself, and pays nothing for it.
+
+use crate::error::{Error, ErrorKind, Result, fail};
+use crate::event::{EventId, NewEvent};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Most events of one commit, and most bytes of their data (but at least one event).
+const MAX_EVENTS: usize = 64;
+const MAX_BYTES: usize = 256 << 10;
+
+/// A leader waits for those who were in the last commit to come back, but no longer than this part
+/// of the time that a commit takes, and never longer than this time.
+const GATHER_PART: u32 = 4;
+const GATHER_MOST: Duration = Duration::from_millis(1);
+
+/// The callers that add events through one stream.
+pub(crate) struct Group {
+    state: Mutex<State>,
+    /// Somebody came to wait.
+    came: Condvar,
+    /// So many may write at once.
+    leaders: usize,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Arc<Seat>>,
+    leading: usize,
+    /// How many events the last commit had, and how long it took.
+    size: usize,
+    took: Duration,
+}
+
+/// A caller who waits.
+struct Seat {
+    event: NewEvent,
+    word: Mutex<Option<Word>>,
+    told: Condvar,
+}
+
+/// What a leader tells who waits.
+enum Word {
+    Lead,
+    Done(Result<EventId>),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Group {
+    pub fn new(leaders: usize) -> Self {
+        Group { state: Mutex::default(), came: Condvar::new(), leaders }
+    }
+
+    /// Adds the event by `write`, which adds many, all or none, and gives their ids in order; it
+    /// may be called for the events of other callers, too.
+    pub fn add(
+        &self,
+        event: &NewEvent,
+        write: impl Fn(&[&NewEvent]) -> Result<Vec<EventId>>,
+    ) -> Result<EventId> {
+        let mut state = lock(&self.state);
+        if state.leading < self.leaders {
+            state.leading += 1;
+            return Lead { group: self, others: Vec::new() }.write(state, event, write);
+        }
+        let seat = Seat { event: event.clone(), word: Mutex::default(), told: Condvar::new() };
+        let seat = Arc::new(seat);
+        state.waiting.push_back(seat.clone());
+        self.came.notify_all();
+        drop(state);
+        match seat.wait() {
+            Word::Done(result) => result,
+            Word::Lead => {
+                let state = lock(&self.state);
+                Lead { group: self, others: Vec::new() }.write(state, &seat.event, write)
+            }
+        }
+    }
+}
+
+impl Seat {
+    fn wait(&self) -> Word {
+        let mut word = lock(&self.word);
+        loop {
+            match word.take() {
+                Some(word) => return word,
+                None => word = self.told.wait(word).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    fn tell(&self, told: Word) {
+        *lock(&self.word) = Some(told);
+        self.told.notify_one();
+    }
+}
+
+/// The turn of a leader. However it ends, everybody is told something, and the next one leads.
+struct Lead<'a> {
+    group: &'a Group,
+    others: Vec<Arc<Seat>>,
+}
+
+impl Lead<'_> {
+    fn write(
+        mut self,
+        mut state: MutexGuard<'_, State>,
+        own: &NewEvent,
+        write: impl Fn(&[&NewEvent]) -> Result<Vec<EventId>>,
+    ) -> Result<EventId> {
+        if state.size > 1 {
+            state = self.gather(state);
+        }
+        let mut bytes = own.data.as_str().len();
+        while let Some(seat) = state.waiting.front() {
+            bytes += seat.event.data.as_str().len();
+            if self.others.len() + 1 >= MAX_EVENTS || bytes > MAX_BYTES {
+                break;
+            }
+            self.others.extend(state.waiting.pop_front());
+        }
+        drop(state);
+        let start = Instant::now();
+        let seats = self.others.clone();
+        let events: Vec<&NewEvent> =
+            std::iter::once(own).chain(seats.iter().map(|seat| &seat.event)).collect();
+        let mut results = write_each(&events, &write).into_iter();
+        let result = results.next().unwrap_or_else(nothing);
+        let mut state = lock(&self.group.state);
+        state.size = events.len();
+        state.took = start.elapsed();
+        drop(state);
+        for (seat, result) in self.others.drain(..).zip(results) {
+            seat.tell(Word::Done(result));
+        }
+        result
+    }
+
+    /// Waits a little for as many as there were last time.
+    fn gather<'s>(&self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let expected = state.size.min(MAX_EVENTS);
+        let end = Instant::now() + (state.took / GATHER_PART).min(GATHER_MOST);
+        while state.waiting.len() + 1 < expected {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.group.came.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        // Only after a panic there is somebody left.
+        for seat in self.others.drain(..) {
+            seat.tell(Word::Done(nothing()));
+        }
+        let mut state = lock(&self.group.state);
+        match state.waiting.pop_front() {
+            Some(next) => {
+                drop(state);
+                next.tell(Word::Lead);
+            }
+            None => state.leading -= 1,
+        }
+    }
+}
+
+/// Writes all; where one of them is what the database refuses, it alone fails.
+fn write_each(
+    events: &[&NewEvent],
+    write: &impl Fn(&[&NewEvent]) -> Result<Vec<EventId>>,
+) -> Vec<Result<EventId>> {
+    match write(events) {
+        Ok(ids) => ids.into_iter().map(Ok).collect(),
+        Err(error) if events.len() > 1 && is_of_an_event(&error) => {
+            let (first, second) = events.split_at(events.len() / 2);
+            [write_each(first, write), write_each(second, write)].into_iter().flatten().collect()
+        }
+        Err(error) => {
+            let copies: Vec<_> = events[1..].iter().map(|_| Err(error.copy())).collect();
+            std::iter::once(Err(error)).chain(copies).collect()
+        }
+    }
+}
+
+/// Whether the error may be about one of many events, so that the others can be written.
+fn is_of_an_event(error: &Error) -> bool {
+    use ErrorKind::*;
+    matches!(error.kind(), InvalidData | TooLarge | Constraint | Database | InvalidArgument)
+}
+
+fn nothing() -> Result<EventId> {
+    fail!(Internal, "the thread that was to write this event failed; it may have been added")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::thread;
+
+    fn event(data: &str) -> NewEvent {
+        NewEvent::new("TEST", data).unwrap()
+    }
+
+    /// What stands for a database: gives ids in order, slowly; refuses events with the data `bad`.
+    #[derive(Default)]
+    struct Table {
+        rows: Mutex<Vec<NewEvent>>,
+        commits: AtomicUsize,
+    }
+
+    impl Table {
+        fn write(&self, events: &[&NewEvent]) -> Result<Vec<EventId>> {
+            thread::sleep(Duration::from_millis(2));
+            if events.iter().any(|event| event.data.as_str() == "\"bad\"") {
+                fail!(Constraint, "bad");
+            }
+            self.commits.fetch_add(1, Ordering::Relaxed);
+            let mut rows = lock(&self.rows);
+            let first = rows.len() as EventId + 1;
+            rows.extend(events.iter().copied().cloned());
+            Ok((first..first + events.len() as EventId).collect())
+        }
+    }
+
+    #[test]
+    fn everybody_gets_the_id_of_the_own_event_and_commits_are_shared() {
+        for leaders in [1, 2] {
+            let (group, table) = (Group::new(leaders), Table::default());
+            thread::scope(|scope| {
+                for caller in 0..16 {
+                    let (group, table) = (&group, &table);
+                    scope.spawn(move || {
+                        for n in 0..20 {
+                            let mine = event(&format!("{caller}/{n}"));
+                            let id = group.add(&mine, |events| table.write(events)).unwrap();
+                            assert_eq!(lock(&table.rows)[id as usize - 1], mine);
+                        }
+                    });
+                }
+            });
+            let commits = table.commits.into_inner();
+            assert_eq!(lock(&table.rows).len(), 320);
+            assert!(commits < 200, "{commits} commits of 320 events");
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_refused_fails_only_its_caller() {
+        let (group, table, failed) = (Group::new(1), Table::default(), AtomicU64::new(0));
+        thread::scope(|scope| {
+            for caller in 0..12 {
+                let (group, table, failed) = (&group, &table, &failed);
+                scope.spawn(move || {
+                    for _ in 0..10 {
+                        let bad = caller % 4 == 0;
+                        let event = event(if bad { "bad" } else { "good" });
+                        let result = group.add(&event, |events| table.write(events));
+                        assert_eq!(result.is_err(), bad);
+                        failed.fetch_add(u64::from(bad), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!((lock(&table.rows).len(), failed.into_inner()), (90, 30));
+    }
+
+    #[test]
+    fn a_failure_of_the_connection_is_told_to_all_and_nothing_is_tried_twice() {
+        let group = Group::new(1);
+        let tried = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let lost = group.add(&event("x"), |events| {
+                        tried.fetch_add(events.len(), Ordering::Relaxed);
+                        thread::sleep(Duration::from_millis(5));
+                        fail!(ConnectionLost, "gone")
+                    });
+                    assert_eq!(lost.unwrap_err().kind(), ErrorKind::ConnectionLost);
+                });
+            }
+        });
+        assert_eq!(tried.into_inner(), 8);
+    }
+
+    #[test]
+    fn a_leader_that_panics_leaves_nobody_waiting() {
+        let group = Group::new(1);
+        let told = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let call = || {
+                        group.add(&event("x"), |_| {
+                            thread::sleep(Duration::from_millis(5));
+                            panic!("a defect")
+                        })
+                    };
+                    match catch_unwind(AssertUnwindSafe(call)) {
+                        Ok(result) => assert_eq!(result.unwrap_err().kind(), ErrorKind::Internal),
+                        Err(_) => {}
+                    }
+                    told.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+        });
+        assert_eq!(told.into_inner(), 8);
+        assert_eq!(group.add(&event("x"), |_| Ok(vec![7])).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_commit_has_bounded_events_and_bytes() {
+        let (group, largest) = (Group::new(1), AtomicUsize::new(0));
+        let big = NewEvent::new("BIG", &"x".repeat(MAX_BYTES / 3)).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..10 {
+                scope.spawn(|| {
+                    group.add(&big, |events| {
+                        largest.fetch_max(events.len(), Ordering::Relaxed);
+                        thread::sleep(Duration::from_millis(3));
+                        Ok(vec![1; events.len()])
+                    })
+                });
+            }
+        });
+        assert!((1..=2).contains(&largest.into_inner()));
+    }
+}
