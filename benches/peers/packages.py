@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import install  # tests/support
+import install
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 TARGET = ROOT / "target/peers"
 PGQ = "postgresql-15-pgq3=3.5-1*"
-PGQ_FILES = Path("/usr/share/postgresql/15/extension/pgq.control")
+PGQ_CONTROL = Path("/usr/share/postgresql/15/extension/pgq.control")
 
 
 class Failure(Exception):
@@ -26,7 +26,7 @@ def run(command: list, **options) -> None:
 
 def servers(names: list[str], pgq: bool) -> None:
     """The servers that tests/run uses too, and PgQ."""
-    command = install.command(names, [PGQ] if pgq and not PGQ_FILES.exists() else [])
+    command = install.command(names, [PGQ] if pgq and not PGQ_CONTROL.exists() else [])
     if command:
         print("== installing what the servers need", flush=True)
         if subprocess.run(command, stdin=subprocess.DEVNULL).returncode != 0:

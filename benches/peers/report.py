@@ -36,6 +36,9 @@ class Row:
     def median(self) -> float | None:
         return statistics.median(self.rates) if self.rates else None
 
+    def breaks_our_promise(self) -> bool:
+        return self.side == "ours" and (self.lost > 0 or not self.in_order)
+
     def remark(self) -> str:
         """What went wrong with what was read."""
         remarks = ["" if self.in_order else "not in order"]
@@ -102,11 +105,9 @@ def markdown(rows: list[Row]) -> str:
 
 
 def machine() -> str:
-    model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.machine(),
-    )
-    return f"{os.cpu_count()} processors ({model})"
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} processors ({models[0] if models else platform.machine()})"
 
 
 def write_json(path: Path, rows: list[Row], facts: dict) -> None:

@@ -9,9 +9,10 @@ pub fn create(name: &str) -> Result<()> {
     execute(&format!("CREATE DATABASE {name}"))
 }
 
-/// Removes a database.
+/// Removes a database, also from under a side that was killed.
 pub fn drop(name: &str) -> Result<()> {
-    execute(&format!("DROP DATABASE {name}"))
+    let force = if url()?.starts_with("postgres:") { " WITH (FORCE)" } else { "" };
+    execute(&format!("DROP DATABASE {name}{force}"))
 }
 
 fn execute(sql: &str) -> Result<()> {
