@@ -22,8 +22,9 @@ all:
 
 install:
 	@test -e $(BUILT)/lib$(NAME).so || { echo "run make first"; exit 1; }
-	$(INSTALL) -d $(LIB)/pkgconfig $(LIB)/cmake/$(NAME) $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -d $(LIB)/pkgconfig $(LIB)/cmake/$(NAME) $(DESTDIR)$(INCLUDEDIR)/$(NAME)
 	$(INSTALL) -m 644 include/$(NAME).h include/$(NAME).hpp $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -m 644 include/$(NAME)/*.hpp $(DESTDIR)$(INCLUDEDIR)/$(NAME)
 	$(INSTALL) -m 755 $(BUILT)/lib$(NAME).so $(LIB)/lib$(NAME).so.$(VERSION)
 	ln -sf lib$(NAME).so.$(VERSION) $(LIB)/lib$(NAME).so.0
 	ln -sf lib$(NAME).so.0 $(LIB)/lib$(NAME).so
@@ -34,6 +35,7 @@ install:
 
 uninstall:
 	rm -f $(DESTDIR)$(INCLUDEDIR)/$(NAME).h $(DESTDIR)$(INCLUDEDIR)/$(NAME).hpp
+	rm -rf $(DESTDIR)$(INCLUDEDIR)/$(NAME)
 	rm -f $(LIB)/lib$(NAME).so $(LIB)/lib$(NAME).so.0 $(LIB)/lib$(NAME).so.$(VERSION) $(LIB)/lib$(NAME).a
 	rm -f $(LIB)/pkgconfig/$(NAME).pc
 	rm -rf $(LIB)/cmake/$(NAME)

@@ -1352,6 +1352,18 @@ fes_status fes_receiver_stop(const fes_receiver *receiver,
                              fes_error **err);
 
 /**
+ * As `fes_receiver_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
+ * end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+ *
+ * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if the last callback has not returned: the receiver was
+ * asked to end, and the call may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+ */
+fes_status fes_receiver_stop_for(const fes_receiver *receiver,
+                                 uint32_t timeout_ms,
+                                 const fes_cancel *cancel,
+                                 fes_error **err);
+
+/**
  * What was done since the receiver was opened; each place may be NULL. `delivered`, `skipped` (LIVE)
  * and `overflows` as `fes_subscription_stats`; `failures` counts failed callbacks, `given_up` the
  * events of `FES_NOTICE_SKIPPED`, up to 1000.
@@ -1454,6 +1466,20 @@ fes_status fes_replay_next(const fes_replay *replay,
                            fes_error **err);
 
 /**
+ * As `fes_replay_next`, but waits up to `timeout_ms` milliseconds (0: one look; `FES_FOREVER`) for
+ * the first event, or until `cancel` (or NULL) is cancelled. An empty batch if there was none in
+ * time, although more may be there behind what was not wanted: `fes_replay_position` moves on.
+ *
+ * Errors: those of `fes_replay_next`; `FES_CANCELLED`. The next call goes on at the same place.
+ */
+fes_status fes_replay_next_for(const fes_replay *replay,
+                               size_t limit,
+                               uint32_t timeout_ms,
+                               const fes_cancel *cancel,
+                               fes_events **out,
+                               fes_error **err);
+
+/**
  * The id up to which everything was given, or was not wanted. 0 for NULL.
  */
 uint64_t fes_replay_position(const fes_replay *replay);
@@ -1503,6 +1529,18 @@ fes_status fes_archiver_stop(const fes_archiver *archiver,
                              fes_error **err);
 
 /**
+ * As `fes_archiver_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
+ * end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+ *
+ * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to end, and the call
+ * may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+ */
+fes_status fes_archiver_stop_for(const fes_archiver *archiver,
+                                 uint32_t timeout_ms,
+                                 const fes_cancel *cancel,
+                                 fes_error **err);
+
+/**
  * Whether the thread runs. False for NULL.
  */
 bool fes_archiver_is_running(const fes_archiver *archiver);
@@ -1516,6 +1554,19 @@ bool fes_archiver_is_running(const fes_archiver *archiver);
 fes_status fes_archiver_run_once(const fes_archiver *archiver,
                                  uint64_t *count,
                                  fes_error **err);
+
+/**
+ * As `fes_archiver_run_once`, but begins no batch after `timeout_ms` milliseconds (`FES_FOREVER`),
+ * or after `cancel` (or NULL) is cancelled. `complete` is NULL or gets whether all was archived.
+ *
+ * Errors: those of `fes_archiver_run_once`; `FES_CANCELLED`, and what was archived before stays so.
+ */
+fes_status fes_archiver_run_for(const fes_archiver *archiver,
+                                uint32_t timeout_ms,
+                                const fes_cancel *cancel,
+                                uint64_t *count,
+                                bool *complete,
+                                fes_error **err);
 
 /**
  * Stops as `fes_archiver_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
@@ -1562,6 +1613,18 @@ fes_status fes_discarder_stop(const fes_discarder *discarder,
                               fes_error **err);
 
 /**
+ * As `fes_discarder_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
+ * end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+ *
+ * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to end, and the call
+ * may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+ */
+fes_status fes_discarder_stop_for(const fes_discarder *discarder,
+                                  uint32_t timeout_ms,
+                                  const fes_cancel *cancel,
+                                  fes_error **err);
+
+/**
  * Whether the thread runs. False for NULL.
  */
 bool fes_discarder_is_running(const fes_discarder *discarder);
@@ -1575,6 +1638,19 @@ bool fes_discarder_is_running(const fes_discarder *discarder);
 fes_status fes_discarder_run_once(const fes_discarder *discarder,
                                   uint64_t *count,
                                   fes_error **err);
+
+/**
+ * As `fes_discarder_run_once`, but begins no statement after `timeout_ms` milliseconds (`FES_FOREVER`),
+ * or after `cancel` (or NULL) is cancelled. `complete` is NULL or gets whether all was discarded.
+ *
+ * Errors: those of `fes_discarder_run_once`; `FES_CANCELLED`, and what was discarded before stays so.
+ */
+fes_status fes_discarder_run_for(const fes_discarder *discarder,
+                                 uint32_t timeout_ms,
+                                 const fes_cancel *cancel,
+                                 uint64_t *count,
+                                 bool *complete,
+                                 fes_error **err);
 
 /**
  * Stops as `fes_discarder_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
@@ -1649,6 +1725,20 @@ fes_status fes_app_set_on_notice(const fes_app *app,
  */
 fes_status fes_app_start(const fes_app *app,
                          fes_error **err);
+
+/**
+ * Stops the discarder after its statement, then the archiver after its batch, and returns after the
+ * last notice; waits no longer than `timeout_ms` milliseconds (0: only asks; `FES_FOREVER`), or
+ * until `cancel` (or NULL) is cancelled. They may be started again. From inside a notice it only
+ * asks the thread of that notice to end.
+ *
+ * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if one of them is still at work: the call may be repeated.
+ * `FES_INVALID_ARGUMENT` for NULL.
+ */
+fes_status fes_app_stop_for(const fes_app *app,
+                            uint32_t timeout_ms,
+                            const fes_cancel *cancel,
+                            fes_error **err);
 
 /**
  * Stops the discarder, then the archiver after the batch that it is at, closes stream and warehouse,

@@ -6,8 +6,14 @@ mod support;
 use c_support::{Libraries, run as execute};
 use std::process::Command;
 
-const SOURCES: &[&str] =
-    &["tests/c/main.c", "tests/c/api.c", "tests/c/wrong.c", "tests/c/threads.c"];
+const SOURCES: &[&str] = &[
+    "tests/c/main.c",
+    "tests/c/api.c",
+    "tests/c/wrong.c",
+    "tests/c/servers.c",
+    "tests/c/limits.c",
+    "tests/c/threads.c",
+];
 
 /// Compiles the tests; `flags` are further ones of gcc.
 fn compile(libraries: &Libraries, flags: &[&str]) -> std::path::PathBuf {

@@ -65,7 +65,7 @@ void test_events(void) {
     CHECK(strstr(json, "\"type\":\"USR_ADD\",\"data\":{\"n\": 1.0},\"ts\":\"20") != NULL);
     const char *data = NULL;
     OK(fes_events_data_json(got, &data, &len, ERR));
-    CHECK(strlen(data) == len && strncmp(data, "[{\"n\": 1.0},null,", 18) == 0 && data[len - 1] == ']');
+    CHECK(strlen(data) == len && strncmp(data, "[{\"n\": 1.0},null,", 17) == 0 && data[len - 1] == ']');
     fes_events_free(got);
     fes_consumer_close(live);
     fes_text *lag = NULL;
