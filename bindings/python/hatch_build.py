@@ -14,7 +14,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-#: What of the repository the sdist carries: all that `cargo build` needs.
+#: What of the repository the sdist carries: all that cargo needs.
 SOURCES = ["Cargo.toml", "Cargo.lock", "build.rs", "LICENSE", "README.md", "benches", "docs", "include", "src"]
 FILE_NAME = "libfutoin_eventstream.dylib" if sys.platform == "darwin" else "libfutoin_eventstream.so"
 
@@ -52,9 +52,10 @@ class BuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def cargo(self) -> Path:
         rust = self.rust()
-        subprocess.run(["cargo", "build", "--release", "--locked", "--lib"], cwd=rust, check=True)
+        command = ["cargo", "rustc", "--profile", "dist", "--locked", "--lib", "--crate-type", "cdylib"]
+        subprocess.run(command, cwd=rust, check=True)
         target = Path(os.environ.get("CARGO_TARGET_DIR", rust / "target"))
-        return target / "release" / FILE_NAME
+        return target / "dist" / FILE_NAME
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         for folder in getattr(self, "folders", []):
