@@ -7,10 +7,12 @@ privileges are needed after the root is made. Sid moves on; a root stays as it i
 """
 
 import glob
+import importlib.util
 import os
 import shlex
 import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 CACHE = Path(os.environ.get("FES_TEST_CACHE", "/var/cache/fes-test")).absolute()
@@ -85,7 +87,13 @@ def missing(servers: list[str]) -> tuple[list[str], bool]:
     # For the tests of the C interface.
     tools = {"gcc": "gcc", "g++": "g++", "make": "make", "nm": "binutils"}
     tools |= {"pkg-config": "pkg-config", "cmake": "cmake", "valgrind": "valgrind"}
+    # For those of the Python binding: mysqlclient is compiled.
+    tools |= {"mariadb_config": "libmariadb-dev"}
     packages += [package for name, package in tools.items() if not program(name)]
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        packages.append("python3-dev")
+    if not importlib.util.find_spec("ensurepip"):
+        packages.append("python3-venv")
     if "valgrind" in packages:
         packages.append("libc6-dbg")  # valgrind needs the symbols of the C library
     sid = bool({"mysql", "postgres18"} & set(servers)) and not (SID / "usr/sbin/mysqld.bin").exists()
@@ -94,12 +102,13 @@ def missing(servers: list[str]) -> tuple[list[str], bool]:
     return packages, sid
 
 
-def command(servers: list[str]) -> list[str] | None:
-    """The command that installs what is missing for these servers, None if nothing is.
+def command(servers: list[str], more: list[str] | None = None) -> list[str] | None:
+    """The command that installs what is missing for these servers, and more packages; None if nothing is.
 
     Raises PermissionError, saying what to do, where it takes a privilege that we do not have.
     """
     packages, sid = missing(servers)
+    packages += more or []
     if not packages and not sid:
         return None
     install = ["sh", "-ec", SCRIPT, "install", str(CACHE), "sid" if sid else "-", *packages]

@@ -132,10 +132,11 @@ impl Connection {
     /// them has not acknowledged the piece, the division by zero keeps the rest from being done.
     pub fn discard_if_acknowledged(&mut self, piece: Piece) -> Result<Option<u64>> {
         let Piece { after, cut, .. } = piece;
+        self.prepare_discard()?;
         let (queue, consumers) = (&self.sql.queue, &self.sql.consumers_table);
         let text = format!(
-            "BEGIN; DELETE FROM {queue} WHERE id > {after} AND id <= {cut}; \
-             SET LOCAL lock_timeout = '500ms'; LOCK TABLE {consumers} IN SHARE MODE; \
+            "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; \
+             EXECUTE fes_discard({after}, {cut}); SET LOCAL lock_timeout = '500ms'; LOCK TABLE {consumers} IN SHARE MODE; \
              SELECT 1 / (min(last_evt_id) >= {cut})::int FROM {consumers} HAVING 1 = \
              1 / (count(*) > 0)::int; COMMIT"
         );
@@ -145,7 +146,7 @@ impl Connection {
                 SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
                 _ => None,
             });
-            done.take(2).last() // BEGIN, DELETE
+            done.take(3).last() // BEGIN, SET, DELETE
         });
         match deleted.map_err(Error::from) {
             Ok(rows) => Ok(Some(rows.unwrap_or(0))),
@@ -157,6 +158,21 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// A plan that is made anew would look for the lowest id each time, among all that is deleted.
+    fn prepare_discard(&mut self) -> Result<()> {
+        if !self.discards {
+            let queue = &self.sql.queue;
+            let text = format!(
+                "PREPARE fes_discard(bigint, bigint) AS \
+                 DELETE FROM {queue} WHERE id > $1 AND id <= $2"
+            );
+            let grant = format!("SELECT, DELETE on {queue}");
+            self.script(&text).map_err(|error| name_grant(error, || grant))?;
+            self.discards = true;
+        }
+        Ok(())
     }
 
     pub fn expire(&mut self, seconds: u64, keep: &Ident) -> Result<Vec<String>> {

@@ -166,6 +166,7 @@ impl Connector {
             sql: self.sql.clone(),
             prepared: HashMap::new(),
             target: None,
+            discards: false,
             in_transaction: false,
         })
     }
@@ -198,6 +199,8 @@ pub(crate) struct Connection {
     prepared: HashMap<String, Statement>,
     /// What is known of the event table, from the first insert on.
     target: Option<Arc<Target>>,
+    /// The statement that discards is prepared.
+    discards: bool,
     in_transaction: bool,
 }
 

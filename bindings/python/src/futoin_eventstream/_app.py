@@ -1,0 +1,112 @@
+"""The service app: stream, archiver and discarder from one configuration."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from . import _sqlite
+from ._errors import InvalidArgument, call
+from ._ffi import lib
+from ._handle import RANK_ROOT, RANK_WORKER, Handle, run_interruptibly
+from ._history import Warehouse
+from ._stream import EventStream
+from ._text import Option, Options, text
+from ._text import options as _options
+from ._worker import OnNotice, Worker, _running, set_on_notice
+
+A = TypeVar("A", bound="ServiceApp")
+
+
+class ServiceApp(Worker):
+    """Opens the stream of `url`, and the warehouse of `warehouse_url` if there is one, both with the options. The
+    archiver is there with a warehouse, unless the option `enable_archiver` is false; the discarder with
+    `enable_discarder`. Any number of threads may use one at once.
+
+    `on_notice`: told how archiver and discarder fare, from their threads, which may call at once; without it
+    errors are logged. Starts nothing: `with` closes it, and does not start it.
+
+    Raises as `EventStream`.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        warehouse_url: str | None = None,
+        options: Options | None = None,
+        *,
+        on_notice: OnNotice = None,
+        **more: Option,
+    ) -> None:
+        addresses = text(url, "the URL"), None if warehouse_url is None else text(warehouse_url, "the URL")
+        super().__init__(on_notice)
+        with _options(options, more) as given:
+            self._make(lib.fes_app_open, *addresses, given)
+        for handle, address in (self._stream, url), (self._warehouse, warehouse_url):
+            if handle is not None and address is not None:
+                _sqlite.watch(handle._handle, address)
+
+    @classmethod
+    def from_env(cls: type[A], options: Options | None = None, *, on_notice: OnNotice = None, **more: Option) -> A:
+        """Opens both of the environment, the warehouse if `DB_EVTDWH_TYPE` is set: see `EventStream.from_env`."""
+        app = cls.__new__(cls)
+        Worker.__init__(app, on_notice)
+        with _options(options, more) as given:
+            app._make(lib.fes_app_from_env, given)
+        return app
+
+    def _make(self, function: Any, *arguments: Any) -> None:
+        self._handle = Handle.make("service app", lib.fes_app_close, function, *arguments, rank=RANK_WORKER)
+        set_on_notice(lib.fes_app_set_on_notice, self, self._handle)
+        free, function = lib.fes_stream_close, lib.fes_app_stream
+        with self._handle as pointer:
+            self._stream = EventStream._of(Handle.make("stream", free, function, pointer, rank=RANK_ROOT))
+            self._warehouse = self._open_warehouse(pointer)
+
+    def _open_warehouse(self, pointer: Any) -> Warehouse | None:
+        free, function = lib.fes_warehouse_close, lib.fes_app_warehouse
+        try:
+            return Warehouse._of(Handle.make("warehouse", free, function, pointer, rank=RANK_ROOT))
+        except InvalidArgument:
+            return None
+
+    @property
+    def stream(self) -> EventStream:
+        """The stream; it is closed with the app."""
+        return self._stream
+
+    @property
+    def warehouse(self) -> Warehouse | None:
+        """The warehouse, if there is one; it is closed with the app."""
+        return self._warehouse
+
+    def migrate(self) -> None:
+        """Makes the tables of the stream and of the warehouse, or brings them up to date.
+
+        Raises as `EventStream.migrate`.
+        """
+        with self._handle as pointer:
+            call(lib.fes_app_migrate, pointer)
+
+    def start(self) -> None:
+        """Starts archiver and discarder, where they are not at work.
+
+        Raises `Internal` if the system gives no thread.
+        """
+        self._start(lib.fes_app_start)
+
+    def stop(self) -> None:
+        """The same as `close`: an app that has stopped is not started again."""
+        self.close()
+
+    def close(self) -> None:
+        """Stops the discarder, then the archiver after the batch that it is at, closes stream and warehouse.
+        Returns after the last notice; not from inside a notice. May be called twice."""
+        if self._inside():
+            raise InvalidArgument("a service app cannot be closed by its own notice")
+        for worker in list(self._stream._workers):
+            worker.stop()
+        run_interruptibly(self._handle.close)
+        _running.discard(self)
+        self._stream.close()
+        if self._warehouse is not None:
+            self._warehouse.close()

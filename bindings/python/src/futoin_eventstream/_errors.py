@@ -1,0 +1,251 @@
+"""The exceptions: one class for each status of the library."""
+
+from __future__ import annotations
+
+from ctypes import byref, c_void_p
+from typing import Any, ClassVar
+
+from ._ffi import lib
+
+
+class Error(Exception):
+    """Why a call failed. Every exception of this package is below it.
+
+    `str(error)` says what went wrong and what to do. To test how a program takes an error, raise one:
+    `raise fes.Busy("try later")`.
+    """
+
+    #: The number of the status, the same in every language.
+    code: ClassVar[int] = 0
+    #: The name of the status, the same in every language.
+    name: ClassVar[str] = "Error"
+    #: Whether the same call may succeed later without a change by the caller. After `ConnectionLost` of a
+    #: write, look first whether it happened.
+    retriable: ClassVar[bool] = False
+    #: The server's own code: SQLSTATE on PostgreSQL, the error number on MySQL and MariaDB, the extended
+    #: result code on SQLite; empty if there is none.
+    sql_state: str = ""
+
+
+class InvalidType(Error):
+    """An event type that is not 1 to 16 of `A` to `Z` and `_`."""
+
+    code, name = 1, "InvalidType"
+
+
+class InvalidData(Error):
+    """Event data that is not JSON, or that the server cannot hold."""
+
+    code, name = 2, "InvalidData"
+
+
+class TooLarge(Error):
+    """An event above the option `max_event_bytes`."""
+
+    code, name = 3, "TooLarge"
+
+
+class InvalidComponent(Error):
+    """A component that is not 1 to 16 letters, digits and `_`."""
+
+    code, name = 4, "InvalidComponent"
+
+
+class InvalidUser(Error):
+    """A user that is empty or holds something else than printable ASCII without `:`."""
+
+    code, name = 5, "InvalidUser"
+
+
+class IdentTooLong(Error):
+    """`user:component` is longer than 64 characters."""
+
+    code, name = 6, "IdentTooLong"
+
+
+class InvalidLastId(Error):
+    """An id that is no event id, or above the highest one that was ever drawn."""
+
+    code, name = 7, "InvalidLastId"
+
+
+class InvalidOption(Error):
+    """An unknown option, or a value of one that makes no sense."""
+
+    code, name = 8, "InvalidOption"
+
+
+class InvalidUrl(Error):
+    """A database URL that cannot be understood."""
+
+    code, name = 9, "InvalidUrl"
+
+
+class InvalidArgument(Error):
+    """Another argument that makes no sense."""
+
+    code, name = 10, "InvalidArgument"
+
+
+class NotRegistered(Error):
+    """The consumer is not registered."""
+
+    code, name = 20, "NotRegistered"
+
+
+class LiveNotAllowed(Error):
+    """The component `LIVE` cannot do this."""
+
+    code, name = 21, "LiveNotAllowed"
+
+
+class SecurityError(Error):
+    """The options of the stream forbid this."""
+
+    code, name = 22, "SecurityError"
+
+
+class PermissionDenied(Error):
+    """The server refused; the message names the privilege that is missing."""
+
+    code, name = 23, "PermissionDenied"
+
+
+class Occupied(Error):
+    """Another receiver of the same consumer is at work, here or in another process."""
+
+    code, name, retriable = 24, "Occupied", True
+
+
+class ConnectFailed(Error):
+    """No connection: address, password, TLS, or none free in time."""
+
+    code, name, retriable = 30, "ConnectFailed", True
+
+
+class ConnectionLost(Error):
+    """The connection broke; a write may or may not have happened."""
+
+    code, name, retriable = 31, "ConnectionLost", True
+
+
+class Busy(Error):
+    """Somebody else held a lock for too long."""
+
+    code, name, retriable = 32, "Busy", True
+
+
+class Conflict(Error):
+    """The server undid the transaction because of another one: run it again from its beginning."""
+
+    code, name, retriable = 33, "Conflict", True
+
+
+class Timeout(Error):
+    """The call did not end in the time it was given."""
+
+    code, name, retriable = 34, "Timeout", True
+
+
+class NotMigrated(Error):
+    """The tables are missing: call `migrate()`."""
+
+    code, name = 40, "NotMigrated"
+
+
+class ForeignSchema(Error):
+    """Tables of these names exist, but they are something else."""
+
+    code, name = 41, "ForeignSchema"
+
+
+class NewerSchema(Error):
+    """The tables were made by a newer version."""
+
+    code, name = 42, "NewerSchema"
+
+
+class UnsafeServer(Error):
+    """The server, as it is set up, cannot keep the promise of order without loss."""
+
+    code, name = 43, "UnsafeServer"
+
+
+class ForeignSqlite(Error):
+    """Another SQLite library in this process, such as Python's `sqlite3`, has the file open."""
+
+    code, name = 44, "ForeignSqlite"
+
+
+class CorruptEvent(Error):
+    """A row that cannot be read as an event."""
+
+    code, name = 45, "CorruptEvent"
+
+
+class HistoryConflict(Error):
+    """The history has another event of the same id."""
+
+    code, name = 46, "HistoryConflict"
+
+
+class Constraint(Error):
+    """The caller's own statement violated a constraint."""
+
+    code, name = 50, "Constraint"
+
+
+class Database(Error):
+    """The database refused a statement for another reason."""
+
+    code, name = 51, "Database"
+
+
+class Closed(Error):
+    """The stream, the subscription or the transaction has ended, or was closed."""
+
+    code, name = 60, "Closed"
+
+
+class Forked(Closed):
+    """The object belongs to the parent process of this forked one. Open another one, before the fork
+    nothing, or use `multiprocessing` with the start method `spawn` or `forkserver`."""
+
+
+class Cancelled(Error):
+    """A `Cancel` ended the wait."""
+
+    code, name = 70, "Cancelled"
+
+
+class Internal(Error):
+    """A defect of the library. Please report it."""
+
+    code, name = 99, "Internal"
+
+
+class Panic(Error):
+    """A defect of the library that was caught at its boundary. Only close the objects of the call."""
+
+    code, name = 100, "Panic"
+
+
+CLASSES: dict[int, type[Error]] = {kind.code: kind for kind in Error.__subclasses__()}
+
+
+def error_at(pointer: c_void_p | int | None) -> Error:
+    """The exception that tells what the `fes_error` tells, which stays its owner's."""
+    kind = CLASSES.get(lib.fes_error_code(pointer), Internal)
+    error = kind(lib.fes_error_message(pointer).decode())
+    error.sql_state = lib.fes_error_sql_state(pointer).decode()
+    return error
+
+
+def call(function: Any, *arguments: Any) -> None:
+    """Calls a function of the library that takes `err` last, and raises what it says."""
+    err = c_void_p()
+    if function(*arguments, byref(err)):
+        try:
+            raise error_at(err)
+        finally:
+            lib.fes_error_free(err)

@@ -1,0 +1,215 @@
+"""History: the warehouse, what fills it, what empties the stream, and what reads both."""
+
+from __future__ import annotations
+
+from ctypes import byref, c_uint64, c_void_p
+from typing import Any, Iterator, TypeVar
+
+from . import _sqlite
+from ._consumer import _id
+from ._errors import InvalidArgument, call
+from ._events import Event, events_of
+from ._ffi import lib
+from ._handle import RANK_ROOT, RANK_WORKER, Handle, Owner
+from ._stream import _KIND_NAMES, EventStream
+from ._text import Option, Options, Want, text, types
+from ._text import options as _options
+from ._worker import OnNotice, Worker, set_on_notice
+
+W = TypeVar("W", bound="Warehouse")
+
+
+def _limit(limit: int) -> int:
+    if limit < 1:
+        raise InvalidArgument(f"at most {limit} events")
+    return min(limit, 2**32)
+
+
+class Warehouse(Owner):
+    """The database that keeps all history; it may be of another kind than the stream's. Any number of threads may
+    use one at once. Arguments and errors as `EventStream`."""
+
+    def __init__(self, url: str, options: Options | None = None, **more: Option) -> None:
+        address, free = text(url, "the URL"), lib.fes_warehouse_close
+        with _options(options, more) as given:
+            self._handle = Handle.make("warehouse", free, lib.fes_warehouse_open, address, given, rank=RANK_ROOT)
+        _sqlite.watch(self._handle, url)
+
+    @classmethod
+    def from_env(cls: type[W], options: Options | None = None, **more: Option) -> W:
+        """Opens the warehouse of the environment variables `DB_EVTDWH_TYPE` and so on: see
+        `EventStream.from_env`."""
+        free, function = lib.fes_warehouse_close, lib.fes_warehouse_from_env
+        with _options(options, more) as given:
+            return cls._of(Handle.make("warehouse", free, function, given, rank=RANK_ROOT))
+
+    @classmethod
+    def _of(cls: type[W], handle: Handle) -> W:
+        warehouse = cls.__new__(cls)
+        warehouse._handle = handle
+        return warehouse
+
+    @property
+    def kind(self) -> str:
+        """The kind of its database: `sqlite`, `postgres` or `mysql` (MariaDB, too)."""
+        with self._handle as pointer:
+            return _KIND_NAMES[lib.fes_warehouse_kind(pointer)]
+
+    def migrate(self) -> None:
+        """Makes the table, or brings it up to date: see `EventStream.migrate`."""
+        with self._handle as pointer:
+            call(lib.fes_warehouse_migrate, pointer)
+
+    def history(self, from_id: int = 1, want: Want = None, limit: int = 1000) -> list[Event]:
+        """Archived events from the id `from_id` on, that one included, at most `limit`, in order.
+
+        Raises `NotMigrated`, `InvalidType`, `InvalidArgument`, and those of the database.
+        """
+        out = c_void_p()
+        try:
+            with self._handle as pointer:
+                arguments = c_uint64(_id(from_id)), *types(want), _limit(limit)
+                call(lib.fes_warehouse_history, pointer, *arguments, byref(out))
+            return events_of(out)
+        finally:
+            lib.fes_events_free(out)
+
+    def replay(self, stream: EventStream, from_id: int = 1, want: Want = None) -> Replay:
+        """All events of `stream` from `from_id` on, archived or not, as one; this must be its warehouse."""
+        return Replay(self, stream, from_id, want)
+
+
+class Replay(Owner):
+    """Reads all history and goes on with the active events: `for event in warehouse.replay(stream): ...`.
+    Registers nothing. Threads that use one at once wait for each other.
+
+    Raises `InvalidType`, `InvalidArgument`.
+    """
+
+    def __init__(self, warehouse: Warehouse, stream: EventStream, from_id: int = 1, want: Want = None) -> None:
+        self._warehouse, self._stream = warehouse, stream  # what is forgotten is closed
+        wanted = types(want)
+        with warehouse._handle as w, stream._handle as s:
+            arguments = w, s, c_uint64(_id(from_id)), *wanted
+            self._handle = Handle.make("replay", lib.fes_replay_close, lib.fes_replay_open, *arguments)
+
+    def next(self, limit: int = 1000) -> list[Event]:
+        """The next events, at most `limit`; none if there are no more now.
+
+        Raises `InvalidArgument`, `InvalidLastId`, `NotMigrated`, `UnsafeServer`, and those of both databases.
+        The next call goes on at the same place.
+        """
+        out = c_void_p()
+        try:
+            with self._handle as pointer:
+                call(lib.fes_replay_next, pointer, _limit(limit), byref(out))
+            return events_of(out)
+        finally:
+            lib.fes_events_free(out)
+
+    @property
+    def position(self) -> int:
+        """The id up to which everything was given, or was not wanted."""
+        with self._handle as pointer:
+            return int(lib.fes_replay_position(pointer))
+
+    def __iter__(self) -> Iterator[Event]:
+        """The events up to the last that there is now."""
+        while events := self.next():
+            yield from events
+
+
+class _HistoryWorker(Worker):
+    """What `Archiver` and `Discarder` have in common."""
+
+    #: The part of the C functions' names.
+    _name: str
+
+    def _make(self, stream: EventStream, *arguments: Any) -> None:
+        self._stream = stream  # a stream that is forgotten is closed
+        free, function = self._function("close"), self._function("open")
+        self._handle = Handle.make(self._name, free, function, *arguments, rank=RANK_WORKER)
+        set_on_notice(self._function("set_on_notice"), self, self._handle)
+        stream._workers.add(self)
+
+    def _function(self, verb: str) -> Any:
+        return getattr(lib, f"fes_{self._name}_{verb}")
+
+    def start(self) -> None:
+        """Starts the thread; does nothing if it is at work. What fails there comes as a notice."""
+        self._start(self._function("start"))
+
+    def stop(self) -> None:
+        """Ends the thread after the batch that it is at, and returns after the last notice. From inside a notice
+        it only asks the thread to end. May be called twice."""
+        self._stop(self._function("stop"))
+
+    def is_running(self) -> bool:
+        """Whether the thread runs."""
+        with self._handle as pointer:
+            return bool(self._function("is_running")(pointer))
+
+    def _run_once(self) -> int:
+        count = c_uint64()
+        with self._handle as pointer:
+            call(self._function("run_once"), pointer, byref(count))
+        return count.value
+
+
+class Archiver(_HistoryWorker):
+    """Copies every event of a stream to the history of a warehouse, exactly once: the consumer
+    `-internal:ARCHIVER`. One works for each stream; another one waits, and takes over.
+
+    `on_notice`: told how it fares; without it errors are logged. Of the options, `archive_batch` matters.
+    Does nothing until it is started; `with` closes it, and does not start it.
+    """
+
+    _name = "archiver"
+
+    def __init__(
+        self,
+        stream: EventStream,
+        warehouse: Warehouse,
+        options: Options | None = None,
+        *,
+        on_notice: OnNotice = None,
+        **more: Option,
+    ) -> None:
+        super().__init__(on_notice)
+        self._warehouse = warehouse
+        with stream._handle as s, warehouse._handle as w, _options(options, more) as given:
+            self._make(stream, s, w, given)
+
+    def run_once(self) -> int:
+        """Archives, on this thread, what is settled now; gives how many events that were.
+
+        Raises `Occupied` if another archiver is at work; `HistoryConflict`, `NotMigrated`, and those of both
+        databases.
+        """
+        return self._run_once()
+
+
+class Discarder(_HistoryWorker):
+    """Deletes from the event table what every registered consumer has acknowledged; nothing, while nobody is
+    registered. Any number of them may run.
+
+    `on_notice`: told how it fares; without it errors are logged. Of the options, `limit_at_once`,
+    `poll_period_ms`, `require_archiver` and `expire_after_s` matter.
+    Does nothing until it is started; `with` closes it, and does not start it.
+    """
+
+    _name = "discarder"
+
+    def __init__(
+        self, stream: EventStream, options: Options | None = None, *, on_notice: OnNotice = None, **more: Option
+    ) -> None:
+        super().__init__(on_notice)
+        with stream._handle as s, _options(options, more) as given:
+            self._make(stream, s, given)
+
+    def run_once(self) -> int:
+        """Discards, on this thread, all that may be discarded now; gives how many events that were.
+
+        Raises `NotMigrated`, `PermissionDenied`, and those of the database.
+        """
+        return self._run_once()

@@ -1,0 +1,125 @@
+"""Waiting for events: in slices, so that Ctrl-C and `close` are noticed; from asyncio on threads."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from ctypes import c_void_p
+from typing import Callable, Iterator, TypeVar
+
+from ._errors import Closed, InvalidArgument
+from ._ffi import lib
+from ._handle import Handle, Owner, check_exit
+
+T = TypeVar("T")
+
+#: The longest time in the library without a look at signals, in ms.
+SLICE_MS = 100
+
+
+class Cancel(Owner):
+    """Ends waits for events from another thread, or from a signal handler: every call that was given it raises
+    `Cancelled` within 30 ms, and so do later ones. Any number of calls may share one."""
+
+    def __init__(self) -> None:
+        self._handle = Handle("cancel token", lib.fes_cancel_free)
+        self._handle._pointer = c_void_p(lib.fes_cancel_new())
+
+    def cancel(self) -> None:
+        """Cancels, for good. May be called twice, and after `close`."""
+        try:
+            with self._handle as pointer:
+                lib.fes_cancel_cancel(pointer)
+        except Closed:
+            pass
+
+    def is_cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        with self._handle as pointer:
+            return bool(lib.fes_cancel_is_cancelled(pointer))
+
+
+class _Nobody:
+    """In place of a `Cancel` where there is none."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+_NOBODY = _Nobody()
+
+
+def token(cancel: Cancel | None) -> Handle | _Nobody:
+    """The pointer of a token, or None, as the target of a `with` block."""
+    return _NOBODY if cancel is None else cancel._handle
+
+
+def slices(timeout: float | None) -> Iterator[int]:
+    """The waits in ms that a wait of `timeout` seconds (None: for ever) is made of; at least one."""
+    if timeout is not None and not timeout >= 0:
+        raise InvalidArgument(f"a timeout of {timeout} seconds")
+    if timeout == 0:
+        yield 0
+        return
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    while True:
+        left = (end - time.monotonic()) * 1000
+        yield SLICE_MS if left >= SLICE_MS else max(0, math.ceil(left))
+        check_exit()
+        if left <= SLICE_MS:
+            return
+
+
+async def in_thread(wait: Callable[[Cancel], T], give_back: Callable[[T], None] | None = None) -> T:
+    """Runs a wait for events on a thread of its own; cancelling the task ends the wait within 30 ms. What the wait
+    has got by then goes to `give_back` before the task ends; without that it is not needed, and not waited for."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+    cancel = Cancel()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, error = None, None
+        try:
+            result = wait(cancel)
+        except BaseException as why:  # for the task
+            error = why
+        try:
+            loop.call_soon_threadsafe(settle, result, error)
+        except RuntimeError:  # the loop was closed meanwhile
+            pass
+
+    threading.Thread(target=run, name="fes-wait", daemon=True).start()
+    try:
+        await asyncio.wait([future])
+    except asyncio.CancelledError:
+        cancel.cancel()
+        if give_back is None:
+            future.cancel()
+        else:
+            await _finished(future)
+            if future.exception() is None:
+                give_back(future.result())
+        raise
+    return future.result()
+
+
+async def _finished(future: asyncio.Future[T]) -> None:
+    """Waits for a future although the task is cancelled again."""
+    while not future.done():
+        try:
+            await asyncio.wait([future])
+        except asyncio.CancelledError:
+            pass

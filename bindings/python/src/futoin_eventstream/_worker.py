@@ -1,0 +1,190 @@
+"""What runs on threads of the library and calls back: the one way from there into Python.
+
+The library gets the address of a function here and a number that stands for the worker, never the address of a
+Python object: whatever is freed when, a late call finds nobody, and that is all.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+import logging
+import weakref
+from ctypes import c_void_p
+from dataclasses import dataclass
+from typing import Any, Callable, Optional
+
+from ._errors import Closed, call, error_at
+from ._events import events_of
+from ._ffi import ON_EVENTS, ON_NOTICE
+from ._handle import Handle, Owner, inside, refuse_at_exit, run_interruptibly
+from ._subscription import Delivery
+
+logger = logging.getLogger("futoin_eventstream")
+
+_keys = itertools.count(1)
+_workers: weakref.WeakValueDictionary[int, Worker] = weakref.WeakValueDictionary()
+_running: set[Worker] = set()  # what runs is not forgotten
+
+
+class NoticeKind(enum.IntEnum):
+    """What a notice is about."""
+
+    #: Receiver: registered and subscribed, events come from now on.
+    READY = 1
+    #: Receiver, archiver: `number` events came, and are worked on next.
+    NEW_EVENTS = 2
+    #: Archiver: `number` events are in the history and acknowledged.
+    PROCESSED_EVENTS = 3
+    #: Discarder: `number` events were deleted.
+    DISCARDED = 4
+    #: Discarder: the consumer `text` was not seen for `expire_after_s`, and was unregistered.
+    EXPIRED = 5
+    #: Archiver, discarder: it does nothing for now, because of `text`.
+    WAITING = 6
+    #: The library or the stream's database failed, with `error`; it will be tried again.
+    WORKER_ERROR = 7
+    #: The callback (`text`, `error`), or the archiver's warehouse (`error`), failed; it will be tried again.
+    RECEIVER_ERROR = 8
+    #: Receiver: the event `number` was given up; `text` is the callback's last error.
+    SKIPPED = 9
+    #: It has ended, by `stop` or with `error`.
+    STOPPED = 10
+
+
+@dataclass(frozen=True)
+class Notice:
+    """How a receiver, an archiver or a discarder fares."""
+
+    kind: NoticeKind
+    number: int = 0
+    text: str = ""
+    error: Optional[BaseException] = None
+
+
+#: Called for every notice, from the thread of what it is about, one at a time. It must not block for long.
+OnNotice = Optional[Callable[[Notice], object]]
+
+
+class Worker(Owner):
+    """What has a thread of the library, and tells about it by notices."""
+
+    #: What an exception of its callback was.
+    _failure: BaseException | None = None
+
+    def __init__(self, on_notice: OnNotice) -> None:
+        self._on_notice = on_notice
+        self._key = next(_keys)
+        _workers[self._key] = self
+
+    def _start(self, function: Any) -> None:
+        refuse_at_exit()
+        _running.add(self)
+        try:
+            with self._handle as pointer:
+                call(function, pointer)
+        except BaseException:
+            _running.discard(self)
+            raise
+
+    def _stop(self, function: Any) -> None:
+        """Stops, unless it is closed; Ctrl-C ends the wait for the last callback, not the stopping."""
+
+        def stop() -> None:
+            try:
+                with self._handle as pointer:
+                    call(function, pointer)
+            except Closed:
+                pass
+
+        if self._inside():
+            return stop()
+        run_interruptibly(stop)
+        _running.discard(self)
+
+    def _inside(self) -> bool:
+        """Whether this is called from a callback of its own."""
+        return getattr(inside, "callback", None) is self
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Stops, and frees it. From inside its own callback it only stops: close it elsewhere, too. May be
+        called twice."""
+        self.stop()
+        if not self._inside():
+            self._handle.close()
+            _running.discard(self)
+
+    def _tell(self, notice: Notice) -> None:
+        if notice.kind == NoticeKind.STOPPED:
+            _running.discard(self)
+        if self._on_notice is not None:
+            self._on_notice(notice)
+        elif notice.kind in (NoticeKind.WORKER_ERROR, NoticeKind.SKIPPED) or notice.error is not None:
+            logger.warning("%s: %s %s", self._handle.what, notice.kind.name, notice.error or notice.text)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        raise NotImplementedError
+
+
+class _Inside:
+    """Notes whose callback the thread is inside of."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._before = getattr(inside, "callback", None)
+
+    def __enter__(self) -> None:
+        inside.callback = self._worker
+
+    def __exit__(self, *_: object) -> None:
+        inside.callback = self._before
+
+
+def _on_events(key: int | None, seq: int, events: int | None) -> int:
+    """0 acknowledges: nothing may leave this but a plain return."""
+    worker = None
+    try:
+        worker = _workers[key or 0]
+        with _Inside(worker):
+            worker._deliver(Delivery(seq, events_of(events)))
+        return 0
+    except BaseException as error:
+        try:
+            if worker is not None:
+                worker._failure = error
+            logger.error("a callback failed; its events come again", exc_info=error)
+        except BaseException:
+            pass
+        return 1
+
+
+def _on_notice(key: int | None, kind: int, number: int, text: bytes, error: int | None) -> None:
+    try:
+        worker = _workers.get(key or 0)
+        if worker is None:
+            return
+        cause: BaseException | None = error_at(error) if error else None
+        words = text.decode()
+        failure = worker._failure
+        if failure is not None and kind in (NoticeKind.RECEIVER_ERROR, NoticeKind.SKIPPED) and not cause:
+            cause, words = failure, f"{type(failure).__name__}: {failure}"
+        with _Inside(worker):
+            worker._tell(Notice(NoticeKind(kind), number, words, cause))
+    except BaseException as why:
+        try:
+            logger.error("a callback for notices failed", exc_info=why)
+        except BaseException:
+            pass
+
+
+on_events = ON_EVENTS(_on_events)
+on_notice = ON_NOTICE(_on_notice)
+
+
+def set_on_notice(function: Any, worker: Worker, handle: Handle) -> None:
+    """Has the library tell the worker its notices."""
+    with handle as pointer:
+        call(function, pointer, on_notice, c_void_p(worker._key))
