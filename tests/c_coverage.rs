@@ -88,6 +88,17 @@ fn the_c_tests_give_null_for_every_pointer() {
 }
 
 #[test]
+fn the_header_tells_the_errors_of_every_function_that_may_fail() {
+    let header = read("include/futoin_eventstream.h");
+    for name in functions() {
+        let at = header.find(&format!("fes_status {name}(")).unwrap_or(0);
+        let comment = &header[header[..at].rfind("/**").unwrap_or(0)..at];
+        let getter = ["fes_error_code", "fes_selftest_panic"].contains(&name.as_str());
+        assert!(at == 0 || getter || comment.contains("Errors:"), "the errors of {name}");
+    }
+}
+
+#[test]
 fn the_c_tests_produce_every_status() {
     let header = read("include/futoin_eventstream.h");
     let start = header.find("enum fes_status").unwrap();

@@ -173,14 +173,13 @@ impl Connector {
 /// may take its time.
 #[cfg(unix)]
 fn without_limit(client: &Conn) -> std::io::Result<()> {
-    use std::os::fd::{AsRawFd, BorrowedFd};
-    // The driver has no other way to it.
-    // SAFETY: the socket is open as long as `client` lives, which is borrowed until the end.
-    #[allow(unsafe_code)]
-    let socket = unsafe { BorrowedFd::borrow_raw(client.as_raw_fd()) };
-    let socket = socket2::SockRef::from(&socket);
-    socket.set_read_timeout(None)?;
-    socket.set_write_timeout(None)
+    use nix::sys::socket::{setsockopt, sockopt};
+    use std::os::fd::AsRawFd;
+    // The driver has no other way to it than its descriptor.
+    let never = nix::sys::time::TimeVal::new(0, 0);
+    setsockopt(client.as_raw_fd(), sockopt::ReceiveTimeout, &never)?;
+    setsockopt(client.as_raw_fd(), sockopt::SendTimeout, &never)?;
+    Ok(())
 }
 
 #[cfg(not(unix))]
