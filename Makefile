@@ -9,21 +9,30 @@ INSTALL ?= install
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 # Where cargo leaves the libraries.
-BUILT ?= $(or $(CARGO_TARGET_DIR),target)/release
+BUILT ?= $(or $(CARGO_TARGET_DIR),target)/dist
 NAME := futoin_eventstream
 LIB := $(DESTDIR)$(LIBDIR)
 FILL := sed -e 's|@VERSION@|$(VERSION)|g' -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g'
 
-.PHONY: all install uninstall
+# The most bytes that the shared library may have.
+LIMIT := 7000000
+
+.PHONY: all size install uninstall
 
 all:
-	$(CARGO) build --release --lib
+	$(CARGO) rustc --profile dist --lib --crate-type cdylib,staticlib
+	@$(MAKE) --no-print-directory size
+
+size:
+	@bytes=$$(wc -c < $(BUILT)/lib$(NAME).so); echo "lib$(NAME).so has $$bytes bytes, of $(LIMIT) at most"; \
+	test $$bytes -le $(LIMIT)
 
 install:
 	@test -e $(BUILT)/lib$(NAME).so || { echo "run make first"; exit 1; }
-	$(INSTALL) -d $(LIB)/pkgconfig $(LIB)/cmake/$(NAME) $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -d $(LIB)/pkgconfig $(LIB)/cmake/$(NAME) $(DESTDIR)$(INCLUDEDIR)/$(NAME)
 	$(INSTALL) -m 644 include/$(NAME).h include/$(NAME).hpp $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -m 644 include/$(NAME)/*.hpp $(DESTDIR)$(INCLUDEDIR)/$(NAME)
 	$(INSTALL) -m 755 $(BUILT)/lib$(NAME).so $(LIB)/lib$(NAME).so.$(VERSION)
 	ln -sf lib$(NAME).so.$(VERSION) $(LIB)/lib$(NAME).so.0
 	ln -sf lib$(NAME).so.0 $(LIB)/lib$(NAME).so
@@ -34,6 +43,7 @@ install:
 
 uninstall:
 	rm -f $(DESTDIR)$(INCLUDEDIR)/$(NAME).h $(DESTDIR)$(INCLUDEDIR)/$(NAME).hpp
+	rm -rf $(DESTDIR)$(INCLUDEDIR)/$(NAME)
 	rm -f $(LIB)/lib$(NAME).so $(LIB)/lib$(NAME).so.0 $(LIB)/lib$(NAME).so.$(VERSION) $(LIB)/lib$(NAME).a
 	rm -f $(LIB)/pkgconfig/$(NAME).pc
 	rm -rf $(LIB)/cmake/$(NAME)

@@ -52,8 +52,27 @@
  * - "Those of the database" are FES_CONNECT_FAILED, FES_CONNECTION_LOST, FES_BUSY, FES_CONFLICT,
  *   FES_TIMEOUT, FES_PERMISSION_DENIED, FES_DATABASE. FES_CLOSED comes after fes_stream_close, and
  *   FES_PANIC, FES_INTERNAL after a defect, from any function.
- * - Waits for events take a time in milliseconds and a cancel token. Waits for the database end by the
- *   options connect_timeout_ms and busy_timeout_ms, and by the time-outs of the server.
+ *
+ * Waits, and what ends them
+ * -------------------------
+ *
+ * Waits for events, for the end of a thread, and runs that may be long take a time in milliseconds (or
+ * FES_FOREVER) and a cancel token, which any thread, a callback or a signal handler may cancel:
+ * fes_consumer_poll, fes_subscription_next and every function whose name ends in _for. Their namesakes
+ * without _for wait as long as it takes.
+ *
+ * A call that waits for a database cannot be interrupted by a token: each takes as long as the database
+ * needs for a statement or two. What bounds that:
+ *
+ * - for a connection, connect_timeout_ms: for a free one of the pool, and for a new one up to the answer
+ *   to the password, also from a server that accepts a TCP connection and says nothing;
+ * - for another writer of a SQLite file, busy_timeout_ms;
+ * - for locks and statements on a server, its own settings, for example by ALTER ROLE: lock_timeout and
+ *   statement_timeout on PostgreSQL, innodb_lock_wait_timeout and max_execution_time on MySQL,
+ *   max_statement_time on MariaDB;
+ * - for a host that is gone, the keepalive of TCP, which begins after 60 s of silence.
+ *
+ * A server that is halted in the middle of a statement, on a host that lives, is waited for.
  *
  * Threads that the library makes
  * ------------------------------
@@ -1352,6 +1371,18 @@ fes_status fes_receiver_stop(const fes_receiver *receiver,
                              fes_error **err);
 
 /**
+ * As `fes_receiver_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
+ * end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+ *
+ * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if the last callback has not returned: the receiver was
+ * asked to end, and the call may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+ */
+fes_status fes_receiver_stop_for(const fes_receiver *receiver,
+                                 uint32_t timeout_ms,
+                                 const fes_cancel *cancel,
+                                 fes_error **err);
+
+/**
  * What was done since the receiver was opened; each place may be NULL. `delivered`, `skipped` (LIVE)
  * and `overflows` as `fes_subscription_stats`; `failures` counts failed callbacks, `given_up` the
  * events of `FES_NOTICE_SKIPPED`, up to 1000.
@@ -1454,6 +1485,20 @@ fes_status fes_replay_next(const fes_replay *replay,
                            fes_error **err);
 
 /**
+ * As `fes_replay_next`, but waits up to `timeout_ms` milliseconds (0: one look; `FES_FOREVER`) for
+ * the first event, or until `cancel` (or NULL) is cancelled. An empty batch if there was none in
+ * time, although more may be there behind what was not wanted: `fes_replay_position` moves on.
+ *
+ * Errors: those of `fes_replay_next`; `FES_CANCELLED`. The next call goes on at the same place.
+ */
+fes_status fes_replay_next_for(const fes_replay *replay,
+                               size_t limit,
+                               uint32_t timeout_ms,
+                               const fes_cancel *cancel,
+                               fes_events **out,
+                               fes_error **err);
+
+/**
  * The id up to which everything was given, or was not wanted. 0 for NULL.
  */
 uint64_t fes_replay_position(const fes_replay *replay);
@@ -1503,6 +1548,18 @@ fes_status fes_archiver_stop(const fes_archiver *archiver,
                              fes_error **err);
 
 /**
+ * As `fes_archiver_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
+ * end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+ *
+ * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to end, and the call
+ * may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+ */
+fes_status fes_archiver_stop_for(const fes_archiver *archiver,
+                                 uint32_t timeout_ms,
+                                 const fes_cancel *cancel,
+                                 fes_error **err);
+
+/**
  * Whether the thread runs. False for NULL.
  */
 bool fes_archiver_is_running(const fes_archiver *archiver);
@@ -1516,6 +1573,19 @@ bool fes_archiver_is_running(const fes_archiver *archiver);
 fes_status fes_archiver_run_once(const fes_archiver *archiver,
                                  uint64_t *count,
                                  fes_error **err);
+
+/**
+ * As `fes_archiver_run_once`, but begins no batch after `timeout_ms` milliseconds (`FES_FOREVER`),
+ * or after `cancel` (or NULL) is cancelled. `complete` is NULL or gets whether all was archived.
+ *
+ * Errors: those of `fes_archiver_run_once`; `FES_CANCELLED`, and what was archived before stays so.
+ */
+fes_status fes_archiver_run_for(const fes_archiver *archiver,
+                                uint32_t timeout_ms,
+                                const fes_cancel *cancel,
+                                uint64_t *count,
+                                bool *complete,
+                                fes_error **err);
 
 /**
  * Stops as `fes_archiver_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
@@ -1562,6 +1632,18 @@ fes_status fes_discarder_stop(const fes_discarder *discarder,
                               fes_error **err);
 
 /**
+ * As `fes_discarder_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
+ * end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+ *
+ * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to end, and the call
+ * may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+ */
+fes_status fes_discarder_stop_for(const fes_discarder *discarder,
+                                  uint32_t timeout_ms,
+                                  const fes_cancel *cancel,
+                                  fes_error **err);
+
+/**
  * Whether the thread runs. False for NULL.
  */
 bool fes_discarder_is_running(const fes_discarder *discarder);
@@ -1575,6 +1657,19 @@ bool fes_discarder_is_running(const fes_discarder *discarder);
 fes_status fes_discarder_run_once(const fes_discarder *discarder,
                                   uint64_t *count,
                                   fes_error **err);
+
+/**
+ * As `fes_discarder_run_once`, but begins no statement after `timeout_ms` milliseconds (`FES_FOREVER`),
+ * or after `cancel` (or NULL) is cancelled. `complete` is NULL or gets whether all was discarded.
+ *
+ * Errors: those of `fes_discarder_run_once`; `FES_CANCELLED`, and what was discarded before stays so.
+ */
+fes_status fes_discarder_run_for(const fes_discarder *discarder,
+                                 uint32_t timeout_ms,
+                                 const fes_cancel *cancel,
+                                 uint64_t *count,
+                                 bool *complete,
+                                 fes_error **err);
 
 /**
  * Stops as `fes_discarder_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
@@ -1649,6 +1744,20 @@ fes_status fes_app_set_on_notice(const fes_app *app,
  */
 fes_status fes_app_start(const fes_app *app,
                          fes_error **err);
+
+/**
+ * Stops the discarder after its statement, then the archiver after its batch, and returns after the
+ * last notice; waits no longer than `timeout_ms` milliseconds (0: only asks; `FES_FOREVER`), or
+ * until `cancel` (or NULL) is cancelled. They may be started again. From inside a notice it only
+ * asks the thread of that notice to end.
+ *
+ * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if one of them is still at work: the call may be repeated.
+ * `FES_INVALID_ARGUMENT` for NULL.
+ */
+fes_status fes_app_stop_for(const fes_app *app,
+                            uint32_t timeout_ms,
+                            const fes_cancel *cancel,
+                            fes_error **err);
 
 /**
  * Stops the discarder, then the archiver after the batch that it is at, closes stream and warehouse,

@@ -135,7 +135,7 @@ struct Core {
     options: ReceiverOptions,
     callback: Arc<Mutex<Callback>>,
     stats: Arc<Mutex<ReceiverStats>>,
-    worker: Mutex<Option<Worker>>,
+    worker: Mutex<Option<Arc<Worker>>>,
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -164,14 +164,18 @@ impl Core {
     }
 
     fn start(&self) -> Result<()> {
-        let mut slot = lock(&self.worker);
-        match &*slot {
-            Some(worker) if !worker.signal().is_stopping() => {
-                fail!(InvalidArgument, "the receiver {}:{} is started", self.user, self.component)
+        let before = lock(&self.worker).clone();
+        let mut slot = match &before {
+            // Not under the lock: the last callback may call stop, too.
+            Some(worker) if worker.signal().is_stopping() => {
+                worker.stop();
+                lock(&self.worker)
             }
-            // It ended by itself, or was stopped by its own callback.
-            Some(worker) => worker.stop(),
-            None => {}
+            _ => lock(&self.worker),
+        };
+        let is_new = slot.as_ref().map(Arc::as_ptr) == before.as_ref().map(Arc::as_ptr);
+        if !is_new || slot.as_ref().is_some_and(|worker| !worker.signal().is_stopping()) {
+            fail!(InvalidArgument, "the receiver {}:{} is started", self.user, self.component);
         }
         let task = ReceiverTask {
             stream: self.stream.clone(),
@@ -185,19 +189,21 @@ impl Core {
             pending: None,
             backoff: Backoff::default(),
         };
-        *slot = Some(Worker::start("fes-receiver", task)?);
+        *slot = Some(Arc::new(Worker::start("fes-receiver", task)?));
         Ok(())
     }
 
     fn stop(&self) {
         // Not under the lock: the callback that is waited for may call stop, too.
-        let worker = lock(&self.worker).take();
+        let worker = lock(&self.worker).clone();
         if let Some(worker) = worker {
             worker.stop();
-            if worker.is_current() {
-                *lock(&self.worker) = Some(worker);
-            }
         }
+    }
+
+    fn stop_within(&self, time: Duration) -> bool {
+        let worker = lock(&self.worker).clone();
+        worker.is_none_or(|worker| worker.stop_within(time))
     }
 }
 
@@ -404,6 +410,11 @@ macro_rules! receiver {
             /// be called twice, and from any thread; then the receiver may be started again.
             pub fn stop(&self) {
                 self.0.stop()
+            }
+
+            /// As [`stop`](Self::stop), but waits no longer than `time`; whether it is done.
+            pub(crate) fn stop_within(&self, time: Duration) -> bool {
+                self.0.stop_within(time)
             }
 
             /// What was done since the receiver was made.

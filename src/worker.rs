@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 /// What a thread does.
@@ -40,6 +40,7 @@ pub(crate) struct Signal(Arc<(Mutex<State>, Condvar)>);
 struct State {
     woken: bool,
     stopping: bool,
+    ended: bool,
 }
 
 impl Signal {
@@ -66,6 +67,23 @@ impl Signal {
         self.state().stopping
     }
 
+    /// The thread has done its last.
+    fn end(&self) {
+        self.state().ended = true;
+        self.0.1.notify_all();
+    }
+
+    fn has_ended(&self) -> bool {
+        self.state().ended
+    }
+
+    /// Waits until the thread has done its last, if that takes no longer than `time`.
+    fn wait_for_end(&self, time: Duration) -> bool {
+        let running = |state: &mut State| !state.ended;
+        let result = self.0.1.wait_timeout_while(self.state(), time, running);
+        result.unwrap_or_else(PoisonError::into_inner).0.ended
+    }
+
     /// Sleeps until the time is over (false), or somebody wakes or stops the thread (true).
     pub fn sleep(&self, time: Duration) -> bool {
         let end = Instant::now() + time;
@@ -85,6 +103,7 @@ impl Signal {
 /// A running thread. Dropping it stops it.
 pub(crate) struct Worker {
     signal: Signal,
+    id: ThreadId,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -101,11 +120,12 @@ impl Worker {
                 if let Err(panic) = last {
                     log::error!("futoin-eventstream: {}", panic_error(&*panic));
                 }
+                own.end();
             })
             .map_err(|why| {
                 Error::new(ErrorKind::Internal, format!("cannot start thread {name}: {why}"))
             })?;
-        Ok(Worker { signal, thread: Mutex::new(Some(thread)) })
+        Ok(Worker { signal, id: thread.thread().id(), thread: Mutex::new(Some(thread)) })
     }
 
     pub fn signal(&self) -> &Signal {
@@ -114,27 +134,34 @@ impl Worker {
 
     /// Whether the thread has not ended yet.
     pub fn is_alive(&self) -> bool {
-        let slot = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().is_some_and(|thread| !thread.is_finished())
+        !self.signal.has_ended()
     }
 
     /// Whether this is called by the thread itself.
     pub fn is_current(&self) -> bool {
-        let slot = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id())
+        self.id == thread::current().id()
     }
 
     /// Asks the thread to end and waits for it; called by the thread itself, it only asks.
     pub fn stop(&self) {
+        while !self.stop_within(Duration::from_secs(3600)) {}
+    }
+
+    /// As [`stop`](Self::stop), but waits no longer than `time`; whether it is done.
+    pub fn stop_within(&self, time: Duration) -> bool {
         self.signal.stop();
         if self.is_current() {
-            return;
+            return true;
+        }
+        if !self.signal.wait_for_end(time) {
+            return false;
         }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             // A panic was caught and reported inside.
             let _ = thread.join();
         }
+        true
     }
 }
 
@@ -237,6 +264,35 @@ mod tests {
         assert_eq!(receiver.recv().unwrap(), "ended");
         worker.stop();
         assert!(start.elapsed() < Duration::from_secs(10));
+    }
+
+    struct Long(Sender<String>);
+
+    impl Task for Long {
+        fn step(&mut self, _: &Signal) -> Result<Next> {
+            self.0.send("began".to_owned()).unwrap();
+            thread::sleep(Duration::from_millis(300));
+            Ok(Next::Done)
+        }
+
+        fn failed(&mut self, _: Error) {}
+    }
+
+    #[test]
+    fn everybody_who_stops_a_thread_waits_for_its_end_or_as_long_as_is_said() {
+        let (sender, receiver) = channel();
+        let worker = Worker::start("long", Long(sender)).unwrap();
+        receiver.recv().unwrap();
+        assert!(!worker.stop_within(Duration::from_millis(10)) && worker.is_alive());
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    worker.stop();
+                    assert!(!worker.is_alive());
+                });
+            }
+        });
+        assert!(worker.stop_within(Duration::ZERO));
     }
 
     #[test]

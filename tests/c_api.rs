@@ -1,4 +1,5 @@
 //! The C tests of `tests/c`: plain on every server, with the sanitizers of gcc, and under valgrind.
+//! CONTRIBUTING.md tells what helgrind, drd and a sanitized library cannot tell.
 
 mod c_support;
 mod support;
@@ -6,8 +7,25 @@ mod support;
 use c_support::{Libraries, run as execute};
 use std::process::Command;
 
-const SOURCES: &[&str] =
-    &["tests/c/main.c", "tests/c/api.c", "tests/c/wrong.c", "tests/c/threads.c"];
+const SOURCES: &[&str] = &[
+    "tests/c/main.c",
+    "tests/c/api.c",
+    "tests/c/wrong.c",
+    "tests/c/servers.c",
+    "tests/c/limits.c",
+    "tests/c/threads.c",
+];
+
+/// Those that have to do with the server; the others are the same on all, and run on SQLite.
+const OF_SERVERS: &[&str] = &[
+    "events",
+    "transactions",
+    "statements",
+    "consumers",
+    "subscriptions",
+    "receivers",
+    "errors_of_databases",
+];
 
 /// Compiles the tests; `flags` are further ones of gcc.
 fn compile(libraries: &Libraries, flags: &[&str]) -> std::path::PathBuf {
@@ -31,7 +49,7 @@ on_each_server!(the_c_interface_works, |db| {
     let mut command = Command::new(program);
     command.arg(libraries.path()).arg(&db.url);
     if db.server != "sqlite" {
-        command.env("FES_ROUNDS", "50"); // they are about memory, and the same everywhere
+        command.args(OF_SERVERS);
     }
     let output = execute(&mut command);
     report(db.server, &output);
@@ -51,6 +69,36 @@ fn no_address_is_misused_and_nothing_is_undefined() {
             .env("FES_ROUGH_MEMORY", "1"),
     );
     report("sanitizers", &output);
+}
+
+/// The library is no part of it: its locks are not those of pthread, so that every access to what
+/// they guard would look like a race. What is looked at is the C side: callbacks come as they are
+/// said to come, and nothing is used by two threads that must not be.
+#[test]
+fn no_thread_of_the_c_side_races_with_another() {
+    let libraries = Libraries::new();
+    let program = compile(&libraries, &["-fsanitize=thread"]);
+    let suppressions = libraries.path().join("suppressions");
+    std::fs::write(&suppressions, "called_from_lib:libfutoin_eventstream.so.0\n").unwrap();
+    // This sanitizer knows no addresses as random as those of newer kernels.
+    let plain = Command::new("setarch").args(["-R", "true"]).output();
+    let mut command = match plain.is_ok_and(|output| output.status.success()) {
+        true => Command::new("setarch"),
+        false => Command::new("env"),
+    };
+    if command.get_program() == "setarch" {
+        command.arg("-R");
+    }
+    let output = execute(
+        command
+            .arg(program)
+            .arg(libraries.path())
+            .arg(format!("sqlite:{}/tsan.db", libraries.path().display()))
+            .env("TSAN_OPTIONS", format!("suppressions={}", suppressions.display()))
+            .env("FES_ROUNDS", "20")
+            .env("FES_ROUGH_MEMORY", "1"),
+    );
+    report("thread sanitizer", &output);
 }
 
 #[test]

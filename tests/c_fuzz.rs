@@ -1,108 +1,232 @@
-//! Any text through the C functions: URLs, options, JSON, names. `FES_FUZZ_COUNT` inputs in all,
-//! 50,000 unless it is set; the count is printed.
+//! Any text through the C functions: JSON, names, options, URLs. A million inputs (or
+//! `FES_FUZZ_COUNT`); the count and the seed are printed, and `FES_FUZZ_SEED` runs the same again.
 
+use futoin_eventstream::OPTIONS;
 use futoin_eventstream::ffi::*;
+use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::sample::{Index, select};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use std::cell::Cell;
 use std::ffi::{CStr, CString};
 use std::ptr::{null, null_mut};
 
-/// Text near to what is meant, text of any kind, and bytes that are no text.
-fn input(near: &'static str) -> impl Strategy<Value = CString> {
-    let bytes = prop_oneof![
-        4 => near.prop_map(String::into_bytes),
-        2 => ".{0,40}".prop_map(String::into_bytes),
-        1 => proptest::collection::vec(any::<u8>(), 0..60),
-    ];
+const JSON: &[&str] = &[
+    "",
+    "null",
+    "-12.5e-3",
+    "1e999999",
+    r#""a\u00e4\ud83d\ude00\n""#,
+    r#"{"a":[1,{"b":null}],"c":"d"}"#,
+    "[[[[[[[[[[]]]]]]]]]]",
+    " {\"x\" : true , \"x\" : false}\n",
+];
+const JSON_PARTS: &[&str] = &[
+    "[", "]", "{", "}", "\"", "\\", "\\u", "\\ud800", ",", ":", "-", ".", "e", "9", " ", "é",
+    "\u{1}",
+];
+const NAMES: &[&str] = &["a", "Audit", "LIVE", "A_9", "abcdefghijklmnop", "-internal", "app", ""];
+const NAME_PARTS: &[&str] =
+    &["_", "9", "Z", ":", "-", ".", " ", "\"", "é", "\n", "aaaaaaaaaaaaaaaa"];
+const TABLES: &[&str] =
+    &["evt_queue", "schema.table", "_", "a.b", "x23456789012345678901234567890123456789012345678"];
+const VALUES: &[&str] = &[
+    "",
+    "true",
+    "false",
+    "0",
+    "1",
+    "60",
+    "1000",
+    "3600000",
+    "-1",
+    "full",
+    "auto",
+    "t",
+    "99999999999",
+];
+const VALUE_PARTS: &[&str] =
+    &["0", "9", "-", "+", ".", "e", " ", "x", "_", "é", "000000000000000000"];
+const URLS: &[&str] = &[
+    "postgres://u:p@h:5432/db?sslmode=verify-full&sslrootcert=/none",
+    "mysql://u:p%40@[::1]:3306/d%2Db?ssl-mode=VERIFY_CA&ssl-ca=/none",
+    "postgresql:///db?host=/run",
+    "mariadb://h/d?ssl-insecure=true&max_connections=3",
+    "postgres://user@h/d?sslmode=prefer&notify=true&event_table=a.b",
+    "sqlite:a.db?busy_timeout_ms=5",
+    "sqlite:///tmp/a%20b.db",
+    "sqlite::memory:",
+    "nonsense",
+];
+const URL_PARTS: &[&str] = &[
+    "/", ":", "@", "?", "&", "=", "%", "%00", "%ff", "[", "]", "..", "\\", " ", "\t", "é", "xn--",
+    "0",
+];
+
+/// What is meant with a few changes, or bytes of any kind; never with a NUL.
+fn near(
+    seeds: &'static [&'static str],
+    parts: &'static [&'static str],
+) -> impl Strategy<Value = CString> {
+    let changes = vec((any::<Index>(), 0..3u8, select(parts)), 0..4);
+    let changed = (select(seeds), changes).prop_map(|(seed, changes)| {
+        let mut bytes = seed.as_bytes().to_vec();
+        for (place, kind, part) in changes {
+            let at = place.index(bytes.len() + 1);
+            let end = if kind > 0 { (at + usize::from(kind)).min(bytes.len()) } else { at };
+            bytes.splice(at..end, part.bytes().take(if kind == 1 { 0 } else { usize::MAX }));
+        }
+        bytes
+    });
+    let bytes = prop_oneof![7 => changed, 1 => vec(any::<u8>(), 0..60)];
     bytes.prop_map(|bytes| {
-        CString::new(bytes.into_iter().filter(|byte| *byte != 0).collect::<Vec<u8>>()).unwrap()
+        let bytes: Vec<u8> = bytes.into_iter().filter(|byte| *byte != 0).collect();
+        CString::new(bytes).unwrap()
     })
 }
 
-/// Runs `call` on many inputs; it gives the status, and whether there is a result.
-fn fuzz(
-    what: &str,
-    share: f64,
-    near: &'static str,
-    call: impl Fn(&CStr, *mut *mut fes_error) -> (fes_status, bool),
-) -> u32 {
-    let total = std::env::var("FES_FUZZ_COUNT").map_or(50_000.0, |text| text.parse().unwrap());
-    let count = (total * share).ceil() as u32;
-    let config = Config { cases: count, failure_persistence: None, ..Config::default() };
-    let accepted = std::cell::Cell::new(0);
-    let checked = |text: CString| {
-        let mut error = null_mut();
-        let (status, result) = call(&text, &mut error);
-        let code = unsafe { fes_error_code(error) };
-        unsafe { fes_error_free(error) };
-        prop_assert_eq!(status, code, "{:?}", text);
-        prop_assert_eq!(status == fes_status::FES_OK, result, "{:?}", text);
-        prop_assert!(!matches!(status, fes_status::FES_PANIC | fes_status::FES_INTERNAL));
-        accepted.set(accepted.get() + u32::from(result));
-        Ok(())
-    };
-    TestRunner::new(config).run(&input(near), checked).unwrap();
-    eprintln!("{what}: {count} inputs, {} accepted", accepted.get());
-    count
+fn number(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+/// Runs `call` on a share of the inputs; it gives the status, and whether there is a result.
+struct Fuzz {
+    seed: u64,
+    wanted: f64,
+    done: u64,
+}
+
+impl Fuzz {
+    fn run<S: Strategy>(
+        &mut self,
+        what: &str,
+        share: f64,
+        inputs: S,
+        call: impl Fn(&S::Value, *mut *mut fes_error) -> (fes_status, bool),
+    ) {
+        let count = (self.wanted * share).round() as u32;
+        let config = Config { cases: count, failure_persistence: None, ..Config::default() };
+        let seed = [self.seed.to_le_bytes(), self.done.to_le_bytes()].concat();
+        let random = TestRng::from_seed(RngAlgorithm::XorShift, &seed);
+        let accepted = Cell::new(0_u64);
+        let checked = |input: S::Value| {
+            let mut error = null_mut();
+            let (status, result) = call(&input, &mut error);
+            let code = unsafe { fes_error_code(error) };
+            unsafe { fes_error_free(error) };
+            prop_assert_eq!(status, code);
+            prop_assert_eq!(status == fes_status::FES_OK, result);
+            prop_assert!(!matches!(status, fes_status::FES_PANIC | fes_status::FES_INTERNAL));
+            accepted.set(accepted.get() + u64::from(result));
+            Ok(())
+        };
+        TestRunner::new_with_rng(config, random).run(&inputs, checked).unwrap();
+        eprintln!("{what}: {count} inputs, {} accepted", accepted.get());
+        let some = accepted.get() > 0 && accepted.get() < u64::from(count);
+        assert!(some || count < 1000, "{what}: inputs of one kind only");
+        self.done += u64::from(count);
+    }
+}
+
+fn statement(data: &CStr, err: *mut *mut fes_error) -> (fes_status, bool) {
+    unsafe {
+        let mut out = null_mut();
+        let len = data.count_bytes();
+        let status =
+            fes_event_statement(2, c"A".as_ptr(), data.as_ptr(), len, null(), &mut out, err);
+        let given = !out.is_null();
+        fes_statement_free(out);
+        let text = data.to_str();
+        let is_json =
+            text.is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok());
+        assert_eq!(given, is_json, "{data:?}");
+        (status, given)
+    }
+}
+
+fn consumer(
+    stream: *const fes_stream,
+    user: &CStr,
+    component: &CStr,
+    err: *mut *mut fes_error,
+) -> (fes_status, bool) {
+    unsafe {
+        let mut out = null_mut();
+        let status = fes_consumer_open(stream, user.as_ptr(), component.as_ptr(), &mut out, err);
+        fes_consumer_close(out);
+        (status, !out.is_null())
+    }
 }
 
 fn set_option(key: &CStr, value: &CStr, err: *mut *mut fes_error) -> (fes_status, bool) {
     unsafe {
         let options = fes_options_new();
         let status = fes_options_set(options, key.as_ptr(), value.as_ptr(), err);
-        let mut out = null_mut();
-        let made = fes_event_statement(1, c"A".as_ptr(), null(), 0, options, &mut out, null_mut());
-        assert_eq!(made, fes_status::FES_OK);
-        fes_statement_free(out);
+        if status == fes_status::FES_OK {
+            let mut out = null_mut();
+            let data = c"1".as_ptr(); // of the least max_event_bytes
+            fes_event_statement(1, c"A".as_ptr(), data, 1, options, &mut out, null_mut());
+            let sql = CStr::from_ptr(fes_statement_sql(out, null_mut())).to_str().unwrap();
+            let plain = |c: char| c.is_ascii_alphanumeric() || "_.\"(), ?'".contains(c);
+            assert!(sql.chars().all(plain), "{sql}");
+            fes_statement_free(out);
+        }
         fes_options_free(options);
         (status, status == fes_status::FES_OK)
+    }
+}
+
+/// The URL so changed that neither a file is written nor a server asked, after it was understood.
+fn harmless(url: &CStr) -> CString {
+    const NOWHERE: &[u8] = b"/no-such-folder/";
+    let text: Vec<u8> = url.to_bytes().iter().copied().filter(|byte| *byte != b'#').collect();
+    let bytes = match text.strip_prefix(b"sqlite:") {
+        Some(b":memory:") => text,
+        Some(rest) => [b"sqlite:", NOWHERE, rest].concat(),
+        None => {
+            let mark = if text.contains(&b'?') { &b"&socket="[..] } else { b"?socket=" };
+            [&text, mark, NOWHERE].concat()
+        }
+    };
+    CString::new(bytes).unwrap()
+}
+
+fn open(url: &CStr, err: *mut *mut fes_error) -> (fes_status, bool) {
+    unsafe {
+        let mut out = null_mut();
+        let status = fes_stream_open(url.as_ptr(), null(), &mut out, err);
+        let given = !out.is_null();
+        fes_stream_close(out);
+        (status, given)
     }
 }
 
 #[test]
 fn no_text_crashes_the_c_interface() {
     let mut stream = null_mut();
-    let status =
-        unsafe { fes_stream_open(c"sqlite::memory:".as_ptr(), null(), &mut stream, null_mut()) };
+    let url = c"sqlite::memory:".as_ptr();
+    let status = unsafe { fes_stream_open(url, null(), &mut stream, null_mut()) };
     assert_eq!(status, fes_status::FES_OK);
-    let mut total = fuzz("JSON", 0.4, r#"[\[\]{}",:0-9a-z\\eE.+ -]{0,30}"#, |text, err| unsafe {
-        let mut out = null_mut();
-        let (data, len) = (text.as_ptr(), text.count_bytes());
-        let status = fes_event_statement(2, c"A".as_ptr(), data, len, null(), &mut out, err);
-        let given = !out.is_null();
-        fes_statement_free(out);
-        (status, given)
+    let seed = number("FES_FUZZ_SEED", std::process::id().into());
+    let wanted = number("FES_FUZZ_COUNT", 1_000_000);
+    eprintln!("FES_FUZZ_SEED={seed}");
+    let mut fuzz = Fuzz { seed, wanted: wanted as f64, done: 0 };
+    let keys: &'static [&'static str] =
+        OPTIONS.iter().map(|spec| spec.name).collect::<Vec<_>>().leak();
+    fuzz.run("JSON", 0.4, near(JSON, JSON_PARTS), |data, err| statement(data, err));
+    fuzz.run("component", 0.15, near(NAMES, NAME_PARTS), |name, err| {
+        consumer(stream, c"u", name, err)
     });
-    total += fuzz("component", 0.2, "[A-Za-z0-9_:-]{0,20}", |text, err| unsafe {
-        let mut out = null_mut();
-        let status = fes_consumer_open(stream, c"u".as_ptr(), text.as_ptr(), &mut out, err);
-        fes_consumer_close(out);
-        (status, !out.is_null())
+    fuzz.run("user", 0.05, near(NAMES, NAME_PARTS), |name, err| consumer(stream, name, c"C", err));
+    fuzz.run("table name", 0.15, near(TABLES, NAME_PARTS), |name, err| {
+        set_option(c"event_table", name, err)
     });
-    total += fuzz("table name", 0.19, r#"[a-zA-Z0-9_."]{0,70}"#, |text, err| {
-        set_option(c"event_table", text, err)
-    });
-    total += fuzz("option", 0.1, "[a-z_]{1,20}", |text, err| set_option(text, c"1", err));
-    total += fuzz("option value", 0.1, "-?[0-9]{0,22}", |text, err| {
-        set_option(c"max_connections", text, err)
+    fuzz.run("option", 0.05, near(keys, NAME_PARTS), |key, err| set_option(key, c"1", err));
+    let values = (select(keys), near(VALUES, VALUE_PARTS));
+    fuzz.run("option value", 0.1, values, |(key, value), err| {
+        set_option(&CString::new(*key).unwrap(), value, err)
     });
     unsafe { fes_stream_close(stream) };
-    let open = |url: Vec<u8>, err| unsafe {
-        let mut out = null_mut();
-        let status = fes_stream_open(CString::new(url).unwrap().as_ptr(), null(), &mut out, err);
-        let given = !out.is_null();
-        fes_stream_close(out);
-        (status, given)
-    };
-    // Neither asks a server, nor writes a file: any name would be one of SQLite.
-    total += fuzz("URL", 0.009, "[a-z]{1,8}:[/@:a-z0-9%?&=]{0,40}", |text, err| {
-        let known = [&b"sqlite"[..], b"postgres", b"mysql", b"mariadb"];
-        let lower = text.to_bytes().trim_ascii_start().to_ascii_lowercase();
-        let prefix = if known.iter().any(|name| lower.starts_with(name)) { &b"x"[..] } else { b"" };
-        open([prefix, text.to_bytes()].concat(), err)
-    });
-    total += fuzz("query of a URL", 0.001, "([a-z_]{1,20}=[a-z0-9%]{0,8}&?){0,4}", |text, err| {
-        open([b"sqlite::memory:?", text.to_bytes()].concat(), err)
-    });
-    eprintln!("{total} inputs in all");
+    fuzz.run("URL", 0.1, near(URLS, URL_PARTS), |url, err| open(&harmless(url), err));
+    eprintln!("{} inputs in all", fuzz.done);
 }

@@ -10,7 +10,7 @@ fn check(flags: &[&str]) {
     let mut all = vec!["-Wconversion", "-Wshadow"];
     all.extend(flags);
     let program = libraries.compile("cpp_tests", &["tests/cpp/api.cpp"], &all);
-    eprint!("{flags:?}: {}", run(&mut Command::new(program)));
+    eprint!("{flags:?}: {}", run(Command::new(program).arg(libraries.path())));
 }
 
 #[test]

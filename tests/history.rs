@@ -348,6 +348,15 @@ on_each_server!(the_archiver_tells_what_it_does, |db| {
     assert_eq!(*new.lock().unwrap(), 500);
 });
 
+on_each_server!(a_full_batch_that_is_the_last_one_is_acknowledged, |db| {
+    let options = Options::new().set("archive_batch", "10").unwrap();
+    let pair = Pair::with(db, Db::on(db.server).unwrap(), options);
+    pair.add(10);
+    pair.archiver.start().unwrap();
+    pair.wait_for("ProcessedEvents(10)");
+    assert_eq!(pair.stream.lag().unwrap().consumers[0].events_behind, 0);
+});
+
 on_each_server!(an_archiver_that_somebody_unregisters_comes_back, |db| {
     let mut pair = Pair::beside(db);
     pair.add(10);

@@ -114,7 +114,7 @@ fn an_installation_goes_to_its_place_and_can_be_taken_away() {
     let folder = tempfile::tempdir().unwrap();
     make("install", Path::new("/opt/fes"), folder.path());
     let found = files(folder.path());
-    assert!(found.len() >= 9, "{found:?}");
+    assert!(found.len() >= 18, "{found:?}");
     for file in &found {
         assert!(file.starts_with(folder.path().join("opt/fes")), "{}", file.display());
     }

@@ -1,5 +1,6 @@
 //! `fes_app`.
 
+use super::cancel::{Wait, fes_cancel};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
@@ -9,6 +10,7 @@ use super::{
 use crate::app::ServiceApp;
 use crate::backend::sqlite::guard as sqlite_guard;
 use std::ffi::{c_char, c_void};
+use std::time::Duration;
 
 /// Stream, archiver and discarder from one configuration. Any number of threads may use one at once.
 /// Close it with `fes_app_close`.
@@ -132,6 +134,34 @@ pub unsafe extern "C" fn fes_app_start(
     err: *mut *mut fes_error,
 ) -> fes_status {
     guard(err, || unsafe { Ok(borrow(app, "app")?.0.start()?) })
+}
+
+/// Stops the discarder after its statement, then the archiver after its batch, and returns after the
+/// last notice; waits no longer than `timeout_ms` milliseconds (0: only asks; `FES_FOREVER`), or
+/// until `cancel` (or NULL) is cancelled. They may be started again. From inside a notice it only
+/// asks the thread of that notice to end.
+///
+/// Errors: `FES_TIMEOUT`, `FES_CANCELLED` if one of them is still at work: the call may be repeated.
+/// `FES_INVALID_ARGUMENT` for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_app_stop_for(
+    app: *const fes_app,
+    timeout_ms: u32,
+    cancel: *const fes_cancel,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let app = &borrow(app, "app")?.0;
+        let wait = Wait::new(timeout_ms, cancel);
+        let discarder =
+            app.discarder().is_none_or(|discarder| discarder.stop_within(Duration::ZERO));
+        let archiver = app.archiver().is_none_or(|archiver| archiver.stop_within(Duration::ZERO));
+        if discarder && archiver {
+            return Ok(());
+        }
+        wait.for_end(|time| app.discarder().is_none_or(|discarder| discarder.stop_within(time)))?;
+        wait.for_end(|time| app.archiver().is_none_or(|archiver| archiver.stop_within(time)))
+    })
 }
 
 /// Stops the discarder, then the archiver after the batch that it is at, closes stream and warehouse,

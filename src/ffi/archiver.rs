@@ -1,5 +1,6 @@
 //! `fes_archiver`.
 
+use super::cancel::{Wait, fes_cancel};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
@@ -76,6 +77,24 @@ pub unsafe extern "C" fn fes_archiver_stop(
     })
 }
 
+/// As `fes_archiver_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
+/// end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+///
+/// Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to end, and the call
+/// may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_archiver_stop_for(
+    archiver: *const fes_archiver,
+    timeout_ms: u32,
+    cancel: *const fes_cancel,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let archiver = &borrow(archiver, "archiver")?.0;
+        Wait::new(timeout_ms, cancel).for_end(|time| archiver.stop_within(time))
+    })
+}
+
 /// Whether the thread runs. False for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_is_running(archiver: *const fes_archiver) -> bool {
@@ -97,6 +116,33 @@ pub unsafe extern "C" fn fes_archiver_run_once(
     guard(err, || unsafe {
         let count = Out::optional(count, 0);
         count.set(borrow(archiver, "archiver")?.0.run_once()?);
+        Ok(())
+    })
+}
+
+/// As `fes_archiver_run_once`, but begins no batch after `timeout_ms` milliseconds (`FES_FOREVER`),
+/// or after `cancel` (or NULL) is cancelled. `complete` is NULL or gets whether all was archived.
+///
+/// Errors: those of `fes_archiver_run_once`; `FES_CANCELLED`, and what was archived before stays so.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_archiver_run_for(
+    archiver: *const fes_archiver,
+    timeout_ms: u32,
+    cancel: *const fes_cancel,
+    count: *mut u64,
+    complete: *mut bool,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let (count, complete) = (Out::optional(count, 0), Out::optional(complete, false));
+        let archiver = &borrow(archiver, "archiver")?.0;
+        let wait = Wait::new(timeout_ms, cancel);
+        let (number, all) = archiver.run_while(|| wait.goes_on())?;
+        if !all {
+            wait.check()?;
+        }
+        count.set(number);
+        complete.set(all);
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! `fes_cancel`, and waiting with a time limit.
 
 use super::{Done, fes_error, free, guard_or};
+use crate::error::{Error, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,26 @@ impl Wait<'_> {
     pub fn slice(&self) -> Duration {
         let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
         left.map_or(SLICE, |left| left.min(SLICE))
+    }
+
+    /// Whether neither the token nor the time has ended the wait.
+    pub fn goes_on(&self) -> bool {
+        self.check().is_ok() && !self.slice().is_zero()
+    }
+
+    /// Waits for the end of a thread that `stop_within` asks to end, slice by slice.
+    pub fn for_end(&self, stop_within: impl Fn(Duration) -> bool) -> Done {
+        loop {
+            let slice = self.slice();
+            if stop_within(slice) {
+                return Ok(());
+            }
+            self.check()?;
+            if slice.is_zero() {
+                let message = "it was asked to end, and is still at work";
+                return Err(Error::new(ErrorKind::Timeout, message).into());
+            }
+        }
     }
 }
 

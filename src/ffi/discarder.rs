@@ -1,5 +1,6 @@
 //! `fes_discarder`.
 
+use super::cancel::{Wait, fes_cancel};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{Out, borrow, fes_error, fes_options, fes_status, fes_stream, free, guard};
@@ -74,6 +75,24 @@ pub unsafe extern "C" fn fes_discarder_stop(
     })
 }
 
+/// As `fes_discarder_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
+/// end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+///
+/// Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to end, and the call
+/// may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_discarder_stop_for(
+    discarder: *const fes_discarder,
+    timeout_ms: u32,
+    cancel: *const fes_cancel,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let discarder = &borrow(discarder, "discarder")?.0;
+        Wait::new(timeout_ms, cancel).for_end(|time| discarder.stop_within(time))
+    })
+}
+
 /// Whether the thread runs. False for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_discarder_is_running(discarder: *const fes_discarder) -> bool {
@@ -95,6 +114,33 @@ pub unsafe extern "C" fn fes_discarder_run_once(
     guard(err, || unsafe {
         let count = Out::optional(count, 0);
         count.set(borrow(discarder, "discarder")?.0.run_once()?);
+        Ok(())
+    })
+}
+
+/// As `fes_discarder_run_once`, but begins no statement after `timeout_ms` milliseconds (`FES_FOREVER`),
+/// or after `cancel` (or NULL) is cancelled. `complete` is NULL or gets whether all was discarded.
+///
+/// Errors: those of `fes_discarder_run_once`; `FES_CANCELLED`, and what was discarded before stays so.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_discarder_run_for(
+    discarder: *const fes_discarder,
+    timeout_ms: u32,
+    cancel: *const fes_cancel,
+    count: *mut u64,
+    complete: *mut bool,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let (count, complete) = (Out::optional(count, 0), Out::optional(complete, false));
+        let discarder = &borrow(discarder, "discarder")?.0;
+        let wait = Wait::new(timeout_ms, cancel);
+        let (number, all) = discarder.run_while(|| wait.goes_on())?;
+        if !all {
+            wait.check()?;
+        }
+        count.set(number);
+        complete.set(all);
         Ok(())
     })
 }

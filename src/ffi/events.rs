@@ -1,7 +1,7 @@
 //! `fes_events`: a batch of events as one array, or as one JSON text.
 
 use super::text::{give_text, terminated};
-use super::{Done, Out, borrow, fes_error, fes_status, free, guard};
+use super::{Done, Out, borrow, fes_error, fes_status, free, guard, layout};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Timestamp};
 use std::ffi::c_char;
@@ -26,8 +26,7 @@ pub struct fes_event {
     pub ts: i64,
 }
 
-#[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<fes_event>() == 48 && align_of::<fes_event>() == 8);
+layout!(fes_event, 48, id: 0, r#type: 8, type_len: 16, data: 24, data_len: 32, ts: 40);
 
 /// A batch of events in order of their ids. Belongs to the caller, who frees it with
 /// `fes_events_free`; the one that a callback gets belongs to the library and ends with the

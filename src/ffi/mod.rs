@@ -52,6 +52,20 @@ use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Asserts where the fields of a structure are, in order, on machines of 64 bits; `tests/c` asserts
+/// the same of the header.
+macro_rules! layout {
+    ($name:ident, $size:literal, $($field:ident: $offset:literal),+) => {
+        #[cfg(target_pointer_width = "64")]
+        const _: () = assert!(
+            size_of::<$name>() == $size
+                && align_of::<$name>() == 8
+                $(&& std::mem::offset_of!($name, $field) == $offset)+
+        );
+    };
+}
+use layout;
+
 /// What the body of an entry gives.
 type Done<T = ()> = Result<T, Box<fes_error>>;
 

@@ -1,5 +1,6 @@
 //! `fes_receiver`.
 
+use super::cancel::{Wait, fes_cancel};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
@@ -14,6 +15,7 @@ use crate::receiver::{
 use crate::stream::EventStream;
 use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Called with every delivery, from the receiver's own thread, one at a time. `seq` counts from 0;
 /// a gap tells a LIVE receiver that a group was skipped. `events` ends with the call. Gives 0 to
@@ -81,6 +83,13 @@ impl Receiver {
         match self {
             Receiver::Live(receiver) => receiver.stop(),
             Receiver::Reliable(receiver) => receiver.stop(),
+        }
+    }
+
+    fn stop_within(&self, time: Duration) -> bool {
+        match self {
+            Receiver::Live(receiver) => receiver.stop_within(time),
+            Receiver::Reliable(receiver) => receiver.stop_within(time),
         }
     }
 
@@ -261,6 +270,24 @@ pub unsafe extern "C" fn fes_receiver_stop(
             made.stop();
         }
         Ok(())
+    })
+}
+
+/// As `fes_receiver_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
+/// end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+///
+/// Errors: `FES_TIMEOUT`, `FES_CANCELLED` if the last callback has not returned: the receiver was
+/// asked to end, and the call may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_receiver_stop_for(
+    receiver: *const fes_receiver,
+    timeout_ms: u32,
+    cancel: *const fes_cancel,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let Some(made) = borrow(receiver, "receiver")?.current() else { return Ok(()) };
+        Wait::new(timeout_ms, cancel).for_end(|time| made.stop_within(time))
     })
 }
 

@@ -3,7 +3,8 @@
 use super::options::options;
 use super::statement::kind_number;
 use super::{
-    Done, Out, array, borrow, fes_error, fes_options, fes_status, fes_text, free, guard, json, text,
+    Done, Out, array, borrow, fes_error, fes_options, fes_status, fes_text, free, guard, json,
+    layout, text,
 };
 use crate::backend::sqlite::guard as sqlite_guard;
 use crate::event::NewEvent;
@@ -27,8 +28,7 @@ pub struct fes_new_event {
     pub data_len: usize,
 }
 
-#[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<fes_new_event>() == 24 && align_of::<fes_new_event>() == 8);
+layout!(fes_new_event, 24, r#type: 0, data: 8, data_len: 16);
 
 pub(super) unsafe fn new_events(start: *const fes_new_event, count: usize) -> Done<Vec<NewEvent>> {
     let read = |event: &fes_new_event| unsafe {

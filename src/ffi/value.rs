@@ -1,6 +1,6 @@
 //! `fes_value` and `fes_rows`: values of the caller's own SQL.
 
-use super::{Done, array, free, refuse, text_of};
+use super::{Done, array, free, layout, refuse, text_of};
 use crate::value::Value;
 use std::ffi::c_char;
 
@@ -42,8 +42,7 @@ pub struct fes_value {
     pub len: usize,
 }
 
-#[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<fes_value>() == 40 && align_of::<fes_value>() == 8);
+layout!(fes_value, 40, kind: 0, number: 8, real: 16, bytes: 24, len: 32);
 
 /// Copies parameters of the caller.
 pub(super) unsafe fn values(start: *const fes_value, count: usize) -> Done<Vec<Value>> {

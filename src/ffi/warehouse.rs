@@ -1,5 +1,6 @@
 //! `fes_warehouse` and `fes_replay`.
 
+use super::cancel::{Wait, fes_cancel};
 use super::options::options;
 use super::statement::kind_number;
 use super::{
@@ -149,6 +150,40 @@ pub unsafe extern "C" fn fes_replay_next(
         let events = lock(&borrow(replay, "replay")?.0).next_events(limit)?;
         out.give(fes_events::new(events.iter()));
         Ok(())
+    })
+}
+
+/// As `fes_replay_next`, but waits up to `timeout_ms` milliseconds (0: one look; `FES_FOREVER`) for
+/// the first event, or until `cancel` (or NULL) is cancelled. An empty batch if there was none in
+/// time, although more may be there behind what was not wanted: `fes_replay_position` moves on.
+///
+/// Errors: those of `fes_replay_next`; `FES_CANCELLED`. The next call goes on at the same place.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_replay_next_for(
+    replay: *const fes_replay,
+    limit: usize,
+    timeout_ms: u32,
+    cancel: *const fes_cancel,
+    out: *mut *mut fes_events,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let replay = &borrow(replay, "replay")?.0;
+        let wait = Wait::new(timeout_ms, cancel);
+        loop {
+            wait.check()?;
+            let found = lock(replay).look(limit)?;
+            let (is_end, events) = (found.is_some(), found.unwrap_or_default());
+            let pause = wait.slice();
+            if !events.is_empty() || pause.is_zero() {
+                out.give(fes_events::new(events.iter()));
+                return Ok(());
+            }
+            if is_end {
+                std::thread::sleep(pause);
+            }
+        }
     })
 }
 

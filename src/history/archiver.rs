@@ -1,6 +1,6 @@
 //! The archiver: copies the stream to the history, and then acknowledges it.
 
-use super::{HistoryNotice, Notify, Running, Warehouse, archiver_ident, lock};
+use super::{HistoryNotice, Notify, Running, Warehouse, archiver_ident};
 use crate::backend::Connection;
 use crate::backend::lease::OwnerLease;
 use crate::config::Options;
@@ -10,7 +10,7 @@ use crate::event::{Event, EventId};
 use crate::poll::{Chunk, Reader};
 use crate::stream::EventStream;
 use crate::worker::{Next, Signal, Task, panic_error};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -110,6 +110,11 @@ impl Archiver {
         self.running.stop();
     }
 
+    /// As [`stop`](Self::stop), but waits no longer than `time`; whether it is done.
+    pub(crate) fn stop_within(&self, time: Duration) -> bool {
+        self.running.stop_within(time)
+    }
+
     /// Whether the thread runs.
     pub fn is_running(&self) -> bool {
         self.running.is_alive()
@@ -121,21 +126,34 @@ impl Archiver {
     /// `Occupied` if another archiver is at work, here or in another process; `HistoryConflict` if
     /// the history has another event of the same id; `NotMigrated`, and those of both databases.
     pub fn run_once(&self) -> Result<u64> {
-        let _once = lock(&self.core.once);
+        self.run_while(|| true).map(|(count, _)| count)
+    }
+
+    /// As [`run_once`](Self::run_once), a batch at a time as long as `go_on` says so; tells, too,
+    /// whether all was archived.
+    pub(crate) fn run_while(&self, go_on: impl Fn() -> bool) -> Result<(u64, bool)> {
+        let _once = loop {
+            match self.core.once.try_lock() {
+                Ok(once) => break once,
+                Err(TryLockError::Poisoned(once)) => break once.into_inner(),
+                Err(TryLockError::WouldBlock) if !go_on() => return Ok((0, false)),
+                Err(TryLockError::WouldBlock) => thread::sleep(GATHER),
+            }
+        };
         let mut pass = Pass::new(self.core.clone());
         if !pass.is_owner()? {
             fail!(Occupied, "another archiver of this stream is at work");
         }
         let until = self.core.reader.pool()?.repeatable(Connection::highest_drawn)?;
         let mut total = 0;
-        loop {
+        let mut complete = false;
+        while !complete && go_on() {
             let count = pass.batch()?;
             total += count as u64;
-            if count == 0 || pass.after >= Some(until) {
-                pass.acknowledge()?;
-                return Ok(total);
-            }
+            complete = count == 0 || pass.after >= Some(until);
         }
+        pass.acknowledge()?;
+        Ok((total, complete))
     }
 }
 
@@ -271,7 +289,11 @@ impl Pass {
             Some(chunk) => chunk,
             None => core.read(after)?,
         };
-        let Some(last) = chunk.events.last().map(|event| event.id) else { return Ok(0) };
+        let Some(last) = chunk.events.last().map(|event| event.id) else {
+            // The batch before was full, and yet the last one.
+            self.acknowledge()?;
+            return Ok(0);
+        };
         core.notify.tell(HistoryNotice::NewEvents(chunk.events.len()));
         let read_on = core.is_full(&chunk.events);
         self.at_warehouse = true;

@@ -9,7 +9,7 @@ use crate::poll::Reader;
 use crate::stream::EventStream;
 use crate::worker::{Next, Signal, Task};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// After each statement of the thread: this many times as long as it took.
 const REST: u32 = 4;
@@ -105,6 +105,11 @@ impl Discarder {
         self.running.stop();
     }
 
+    /// As [`stop`](Self::stop), but waits no longer than `time`; whether it is done.
+    pub(crate) fn stop_within(&self, time: Duration) -> bool {
+        self.running.stop_within(time)
+    }
+
     /// Whether the thread runs.
     pub fn is_running(&self) -> bool {
         self.running.is_alive()
@@ -115,14 +120,21 @@ impl Discarder {
     /// # Errors
     /// `NotMigrated`, `PermissionDenied`, and those of the database.
     pub fn run_once(&self) -> Result<u64> {
+        self.run_while(|| true).map(|(count, _)| count)
+    }
+
+    /// As [`run_once`](Self::run_once), a statement at a time as long as `go_on` says so; tells,
+    /// too, whether all was discarded.
+    pub(crate) fn run_while(&self, go_on: impl Fn() -> bool) -> Result<(u64, bool)> {
         let mut pass = Pass::new(self.core.clone());
         let mut total = 0;
-        loop {
+        while go_on() {
             match pass.discard()? {
-                0 => return Ok(total),
+                0 => return Ok((total, true)),
                 count => total += count,
             }
         }
+        Ok((total, false))
     }
 }
 

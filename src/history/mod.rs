@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::worker::{Task, Worker, panic_error};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// The component of the archiver, of the user [`INTERNAL_USER`].
 const ARCHIVER: &str = "ARCHIVER";
@@ -113,6 +114,12 @@ impl Running {
         if let Some(worker) = worker {
             worker.stop();
         }
+    }
+
+    /// As [`stop`](Self::stop), but waits no longer than `time`; whether it is done.
+    fn stop_within(&self, time: Duration) -> bool {
+        let worker = lock(&self.0).clone();
+        worker.is_none_or(|worker| worker.stop_within(time))
     }
 
     fn is_alive(&self) -> bool {

@@ -82,12 +82,17 @@ impl Replay {
     /// call goes on at the same position.
     pub fn next_events(&mut self, limit: usize) -> Result<Vec<Event>> {
         loop {
-            let (before, live) = (self.position, self.at_tail);
-            let events = if live { self.live(limit)? } else { self.history(limit)? };
-            if !events.is_empty() || (live && self.position == before) {
+            if let Some(events) = self.look(limit)? {
                 return Ok(events);
             }
         }
+    }
+
+    /// One bounded piece of it: `None` if what was read was not wanted, and more may be there.
+    pub(crate) fn look(&mut self, limit: usize) -> Result<Option<Vec<Event>>> {
+        let (before, live) = (self.position, self.at_tail);
+        let events = if live { self.live(limit)? } else { self.history(limit)? };
+        Ok((!events.is_empty() || (live && self.position == before)).then_some(events))
     }
 
     /// An event is in the history only when all before it are: the archiver writes in order. So

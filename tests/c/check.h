@@ -63,6 +63,9 @@ fes_stream *open_memory(void);
 /* One with options, given as pairs of key and value up to NULL. */
 fes_stream *open_with(const char *url, const char *const *pairs);
 
+/* How many entries a folder has, for example of threads or descriptors. */
+int entries(const char *path);
+
 void test_versions_and_errors(void);
 void test_events(void);
 void test_transactions(void);
@@ -76,7 +79,10 @@ void test_log(void);
 void test_nulls(void);
 void test_texts_and_lengths(void);
 void test_each_error(void);
+void test_errors_of_databases(void);
 void test_after_close(void);
+void test_limits_of_stopping(void);
+void test_limits_of_waiting(void);
 void test_threads(void);
 void test_rounds(void);
 

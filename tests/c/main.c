@@ -1,5 +1,7 @@
 /* Runs the C tests: main FOLDER URL [NAME]... */
 #include "check.h"
+#include <dirent.h>
+#include <unistd.h>
 
 atomic_ulong checks;
 const char *db_url;
@@ -22,7 +24,10 @@ static const struct {
     {"nulls", test_nulls},
     {"texts_and_lengths", test_texts_and_lengths},
     {"each_error", test_each_error},
+    {"errors_of_databases", test_errors_of_databases},
     {"after_close", test_after_close},
+    {"limits_of_stopping", test_limits_of_stopping},
+    {"limits_of_waiting", test_limits_of_waiting},
     {"threads", test_threads},
     {"rounds", test_rounds},
 };
@@ -42,9 +47,20 @@ fes_stream *open_stream(void) { return open_with(db_url, NULL); }
 
 fes_stream *open_memory(void) { return open_with("sqlite::memory:", NULL); }
 
+int entries(const char *path) {
+    DIR *dir = opendir(path);
+    int count = 0;
+    while (dir && readdir(dir))
+        count++;
+    if (dir)
+        closedir(dir);
+    return count;
+}
+
 int main(int argc, char **argv) {
     if (argc < 3)
         return 2;
+    alarm(300); /* a test that hangs has failed */
     folder = argv[1];
     db_url = argv[2];
     unsigned run = 0;

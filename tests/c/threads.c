@@ -1,6 +1,5 @@
 /* Several threads on one handle, and many rounds without growth. */
 #include "check.h"
-#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <unistd.h>
@@ -103,16 +102,6 @@ void test_threads(void) {
     fes_cancel_free(waiting.cancel);
     fes_consumer_close(consumer);
     fes_stream_close(stream);
-}
-
-static int entries(const char *path) {
-    DIR *dir = opendir(path);
-    int count = 0;
-    while (dir && readdir(dir))
-        count++;
-    if (dir)
-        closedir(dir);
-    return count;
 }
 
 static long resident_kib(void) {

@@ -41,7 +41,7 @@ static unsigned checks = 0;
 
 static void events_and_transactions() {
     fes::Stream stream("sqlite::memory:", {{"max_connections", "4"}});
-    CHECK(stream);
+    CHECK(stream && stream.kind() == FES_SQLITE);
     CHECK(stream.migrate());
     const auto id = stream.add_event("USR_ADD", R"({"n": 1.0})");
     const auto ids = stream.add_events({{"A"}, {"B", "2"}});
@@ -53,12 +53,17 @@ static void events_and_transactions() {
     CHECK(rows.size() == 1 && rows.columns() == 4);
     CHECK(rows.at(0, 0).text() == "x" && rows.at(0, 1).integer() == 7);
     CHECK(rows.at(0, 2).real() > 0.4 && rows.at(0, 3).is_null() && rows.at(5, 5).is_null());
+    rows = tx.query("SELECT ?, ?, ?", {fes::Bytes{"a\0b", 3}, std::uint64_t{7}, true});
+    CHECK(rows.at(0, 0).kind() == FES_BYTES && rows.at(0, 0).text() == std::string_view("a\0b", 3));
+    CHECK(rows.at(0, 1).integer() == 7 && rows.at(0, 2).integer() == 1);
     tx.add_event("NEW");
     CHECK(tx.commit());
     FAILS(FES_CLOSED, tx.commit());
     {
         auto lost = stream.begin();
         lost.add_event("LOST");
+        CHECK(lost.add_events({{"LOST"}, {"LOST"}}).size() == 2);
+        CHECK(lost.rollback());
     }
     auto audit = stream.consumer("app", "Audit");
     FAILS(FES_NOT_REGISTERED, audit.poll());
@@ -69,11 +74,13 @@ static void events_and_transactions() {
         types += std::string(event.type) + ";";
     CHECK(types == "USR_ADD;A;B;NEW;" && events[0].data == R"({"n": 1.0})");
     CHECK(events.back().id == 4 && events.json().substr(0, 9) == R"([{"id":"1)");
+    CHECK(events.data_json() == R"([{"n": 1.0},null,2,null])");
+    CHECK((*std::next(events.begin(), 3)).id == 4);
     CHECK(events[0].ts > std::chrono::system_clock::now() - 60s);
     CHECK(audit.acknowledge(events.back().id));
     CHECK(audit.poll({}, {"A", "B"}, 20ms).empty());
     CHECK(stream.lag_json().find("app:Audit") != std::string::npos);
-    CHECK(audit.unregister() && !audit.unregister());
+    CHECK(audit.unregister() && !audit.unregister() && audit.register_at(FES_START_NOW));
     auto statement = stream.statement("A", "1");
     CHECK(statement.sql().find("INSERT") == 0 && statement.type() == "A" && statement.data() == "1");
     CHECK(fes::Statement(FES_POSTGRES, "A", "1").sql().find("$1") != std::string_view::npos);
@@ -105,6 +112,31 @@ static void subscriptions() {
     adder.join();
     CHECK(count == 3);
     FAILS(FES_CANCELLED, subscription.next(fes::forever, &cancel));
+    CHECK(subscription.stats().delivered == 3);
+}
+
+static void receivers_may_be_assigned() {
+    fes::Stream stream("sqlite::memory:");
+    stream.migrate();
+    std::atomic<int> first{0}, second{0};
+    auto make = [&](const char *name, std::atomic<int> &seen) {
+        fes::Receiver receiver(stream, "app", name, [&](std::uint64_t, const fes::Events &) {
+            ++seen;
+            return true;
+        });
+        receiver.start();
+        return receiver;
+    };
+    auto receiver = make("First", first);
+    stream.add_event("A");
+    for (int i = 0; i < 1000 && first == 0; i++)
+        std::this_thread::sleep_for(10ms);
+    receiver = make("Second", second); // the first one ends before its callback goes
+    stream.add_event("A");
+    for (int i = 0; i < 1000 && second == 0; i++)
+        std::this_thread::sleep_for(10ms);
+    CHECK(first == 1 && second > 0 && receiver.stop_for(fes::forever));
+    CHECK(receiver.stats().delivered == 2 && receiver.stats().failures == 0);
 }
 
 static void receivers_and_history() {
@@ -138,18 +170,66 @@ static void receivers_and_history() {
     CHECK(warehouse.migrate());
     fes::Archiver archiver(stream, warehouse);
     CHECK(archiver.run_once() == 1 && warehouse.history(1, 10).size() == 1);
-    CHECK(archiver.start() && archiver.stop());
+    CHECK(warehouse.kind() == FES_SQLITE);
+    CHECK(archiver.start() && archiver.is_running() && archiver.stop() && !archiver.is_running());
+    CHECK(archiver.run_for(fes::forever).complete && !archiver.run_for(0ms).complete);
+    fes::Replay replay(warehouse, stream, 1);
+    CHECK(replay && replay.next(10).size() == 1 && replay.position() == 1);
+    CHECK(replay.next_for(10, 20ms).empty());
     fes::Discarder discarder(stream);
     stream.add_event("LAST");
-    CHECK(discarder.run_once() == 1 && discarder.start() && discarder.stop());
+    CHECK(discarder.run_once() == 1 && discarder.run_for(1s).complete);
+    CHECK(discarder.start() && discarder.is_running() && discarder.stop_for(10s));
+    CHECK(archiver.start() && archiver.stop_for(10s));
     fes::App app("sqlite::memory:", "sqlite::memory:");
     CHECK(app.migrate() && app.on_notice([](const fes::Notice &) {}) && app.start());
-    CHECK(app.stream().add_event("A") == 1);
+    auto own = app.stream();
+    CHECK(own.add_event("A") == 1 && app.warehouse());
+    CHECK(app.stop_for(10s));
 }
 
-int main() {
+static void versions_errors_and_log() {
+    CHECK(fes::version() == FES_VERSION && fes::abi_fits());
+    CHECK(fes::status_name(FES_BUSY) == "Busy");
+    const fes::Error error(FES_BUSY, "held");
+    CHECK(error.code() == FES_BUSY && error.name() == "Busy" && error.is_retriable());
+    CHECK(std::string(error.what()) == "held" && error.sql_state().empty());
+    std::atomic<int> messages{0};
+    CHECK(fes::set_log([&](fes_log_level, std::string_view message) { messages += !message.empty(); },
+                       FES_LOG_TRACE));
+    {
+        fes::Stream stream("sqlite::memory:");
+        fes::Warehouse warehouse("sqlite::memory:"); // has no table: that is warned of
+        stream.migrate();
+        stream.add_event("A");
+        fes::Archiver archiver(stream, warehouse);
+        archiver.start();
+        for (int i = 0; i < 1000 && messages == 0; i++)
+            std::this_thread::sleep_for(10ms);
+    }
+    CHECK(messages > 0 && fes::set_log({}));
+}
+
+static void environment(const char *folder) {
+    const std::string events = std::string(folder) + "/env.db", history = std::string(folder) + "/dwh.db";
+    for (const auto &[name, value] : {std::pair<const char *, std::string>{"DB_EVT_TYPE", "sqlite"},
+                                      {"DB_EVT_DB", events},
+                                      {"DB_EVTDWH_TYPE", "sqlite"},
+                                      {"DB_EVTDWH_DB", history}})
+        setenv(name, value.c_str(), 1);
+    CHECK(fes::Stream::from_env().migrate());
+    CHECK(fes::Warehouse::from_env().migrate());
+    auto app = fes::App::from_env({{"enable_discarder", "true"}});
+    CHECK(app && app.stream() && app.warehouse());
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2);
+    versions_errors_and_log();
+    environment(argv[1]);
     events_and_transactions();
     subscriptions();
+    receivers_may_be_assigned();
     receivers_and_history();
     std::printf("%u checks\n", checks);
 }

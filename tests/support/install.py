@@ -102,12 +102,13 @@ def missing(servers: list[str]) -> tuple[list[str], bool]:
     return packages, sid
 
 
-def command(servers: list[str]) -> list[str] | None:
-    """The command that installs what is missing for these servers, None if nothing is.
+def command(servers: list[str], more: list[str] | None = None) -> list[str] | None:
+    """The command that installs what is missing for these servers, and more packages; None if nothing is.
 
     Raises PermissionError, saying what to do, where it takes a privilege that we do not have.
     """
     packages, sid = missing(servers)
+    packages += more or []
     if not packages and not sid:
         return None
     install = ["sh", "-ec", SCRIPT, "install", str(CACHE), "sid" if sid else "-", *packages]

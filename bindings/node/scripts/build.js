@@ -39,12 +39,13 @@ function library() {
         fail('no prebuilt addon fits this platform, and the Rust sources are not here: set ' +
             'FES_LIBRARY to a libfutoin_eventstream.so, or install from the repository');
     }
-    const cargo = spawnSync('cargo', ['build', '--release', '--lib'], { cwd: REPOSITORY, stdio: 'inherit' });
+    const command = ['rustc', '--profile', 'dist', '--lib', '--crate-type', 'cdylib'];
+    const cargo = spawnSync('cargo', command, { cwd: REPOSITORY, stdio: 'inherit' });
     if (cargo.status !== 0) {
         fail(cargo.error ? `cargo: ${cargo.error.message}` : 'cargo build failed');
     }
     const target = process.env.CARGO_TARGET_DIR ?? 'target';
-    return path.resolve(REPOSITORY, target, 'release/libfutoin_eventstream.so');
+    return path.resolve(REPOSITORY, target, 'dist/libfutoin_eventstream.so');
 }
 
 function headerFolder() {

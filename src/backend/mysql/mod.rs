@@ -117,6 +117,9 @@ impl Connector {
             // A socket only where one was named: tests and proxies use the port.
             .prefer_socket(server.socket.is_some())
             .tcp_connect_timeout(Some(settings.connect_timeout))
+            // Until the connection is made: see `without_limit`.
+            .read_timeout(cfg!(unix).then_some(settings.connect_timeout))
+            .write_timeout(cfg!(unix).then_some(settings.connect_timeout))
             .tcp_keepalive_time_ms(Some(60_000))
             // Groups of events of any size have a statement each.
             .stmt_cache_size(Some(128))
@@ -150,6 +153,10 @@ impl Connector {
             }
             (result, _) => result,
         };
+        let client = client.and_then(|client| {
+            without_limit(&client)?;
+            Ok(client)
+        });
         let client = client.map_err(|why| {
             let message = match &self.ca {
                 Some(ca) => format!("cannot connect to MySQL with the certificates of {ca:?}"),
@@ -159,6 +166,25 @@ impl Connector {
         })?;
         Ok(Connection { client, sql: self.sql.clone(), limits: None })
     }
+}
+
+/// Takes away the limit of time that a server has for each answer while the connection is made: a
+/// server that accepts it and then says nothing would hold the caller for ever. Later, a statement
+/// may take its time.
+#[cfg(unix)]
+fn without_limit(client: &Conn) -> std::io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    use std::os::fd::AsRawFd;
+    // The driver has no other way to it than its descriptor.
+    let never = nix::sys::time::TimeVal::new(0, 0);
+    setsockopt(client.as_raw_fd(), sockopt::ReceiveTimeout, &never)?;
+    setsockopt(client.as_raw_fd(), sockopt::SendTimeout, &never)?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn without_limit(_: &Conn) -> std::io::Result<()> {
+    Ok(())
 }
 
 #[cfg(feature = "tls")]

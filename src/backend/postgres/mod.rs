@@ -1,5 +1,6 @@
 //! PostgreSQL: ids are drawn from a sequence, seen at commit. READ COMMITTED throughout.
 
+mod dial;
 mod history;
 mod values;
 mod watch;
@@ -11,14 +12,16 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp};
 use crate::url::{Server, Tls, TlsMode};
 use crate::value::Value;
-use postgres::config::SslMode;
+use dial::Dial;
+use postgres::config::{SslMode, SslNegotiation};
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
-use postgres::{Client, NoTls, Row, Statement};
+use postgres::{Client, Row, Statement};
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use values::{EPOCH, Micros, RawText, Text};
 
@@ -106,6 +109,7 @@ impl Sql {
 pub(crate) struct Connector {
     config: postgres::Config,
     tls: Tls,
+    connect_timeout: Duration,
     sql: Arc<Sql>,
 }
 
@@ -124,19 +128,28 @@ impl Connector {
             .application_name("futoin-eventstream")
             .connect_timeout(settings.connect_timeout)
             .keepalives_idle(Duration::from_secs(60))
-            .options("-c default_transaction_isolation=read\\ committed -c timezone=UTC")
-            .ssl_mode(match server.tls.mode {
-                TlsMode::Disable => SslMode::Disable,
-                TlsMode::Prefer => SslMode::Prefer,
+            .options("-c default_transaction_isolation=read\\ committed -c timezone=UTC");
+        match server.socket {
+            // Both, TLS and the limit of time, are the business of `Dial`.
+            None => config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct),
+            // The driver leaves nothing to `Dial` there, and no server has TLS there.
+            Some(_) => config.ssl_mode(match server.tls.mode {
+                TlsMode::Disable | TlsMode::Prefer => SslMode::Disable,
                 _ => SslMode::Require,
-            });
+            }),
+        };
         if let Some(user) = &server.user {
             config.user(user);
         }
         if let Some(password) = &server.password {
             config.password(password.reveal());
         }
-        Ok(Connector { config, tls: server.tls, sql: Arc::new(Sql::new(&settings)) })
+        Ok(Connector {
+            config,
+            tls: server.tls,
+            connect_timeout: settings.connect_timeout,
+            sql: Arc::new(Sql::new(&settings)),
+        })
     }
 
     /// The quoted name of the event table.
@@ -158,19 +171,24 @@ impl Connector {
         })
     }
 
-    #[cfg(feature = "tls")]
     fn client(&self) -> Result<Client> {
-        if self.tls.mode == TlsMode::Disable {
-            return Ok(self.config.connect(NoTls)?);
-        }
-        let tls = crate::backend::tls::client_config(&self.tls)?;
-        Ok(self.config.connect(tokio_postgres_rustls::MakeRustlsConnect::new(tls))?)
-    }
-
-    #[cfg(not(feature = "tls"))]
-    fn client(&self) -> Result<Client> {
-        let _ = &self.tls;
-        Ok(self.config.connect(NoTls)?)
+        #[cfg(feature = "tls")]
+        let tls = || -> Result<_> {
+            let config = crate::backend::tls::client_config(&self.tls)?;
+            Ok(tokio_postgres_rustls::MakeRustlsConnect::new(config))
+        };
+        #[cfg(not(feature = "tls"))]
+        let tls = || -> Result<_> { Ok(postgres::NoTls) };
+        let wanted = cfg!(feature = "tls") && self.tls.mode != TlsMode::Disable;
+        let connected = Arc::new(AtomicBool::new(false));
+        let client = self.config.connect(Dial {
+            tls: wanted.then(tls).transpose()?,
+            required: self.tls.mode != TlsMode::Prefer,
+            limit: self.connect_timeout,
+            connected: connected.clone(),
+        })?;
+        connected.store(true, Ordering::Release);
+        Ok(client)
     }
 }
 

@@ -189,7 +189,11 @@ def run_interruptibly(work: Callable[[], object]) -> None:
             failures.append(error)
 
     thread = threading.Thread(target=run, name="fes-call", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # an exit handler of the program: there are no new threads any more
+        work()
+        return
     while thread.is_alive():
         thread.join(0.1)
     if failures:
