@@ -76,7 +76,7 @@ class Replay {
     }
 
     async next(limit, { timeoutMs, signal } = {}) {
-        const given = [args.count(limit, 'limit', CHUNK), args.timeout(timeoutMs, 0)];
+        const given = [args.count(limit, 'limit', CHUNK), args.timeout(timeoutMs, undefined)];
         return cancellable(signal, undefined, async (token) =>
             unpack(await call('nextReplayed', this.#handle, ...given, token)),
         );

@@ -454,8 +454,9 @@ export class Replay implements AsyncIterable<Event> {
     /** The id up to which everything was given, or was not wanted. */
     readonly position: bigint;
     /**
-     * The next events, at most `limit` (1000); an empty array if there are none in time. Without a
-     * `timeoutMs` it looks once.
+     * The next events, at most `limit` (1000). Without a `timeoutMs`, an empty array if there are no more
+     * now; with one it waits for the first, and may give an empty array although there are more behind
+     * what is not wanted: `position` moves on.
      */
     next<Data = any>(limit?: number, options?: WaitOptions): Promise<Event<Data>[]>;
     [Symbol.asyncIterator](): AsyncGenerator<Event, void, void>;

@@ -59,14 +59,17 @@ napi_value open_replay(napi_env env, const Args &args) {
     return Slot::make(env, Handle::adopt(stream->loop, replay, REPLAY, lanes, {args.place(0), args.place(1)}));
 }
 
-// nextReplayed(replay, limit, timeout, token): a batch. Waits on a thread of its own.
+// nextReplayed(replay, limit, timeout, token): a batch. Without a timeout it does not wait.
 napi_value next_replayed(napi_env env, const Args &args) {
     const auto replay = args.handle(0, REPLAY);
     const auto token = args.token(3);
-    return promise(env, replay->lanes.calls, [replay, token, limit = args.number(1), timeout = args.number(2)] {
+    const std::optional<uint32_t> timeout = args.has(2) ? std::optional(args.number(2)) : std::nullopt;
+    return promise(env, replay->lanes.calls, [replay, token, timeout, limit = args.number(1)] {
         fes_events *events = nullptr;
         must([&](fes_error **err) {
-            return fes_replay_next_for(replay->as<fes_replay>(), limit, timeout, token->get(), &events, err);
+            auto *raw = replay->as<fes_replay>();
+            return timeout ? fes_replay_next_for(raw, limit, *timeout, token->get(), &events, err)
+                           : fes_replay_next(raw, limit, &events, err);
         });
         return give(Batch::take(events));
     });
