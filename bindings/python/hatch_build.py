@@ -14,8 +14,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-#: What of the repository the sdist carries: all that cargo needs.
-SOURCES = ["Cargo.toml", "Cargo.lock", "build.rs", "LICENSE", "README.md", "benches", "docs", "include", "src"]
+#: What of the repository the sdist carries: all that `cargo build` needs.
+SOURCES = ["Cargo.toml", "Cargo.lock", "build.rs", "LICENSE", "README.md"]
+SOURCES += ["benches/**/*.rs", "docs/*.md", "include/*", "src/**/*.rs", "src/**/*.sql"]
 FILE_NAME = "libfutoin_eventstream.dylib" if sys.platform == "darwin" else "libfutoin_eventstream.so"
 
 
@@ -24,7 +25,9 @@ class BuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name == "sdist":
-            build_data["force_include"].update({str(self.rust() / name): f"rust/{name}" for name in SOURCES})
+            rust = self.rust()
+            files = [path for pattern in SOURCES for path in rust.glob(pattern)]
+            build_data["force_include"].update({str(path): f"rust/{path.relative_to(rust)}" for path in files})
         elif version != "editable":  # an editable installation needs FES_LIBRARY when it runs
             build_data["force_include"][str(self.library())] = f"futoin_eventstream/{FILE_NAME}"
             platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
@@ -52,10 +55,9 @@ class BuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def cargo(self) -> Path:
         rust = self.rust()
-        command = ["cargo", "rustc", "--profile", "dist", "--locked", "--lib", "--crate-type", "cdylib"]
-        subprocess.run(command, cwd=rust, check=True)
+        subprocess.run(["cargo", "build", "--release", "--locked", "--lib"], cwd=rust, check=True)
         target = Path(os.environ.get("CARGO_TARGET_DIR", rust / "target"))
-        return target / "dist" / FILE_NAME
+        return target / "release" / FILE_NAME
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         for folder in getattr(self, "folders", []):

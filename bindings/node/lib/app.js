@@ -42,6 +42,11 @@ class ServiceApp extends Worker {
         await this.listen((handle) => call('startApp', handle));
     }
 
+    async stop(options) {
+        await this.waiting('stopApp', options);
+        this.unlisten();
+    }
+
     async close() {
         await super.close();
         await this.#stream?.close();

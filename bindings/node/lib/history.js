@@ -1,12 +1,12 @@
 'use strict';
 
 const args = require('./args.js');
-const { call, callNow } = require('./error.js');
+const { call, callNow, cancellable } = require('./error.js');
 const { unpack } = require('./event.js');
 const { newKey } = require('./native.js');
 const { disposable } = require('./dispose.js');
 const { EventStream, kindName } = require('./stream.js');
-const { Worker } = require('./worker.js');
+const { Runner } = require('./worker.js');
 
 const CHUNK = 1000;
 
@@ -75,8 +75,11 @@ class Replay {
         return callNow('replayPosition', this.#handle);
     }
 
-    async next(limit) {
-        return unpack(await call('nextReplayed', this.#handle, args.count(limit, 'limit', CHUNK)));
+    async next(limit, { timeoutMs, signal } = {}) {
+        const given = [args.count(limit, 'limit', CHUNK), args.timeout(timeoutMs, 0)];
+        return cancellable(signal, undefined, async (token) =>
+            unpack(await call('nextReplayed', this.#handle, ...given, token)),
+        );
     }
 
     async *[Symbol.asyncIterator]() {
@@ -93,54 +96,24 @@ class Replay {
 
 disposable(Replay, 'close');
 
+const ARCHIVER = { running: 'isArchiving', start: 'startArchiver', stop: 'stopArchiver', run: 'archive' };
+const DISCARDER = { running: 'isDiscarding', start: 'startDiscarder', stop: 'stopDiscarder', run: 'discard' };
+
 /** Copies the stream to the warehouse: see index.d.ts. */
-class Archiver extends Worker {
+class Archiver extends Runner {
     constructor(stream, warehouse, options) {
         const key = newKey();
         const parts = [EventStream.handleOf(stream), Warehouse.handleOf(warehouse)];
-        super(callNow('openArchiver', ...parts, key, args.options(options)), key);
-    }
-
-    get running() {
-        return this.now('isArchiving');
-    }
-
-    async start() {
-        await this.listen((handle) => call('startArchiver', handle));
-    }
-
-    async stop() {
-        await this.listening((handle) => call('stopArchiver', handle));
-        this.unlisten();
-    }
-
-    async runOnce() {
-        return this.listening((handle) => call('archiveOnce', handle));
+        super(callNow('openArchiver', ...parts, key, args.options(options)), key, ARCHIVER);
     }
 }
 
 /** Deletes what everybody has acknowledged: see index.d.ts. */
-class Discarder extends Worker {
+class Discarder extends Runner {
     constructor(stream, options) {
         const key = newKey();
-        super(callNow('openDiscarder', EventStream.handleOf(stream), key, args.options(options)), key);
-    }
-
-    get running() {
-        return this.now('isDiscarding');
-    }
-
-    async start() {
-        await this.listen((handle) => call('startDiscarder', handle));
-    }
-
-    async stop() {
-        await this.listening((handle) => call('stopDiscarder', handle));
-        this.unlisten();
-    }
-
-    async runOnce() {
-        return this.listening((handle) => call('discardOnce', handle));
+        const opened = callNow('openDiscarder', EventStream.handleOf(stream), key, args.options(options));
+        super(opened, key, DISCARDER);
     }
 }
 

@@ -368,6 +368,13 @@ export interface ReceiverOptions extends PushOptions {
     poison?: 'retry' | 'stop' | { skipAfter: number };
 }
 
+/** How long to wait for an end. */
+export interface WaitOptions {
+    /** In ms; 0 only asks; not given, or Infinity: as long as it takes. */
+    timeoutMs?: number;
+    signal?: AbortSignal;
+}
+
 /** A listener to events: a promise that it gives is waited for. */
 export type EventsListener = (events: Event[], delivery: { seq: number }) => unknown;
 
@@ -395,9 +402,10 @@ export interface Receiver extends EventEmitter {
     start(): Promise<void>;
     /**
      * Stops after the delivery that is at work. Inside a listener it resolves at once, and that call is
-     * the last.
+     * the last. Rejects with Timeout, or the signal's reason, if a listener is still at work: it was
+     * asked to end then, and the call may be repeated.
      */
-    stop(): Promise<void>;
+    stop(options?: WaitOptions): Promise<void>;
     /** Stops, and frees the receiver. */
     close(): Promise<void>;
     stats(): SubscriptionStats & {
@@ -445,8 +453,11 @@ export class Replay implements AsyncIterable<Event> {
     private constructor();
     /** The id up to which everything was given, or was not wanted. */
     readonly position: bigint;
-    /** The next events, at most `limit` (1000); an empty array if there are no more now. */
-    next<Data = any>(limit?: number): Promise<Event<Data>[]>;
+    /**
+     * The next events, at most `limit` (1000); an empty array if there are none in time. Without a
+     * `timeoutMs` it looks once.
+     */
+    next<Data = any>(limit?: number, options?: WaitOptions): Promise<Event<Data>[]>;
     [Symbol.asyncIterator](): AsyncGenerator<Event, void, void>;
     close(): Promise<void>;
     [Symbol.asyncDispose](): Promise<void>;
@@ -466,10 +477,12 @@ export interface Archiver extends Worker {
     /** Whether its thread runs. */
     readonly running: boolean;
     start(): Promise<void>;
-    /** Stops after the batch that it is at. */
-    stop(): Promise<void>;
+    /** Stops after the batch that it is at. Rejects with Timeout, or the signal's reason: it was asked to. */
+    stop(options?: WaitOptions): Promise<void>;
     /** Archives what is settled now; gives how many events. Rejects with Occupied, HistoryConflict. */
     runOnce(): Promise<number>;
+    /** The same, but begins no batch after this time; gives whether all was archived, too. */
+    runFor(options?: WaitOptions): Promise<{ count: number; complete: boolean }>;
 }
 export const Archiver: {
     /** Of the options, `archiveBatch` matters. */
@@ -481,10 +494,12 @@ export interface Discarder extends Worker {
     /** Whether its thread runs. */
     readonly running: boolean;
     start(): Promise<void>;
-    /** Stops after the statement that it is at. */
-    stop(): Promise<void>;
+    /** Stops after the statement that it is at. Rejects with Timeout, or the signal's reason: it was asked to. */
+    stop(options?: WaitOptions): Promise<void>;
     /** Discards what may be discarded now; gives how many events. */
     runOnce(): Promise<number>;
+    /** The same, but begins no statement after this time; gives whether all was discarded, too. */
+    runFor(options?: WaitOptions): Promise<{ count: number; complete: boolean }>;
 }
 export const Discarder: {
     /** Of the options, `limitAtOnce`, `pollPeriodMs`, `requireArchiver`, `expireAfterS` matter. */
@@ -501,6 +516,8 @@ export interface ServiceApp extends Worker {
     migrate(): Promise<void>;
     /** Starts archiver and discarder. */
     start(): Promise<void>;
+    /** Stops both; they may be started again. Rejects with Timeout, or the signal's reason: they were asked to. */
+    stop(options?: WaitOptions): Promise<void>;
 }
 export const ServiceApp: {
     /**

@@ -3,7 +3,7 @@
 const { AsyncLocalStorage } = require('node:async_hooks');
 const { EventEmitter } = require('node:events');
 const args = require('./args.js');
-const { call, callNow, toError } = require('./error.js');
+const { call, callNow, cancellable, toError } = require('./error.js');
 const { unpack } = require('./event.js');
 const { attach, newKey } = require('./native.js');
 const { report, toNotice } = require('./notice.js');
@@ -60,9 +60,9 @@ class Receiver extends EventEmitter {
         await this.#starting;
     }
 
-    async stop() {
+    async stop(options) {
         this.#touched = true;
-        await this.#unlessInside(this.#stop());
+        await this.#unlessInside(this.#stop(options));
     }
 
     stats() {
@@ -110,14 +110,15 @@ class Receiver extends EventEmitter {
         }
     }
 
-    async #stop() {
+    async #stop({ timeoutMs, signal } = {}) {
+        const timeout = args.timeout(timeoutMs, args.FOREVER);
         if (!this.#starting) {
             return;
         }
         this.#stopping = true;
         await this.#starting.catch(() => {});
         this.#wake?.(false);
-        await call('stopReceiver', this.#handle);
+        await cancellable(signal, undefined, (token) => call('stopReceiver', this.#handle, timeout, token));
         this.#ended();
     }
 
@@ -169,8 +170,8 @@ class Receiver extends EventEmitter {
         if (notice.kind === 'Skipped') {
             notice.error = this.#failure;
         }
-        if (notice.kind === 'Stopped' && !this.#stopping) {
-            this.#ended(); // by itself; `start` may begin again
+        if (notice.kind === 'Stopped') {
+            this.#ended(); // by itself, or after a stop that did not wait; `start` may begin again
         }
         if (notice.kind === 'Ready') {
             this.#told.clear();

@@ -1,7 +1,8 @@
 'use strict';
 
 const { EventEmitter } = require('node:events');
-const { call, callNow } = require('./error.js');
+const args = require('./args.js');
+const { call, callNow, cancellable } = require('./error.js');
 const { attach } = require('./native.js');
 const { report, toNotice } = require('./notice.js');
 const { disposable } = require('./dispose.js');
@@ -41,6 +42,17 @@ class Worker extends EventEmitter {
         }
     }
 
+    /** For subclasses: a call that takes a time and a token. */
+    async waiting(name, { timeoutMs, signal } = {}) {
+        const timeout = args.timeout(timeoutMs, args.FOREVER);
+        return this.listening((handle) =>
+            cancellable(signal, undefined, (token) => call(name, handle, timeout, token)),
+        );
+    }
+
+    /** For subclasses: looks at each notice before users do. */
+    noticed() {}
+
     unlisten() {
         this.#detach?.();
         this.#detach = undefined;
@@ -62,6 +74,7 @@ class Worker extends EventEmitter {
     }
 
     #notice(notice) {
+        this.noticed(notice);
         this.emit('notice', notice);
         if (notice.error) {
             report(this, notice.error, this.#told);
@@ -73,4 +86,43 @@ class Worker extends EventEmitter {
 
 disposable(Worker, 'close');
 
-module.exports = { Worker };
+/** One worker: an archiver or a discarder. `names` are those of its native functions. */
+class Runner extends Worker {
+    #names;
+
+    constructor(handle, key, names) {
+        super(handle, key);
+        this.#names = names;
+    }
+
+    get running() {
+        return this.now(this.#names.running);
+    }
+
+    async start() {
+        await this.listen((handle) => call(this.#names.start, handle));
+    }
+
+    async stop(options) {
+        await this.waiting(this.#names.stop, options);
+        this.unlisten();
+    }
+
+    async runOnce() {
+        const { count } = await this.runFor();
+        return count;
+    }
+
+    async runFor(options) {
+        const [count, complete] = await this.waiting(this.#names.run, options);
+        return { count, complete };
+    }
+
+    noticed(notice) {
+        if (notice.kind === 'Stopped') {
+            this.unlisten(); // by itself, or after a stop that did not wait
+        }
+    }
+}
+
+module.exports = { Runner, Worker };

@@ -97,16 +97,24 @@ async function compile(includes, objects) {
     return made;
 }
 
+// The copy is as old as its source, which tells whether it is one of it.
+function copyLibrary(source, copy) {
+    const { atime, mtime, mtimeMs, size } = fs.statSync(source);
+    if (fs.existsSync(copy) && Math.abs(time(copy) - mtimeMs) < 2 && fs.statSync(copy).size === size) {
+        return;
+    }
+    fs.rmSync(copy, { force: true }); // a new file: a running process keeps the old one
+    fs.copyFileSync(source, copy);
+    fs.utimesSync(copy, atime, mtime);
+}
+
 async function build(folder) {
     const source = library();
     const objects = path.join(HERE, 'build/objects');
     fs.mkdirSync(objects, { recursive: true });
     fs.mkdirSync(folder, { recursive: true });
     const copy = path.join(folder, LIBRARY);
-    if (time(copy) < time(source)) {
-        fs.rmSync(copy, { force: true }); // a new file: a running process keeps the old one
-        fs.copyFileSync(source, copy);
-    }
+    copyLibrary(source, copy);
     const includes = [headerFolder(), nodeHeaders()];
     const made = await compile(includes, objects);
     const addon = path.join(folder, ADDON);

@@ -59,12 +59,15 @@ napi_value open_replay(napi_env env, const Args &args) {
     return Slot::make(env, Handle::adopt(stream->loop, replay, REPLAY, lanes, {args.place(0), args.place(1)}));
 }
 
-// nextReplayed(replay, limit): a batch
+// nextReplayed(replay, limit, timeout, token): a batch. Waits on a thread of its own.
 napi_value next_replayed(napi_env env, const Args &args) {
     const auto replay = args.handle(0, REPLAY);
-    return promise(env, replay->lanes.calls, [replay, limit = args.number(1)] {
+    const auto token = args.token(3);
+    return promise(env, replay->lanes.calls, [replay, token, limit = args.number(1), timeout = args.number(2)] {
         fes_events *events = nullptr;
-        must([&](fes_error **err) { return fes_replay_next(replay->as<fes_replay>(), limit, &events, err); });
+        must([&](fes_error **err) {
+            return fes_replay_next_for(replay->as<fes_replay>(), limit, timeout, token->get(), &events, err);
+        });
         return give(Batch::take(events));
     });
 }
@@ -119,13 +122,29 @@ template <class T, const Type &type, auto call> napi_value simple(napi_env env, 
     });
 }
 
-// A call that takes a handle and gives a number of events.
-template <class T, const Type &type, auto call> napi_value run_once(napi_env env, const Args &args) {
+// A call (handle, timeout, token) that waits, on a thread of its own, and gives nothing.
+template <class T, const Type &type, auto call> napi_value wait(napi_env env, const Args &args) {
     const auto handle = args.handle(0, type);
-    return promise(env, handle->lanes.calls, [handle] {
+    const auto token = args.token(2);
+    return promise(env, nullptr, [handle, token, timeout = args.number(1)] {
+        must([&](fes_error **err) { return call(handle->as<T>(), timeout, token->get(), err); });
+        return nothing();
+    });
+}
+
+// The same, that gives [count, complete].
+template <class T, const Type &type, auto call> napi_value run(napi_env env, const Args &args) {
+    const auto handle = args.handle(0, type);
+    const auto token = args.token(2);
+    return promise(env, nullptr, [handle, token, timeout = args.number(1)]() -> Give {
         uint64_t count = 0;
-        must([&](fes_error **err) { return call(handle->as<T>(), &count, err); });
-        return give_number(count);
+        bool complete = false;
+        must([&](fes_error **err) {
+            return call(handle->as<T>(), timeout, token->get(), &count, &complete, err);
+        });
+        return [count, complete](napi_env env) {
+            return array(env, {number(env, static_cast<double>(count)), boolean(env, complete)});
+        };
     });
 }
 
@@ -185,13 +204,13 @@ void define_history(Exports &exports) {
     exports.add<replay_position>("replayPosition");
     exports.add<open_archiver>("openArchiver");
     exports.add<simple<fes_archiver, ARCHIVER, fes_archiver_start>>("startArchiver");
-    exports.add<simple<fes_archiver, ARCHIVER, fes_archiver_stop>>("stopArchiver");
-    exports.add<run_once<fes_archiver, ARCHIVER, fes_archiver_run_once>>("archiveOnce");
+    exports.add<wait<fes_archiver, ARCHIVER, fes_archiver_stop_for>>("stopArchiver");
+    exports.add<run<fes_archiver, ARCHIVER, fes_archiver_run_for>>("archive");
     exports.add<is_running<fes_archiver, ARCHIVER, fes_archiver_is_running>>("isArchiving");
     exports.add<open_discarder>("openDiscarder");
     exports.add<simple<fes_discarder, DISCARDER, fes_discarder_start>>("startDiscarder");
-    exports.add<simple<fes_discarder, DISCARDER, fes_discarder_stop>>("stopDiscarder");
-    exports.add<run_once<fes_discarder, DISCARDER, fes_discarder_run_once>>("discardOnce");
+    exports.add<wait<fes_discarder, DISCARDER, fes_discarder_stop_for>>("stopDiscarder");
+    exports.add<run<fes_discarder, DISCARDER, fes_discarder_run_for>>("discard");
     exports.add<is_running<fes_discarder, DISCARDER, fes_discarder_is_running>>("isDiscarding");
     exports.add<open_app>("openApp");
     exports.add<app_from_env>("appFromEnv");
@@ -199,6 +218,7 @@ void define_history(Exports &exports) {
     exports.add<part_of_app<fes_warehouse, WAREHOUSE, fes_app_warehouse>>("appWarehouse");
     exports.add<simple<fes_app, APP, fes_app_migrate>>("migrateApp");
     exports.add<simple<fes_app, APP, fes_app_start>>("startApp");
+    exports.add<wait<fes_app, APP, fes_app_stop_for>>("stopApp");
 }
 
 } // namespace fesnode

@@ -93,11 +93,21 @@ napi_value open(napi_env env, const Args &args) {
     return Slot::make(env, receiver);
 }
 
-// startReceiver(receiver), stopReceiver(receiver)
-template <auto call> napi_value switch_to(napi_env env, const Args &args) {
+// startReceiver(receiver)
+napi_value start(napi_env env, const Args &args) {
     const auto receiver = args.handle(0, RECEIVER);
     return promise(env, receiver->lanes.calls, [receiver] {
-        must([&](fes_error **err) { return call(raw(receiver), err); });
+        must([&](fes_error **err) { return fes_receiver_start(raw(receiver), err); });
+        return nothing();
+    });
+}
+
+// stopReceiver(receiver, timeout, token). Waits on a thread of its own.
+napi_value stop(napi_env env, const Args &args) {
+    const auto receiver = args.handle(0, RECEIVER);
+    const auto token = args.token(2);
+    return promise(env, nullptr, [receiver, token, timeout = args.number(1)] {
+        must([&](fes_error **err) { return fes_receiver_stop_for(raw(receiver), timeout, token->get(), err); });
         return nothing();
     });
 }
@@ -125,8 +135,8 @@ napi_value stats(napi_env env, const Args &args) {
 
 void define_receiver(Exports &exports) {
     exports.add<open>("openReceiver");
-    exports.add<switch_to<fes_receiver_start>>("startReceiver");
-    exports.add<switch_to<fes_receiver_stop>>("stopReceiver");
+    exports.add<start>("startReceiver");
+    exports.add<stop>("stopReceiver");
     exports.add<answer>("answer");
     exports.add<stats>("receiverStats");
 }

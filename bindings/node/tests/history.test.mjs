@@ -33,7 +33,14 @@ onEachServer('events are archived, read, and replayed with the active ones', asy
     }
     assert.deepEqual(replayed, [added[2], last]);
     assert.equal(replay.position, last);
+    assert.deepEqual(await replay.next(10, { timeoutMs: 20 }), []);
+    await fails('TimeoutError', replay.next(10, { timeoutMs: Infinity, signal: AbortSignal.timeout(20) }));
+    const waiting = replay.next(10, { timeoutMs: Infinity });
+    const newest = await opened.addEvent('A', 5);
+    assert.deepEqual(ids(await waiting), [newest]);
     await replay.close();
+    assert.deepEqual(await archiver.runFor({ timeoutMs: Infinity }), { count: 2, complete: true });
+    await fails('AbortError', archiver.runFor({ signal: AbortSignal.abort() }));
 });
 
 onEachServer('the discarder deletes what everybody has acknowledged', async (t, db) => {
@@ -81,6 +88,10 @@ test('the service app does it all from one configuration', async (t) => {
     await until(() => notices.includes('Discarded'));
     assert.deepEqual(types(await app.warehouse.history()), ['A', 'B']);
     assert.equal(app.warehouse.kind, 'sqlite');
+    await app.stop({ timeoutMs: 5000 });
+    await app.stream.addEvent('C', 3);
+    await app.start(); // again
+    await until(async () => (await app.warehouse.history()).length === 3);
     await app.close();
     await fails('Closed', app.stream.addEvent('C', 3));
 

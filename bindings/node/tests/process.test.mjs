@@ -1,7 +1,7 @@
 // The process around the library: event loop, threads, exits, garbage collection.
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
-import { readdirSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import fs from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import test from 'node:test';
@@ -16,9 +16,20 @@ function threads() {
     return readdirSync('/proc/self/task').length;
 }
 
-async function ends(t, name, ...args) {
-    const options = args.at(-1)?.node ?? [];
-    const result = await program(name, args.filter((arg) => typeof arg === 'string'), options);
+/** The names of all threads of this process. */
+function threadNames() {
+    return readdirSync('/proc/self/task').map((id) => {
+        try {
+            return readFileSync(`/proc/self/task/${id}/comm`, 'utf8').trim();
+        } catch {
+            return ''; // it has just ended
+        }
+    });
+}
+
+/** Runs a program that no signal may end. */
+async function ends(name, args, options) {
+    const result = await program(name, args, options);
     assert.equal(result.signal, null, `${result.signal}: ${result.stderr}`);
     return result;
 }
@@ -32,7 +43,7 @@ for (const [how, code, pattern] of [
 ]) {
     test(`the end by ${how} in the middle of waits is an orderly one`, async (t) => {
         const db = await database(t, 'sqlite');
-        const result = await ends(t, 'ends.mjs', how, db.url);
+        const result = await ends('ends.mjs', [how, db.url]);
         assert.equal(result.code, code, result.stderr);
         assert.match(result.stderr, pattern);
         assert.ok(result.ms < 15000, `${result.ms} ms`);
@@ -44,7 +55,7 @@ for (const [how, code, pattern] of [
 }
 
 onEachServer('an exit does not wait for a transaction, and undoes it', async (t, db) => {
-    const result = await ends(t, 'ends.mjs', 'exit', db.url);
+    const result = await ends('ends.mjs', ['exit', db.url]);
     assert.equal(result.code, 7, result.stderr);
     const { audit } = await audited(t, db);
     const found = (await audit.poll({ timeoutMs: 5000 })).map((event) => event.data);
@@ -54,21 +65,21 @@ onEachServer('an exit does not wait for a transaction, and undoes it', async (t,
 test('open streams let the process end; waits and receivers keep it alive', async (t) => {
     const db = await database(t, 'sqlite');
     for (const [what, output] of [['open', 'exit\n'], ['receiver', 'events 2\nexit\n'], ['poll', 'events 2\nexit\n']]) {
-        const result = await ends(t, 'natural.mjs', what, db.url);
+        const result = await ends('natural.mjs', [what, db.url]);
         assert.equal(result.code, 0, result.stderr);
         assert.equal(result.stdout, output);
         assert.equal(result.stderr, '');
     }
 });
 
-test('an exit does not wait for a server that does not answer', async (t) => {
-    const result = await ends(t, 'stuck.mjs');
+test('an exit does not wait for a server that does not answer', async () => {
+    const result = await ends('stuck.mjs', []);
     assert.equal(result.code, 5);
     assert.ok(result.ms < 10000, `${result.ms} ms`);
 });
 
 onEachServer('a forgotten transaction is rolled back with a warning', async (t, db) => {
-    const result = await ends(t, 'forgotten.mjs', db.url, { node: ['--expose-gc'] });
+    const result = await ends('forgotten.mjs', [db.url], ['--expose-gc']);
     assert.equal(result.code, 0, result.stderr);
     assert.equal(result.stdout, 'ForgottenTransaction\n');
     assert.match(result.stderr, /neither committed nor rolled back/);
@@ -123,24 +134,14 @@ test('more calls than threads take their turns', async (t) => {
 });
 
 test('a closed stream leaves no thread of the library', async () => {
-    const ours = () =>
-        readdirSync('/proc/self/task')
-            .map((id) => {
-                try {
-                    return fs.readFile(`/proc/self/task/${id}/comm`, 'utf8');
-                } catch {
-                    return '';
-                }
-            });
-    const names = async () => (await Promise.allSettled(ours())).map((result) => result.value?.trim() ?? '');
     const opened = await EventStream.open('sqlite::memory:');
     await opened.migrate();
     const subscription = await opened.subscribe('LIVE');
     await fails('TimeoutError', subscription.next({ signal: AbortSignal.timeout(20) }));
-    assert.ok((await names()).includes('fes-hub'));
+    assert.ok(threadNames().includes('fes-hub'));
     await subscription.close();
     await opened.close();
-    await until(async () => !(await names()).some((name) => name.startsWith('fes-') && name !== 'fes-node'));
+    await until(() => !threadNames().some((name) => name.startsWith('fes-') && name !== 'fes-node'));
 });
 
 test('a call after close fails, and closing again does nothing', async () => {

@@ -162,6 +162,25 @@ test('a receiver may be stopped, and closed, inside its listener', async (t) => 
     }
 });
 
+test('a stop need not wait for a listener that hangs', async (t) => {
+    const opened = await stream(t, await database(t, 'sqlite'));
+    await opened.addEvent('A', 1);
+    const audit = receiver(t, ReliableReceiver, opened, 'Audit', { user: 'app' });
+    let release;
+    const called = new Promise((resolve) => {
+        audit.on('events', () => {
+            resolve();
+            return new Promise((resolve) => (release = resolve));
+        });
+    });
+    await called;
+    await fails('Timeout', audit.stop({ timeoutMs: 30 }));
+    await fails('TimeoutError', audit.stop({ signal: AbortSignal.timeout(30) }));
+    release();
+    await audit.stop();
+    assert.equal((await opened.lag()).consumers[0].lastId, 1n);
+});
+
 test('a delivery without a listener waits for one', async (t) => {
     const opened = await stream(t, await database(t, 'sqlite'));
     await opened.addEvent('A', 1);

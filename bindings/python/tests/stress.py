@@ -138,5 +138,5 @@ def stress(db: Db, seconds: float, seed: int, writers: int, consumers: Callable[
         committed |= thread.committed
     rolled_back = sum(thread.rolled_back for thread in threads)
     refused = sum(thread.refused for thread in threads)
-    print(f"{db.server}, seed {seed}: {len(committed)} committed, {rolled_back} rolled back, {refused} refused")
+    print(f"{db.server}: {len(committed)} committed, {rolled_back} rolled back, {refused} refused")
     return committed, got

@@ -200,6 +200,28 @@ WORK = {
         app.start()
         app.stream.add_event("EVT")
     """,
+    "an exit handler that closes": """
+        import atexit
+        receiver = fes.ReliableReceiver(stream, "R", on_events=lambda events: time.sleep(0.05))
+        receiver.start()
+        stream.add_event("EVT")
+        atexit.register(stream.close)
+        atexit.register(receiver.close)
+    """,
+    "an exit handler that comes after ours": """
+        import atexit
+        def late():
+            with fes.EventStream(sys.argv[1]) as late:
+                late.add_event("LATE")
+                try:
+                    fes.ReliableReceiver(late, "R", on_events=print).start()
+                except fes.Closed:
+                    return
+            os._exit(99)
+        fes._handle.atexit.unregister(fes._handle._close_all)
+        atexit.register(late)
+        atexit.register(fes._handle._close_all)
+    """,
     "a transaction open": """
         tx = stream.begin()
         tx.add_event("LOST")

@@ -28,12 +28,14 @@ def seed() -> int:
 
 def test_consumers_lose_nothing_beside_overlapping_writers(db: Db) -> None:
     seconds = float(os.environ.get("FES_STRESS_SECONDS") or 3)
+    chance = seed()
+    print(f"FES_STRESS_SEED={chance}")
     if db.kind == "sqlite":
         # Python's SQLite is another one: the writers are another process.
-        committed, got = _sqlite_stress(db, seconds, seed())
+        committed, got = _sqlite_stress(db, seconds, chance)
     else:
         with db.stream() as stream:
-            committed, got = stress(db, seconds, seed(), 8, lambda settled: consume(stream, settled))
+            committed, got = stress(db, seconds, chance, 8, lambda settled: consume(stream, settled))
     for who, events, want in zip(("polling", "filtered", "pushed"), got, (TYPES, TYPES[:1], TYPES)):
         report = Report(committed, events, want)
         print(f"    {who}: {report}")
