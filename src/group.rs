@@ -309,9 +309,8 @@ mod tests {
                             panic!("a defect")
                         })
                     };
-                    match catch_unwind(AssertUnwindSafe(call)) {
-                        Ok(result) => assert_eq!(result.unwrap_err().kind(), ErrorKind::Internal),
-                        Err(_) => {}
+                    if let Ok(result) = catch_unwind(AssertUnwindSafe(call)) {
+                        assert_eq!(result.unwrap_err().kind(), ErrorKind::Internal);
                     }
                     told.fetch_add(1, Ordering::Relaxed);
                 });

@@ -128,6 +128,18 @@ impl Fuzz {
     }
 }
 
+/// Whether the bytes are so many letters, digits and underscores.
+fn is_name(name: &[u8], longest: usize) -> bool {
+    let good = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    (1..=longest).contains(&name.len()) && name.iter().all(good)
+}
+
+fn is_table(name: &[u8]) -> bool {
+    let parts: Vec<&[u8]> = name.split(|byte| *byte == b'.').collect();
+    let is_part = |part: &&[u8]| is_name(part, 48) && !part[0].is_ascii_digit();
+    parts.len() <= 2 && parts.iter().all(is_part)
+}
+
 fn statement(data: &CStr, err: *mut *mut fes_error) -> (fes_status, bool) {
     unsafe {
         let mut out = null_mut();
@@ -215,11 +227,15 @@ fn no_text_crashes_the_c_interface() {
         OPTIONS.iter().map(|spec| spec.name).collect::<Vec<_>>().leak();
     fuzz.run("JSON", 0.4, near(JSON, JSON_PARTS), |data, err| statement(data, err));
     fuzz.run("component", 0.15, near(NAMES, NAME_PARTS), |name, err| {
-        consumer(stream, c"u", name, err)
+        let answer = consumer(stream, c"u", name, err);
+        assert_eq!(answer.1, is_name(name.to_bytes(), 16), "{name:?}");
+        answer
     });
     fuzz.run("user", 0.05, near(NAMES, NAME_PARTS), |name, err| consumer(stream, name, c"C", err));
     fuzz.run("table name", 0.15, near(TABLES, NAME_PARTS), |name, err| {
-        set_option(c"event_table", name, err)
+        let answer = set_option(c"event_table", name, err);
+        assert_eq!(answer.1, is_table(name.to_bytes()), "{name:?}");
+        answer
     });
     fuzz.run("option", 0.05, near(keys, NAME_PARTS), |key, err| set_option(key, c"1", err));
     let values = (select(keys), near(VALUES, VALUE_PARTS));

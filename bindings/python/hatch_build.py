@@ -55,9 +55,11 @@ class BuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def cargo(self) -> Path:
         rust = self.rust()
-        subprocess.run(["cargo", "build", "--release", "--locked", "--lib"], cwd=rust, check=True)
+        subprocess.run(
+            ["cargo", "rustc", "--profile", "dist", "--locked", "--lib", "--crate-type", "cdylib"], cwd=rust, check=True
+        )
         target = Path(os.environ.get("CARGO_TARGET_DIR", rust / "target"))
-        return target / "release" / FILE_NAME
+        return target / "dist" / FILE_NAME
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         for folder in getattr(self, "folders", []):

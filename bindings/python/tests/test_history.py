@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Iterator
 
@@ -26,6 +27,14 @@ def test_history_holds_what_was_archived(stream: fes.EventStream, warehouse: fes
     with fes.Archiver(stream, warehouse) as archiver:
         assert archiver.run_once() == 4
         assert archiver.run_once() == 0
+        stream.add_event("USR_DEL")
+        with fes.Cancel() as cancel, pytest.raises(fes.Cancelled):
+            cancel.cancel()
+            archiver.run_for(None, cancel)
+        assert archiver.run_for(60) == (1, True)
+        with pytest.raises(fes.InvalidArgument):
+            archiver.run_for(-1)
+        ids.append(stream.lag()["highest_id"])
     assert warehouse.history(1) == everything(stream)
     assert [event.id for event in warehouse.history(ids[1])] == ids[1:]
     assert [event.id for event in warehouse.history(from_id=1, want=["USR_DEL"])] == ids[3:]
@@ -99,6 +108,14 @@ def test_a_replay_reads_history_and_goes_on_with_the_stream(stream: fes.EventStr
         assert replay.next() == []
         stream.add_event("EVT", 5)
         assert [event.data for event in replay.next(limit=10)] == [5]
+        assert replay.next(timeout=0.15) == []
+        timer = threading.Timer(0.2, stream.add_event, ["EVT", 6])
+        timer.start()
+        assert [event.data for event in replay.next(timeout=None)] == [6]
+        timer.join()
+        with fes.Cancel() as cancel, pytest.raises(fes.Cancelled):
+            cancel.cancel()
+            replay.next(timeout=None, cancel=cancel)
     assert [event.data for event in fes.Replay(warehouse, stream, from_id=1, want=["OTHER"])] == []
 
 
@@ -107,6 +124,7 @@ def test_a_discarder_deletes_only_what_everybody_has_acknowledged(stream: fes.Ev
     ids = stream.add_events([("EVT", n) for n in range(4)])
     with fes.Discarder(stream, poll_period_ms=20, limit_at_once=1000, on_notice=notices.append) as discarder:
         assert discarder.run_once() == 0  # nobody is registered
+        assert discarder.run_for(None) == (0, True)
         for name in "Audit", "Mailer":
             stream.consumer(name).register()
         stream.consumer("Audit").acknowledge(ids[3])
@@ -133,6 +151,13 @@ def test_an_app_archives_and_discards(db: Db, tmp_path: Path) -> None:
         assert app.warehouse is not None
         until(lambda: app.warehouse is not None and len(app.warehouse.history()) == 7)
         until(lambda: sum(notice.number for notice in notices if notice.kind == NoticeKind.DISCARDED) == 6)
+        app.stop()
+        app.stream.add_event("EVT", 7)
+        time.sleep(0.1)
+        assert len(app.warehouse.history()) == 7
+        app.start()
+        until(lambda: app.warehouse is not None and len(app.warehouse.history()) == 8)
+        app.stop(timeout=20)
     app.close()
     app.stop()
     assert app.stream.closed and app.warehouse.closed

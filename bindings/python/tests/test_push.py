@@ -253,6 +253,27 @@ def test_a_callback_may_use_everything_and_stop_its_receiver(stream: fes.EventSt
         receiver.start()
 
 
+def test_stopping_waits_no_longer_than_it_may(lite: Db) -> None:
+    inside, go = threading.Event(), threading.Event()
+
+    def on_events(events: list[fes.Event]) -> None:
+        inside.set()
+        go.wait()
+
+    with lite.stream() as stream:
+        stream.add_event("EVT")
+        with fes.ReliableReceiver(stream, "Audit", on_events=on_events) as receiver:
+            assert inside.wait(10)
+            for timeout in 0, 0.25:
+                began = time.monotonic()
+                with pytest.raises(fes.Timeout):
+                    receiver.stop(timeout)
+                assert timeout <= time.monotonic() - began < timeout + 1
+            go.set()
+            receiver.stop(10)
+        assert stream.consumer("Audit").poll() == []
+
+
 def test_closing_a_stream_stops_its_receivers(stream: fes.EventStream) -> None:
     got: list[fes.Event] = []
     notices: list[NoticeKind] = []

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from . import _sqlite
 from ._errors import InvalidArgument, call
 from ._ffi import lib
-from ._handle import RANK_ROOT, RANK_WORKER, Handle, run_interruptibly
+from ._handle import RANK_ROOT, RANK_WORKER, Handle
 from ._history import Warehouse
 from ._stream import EventStream
 from ._text import Option, Options, text
@@ -94,9 +94,14 @@ class ServiceApp(Worker):
         """
         self._start(lib.fes_app_start)
 
-    def stop(self) -> None:
-        """The same as `close`: an app that has stopped is not started again."""
-        self.close()
+    def stop(self, timeout: float | None = None) -> None:
+        """Stops the discarder after its statement, then the archiver after its batch, and returns after the last
+        notice, which it waits for up to `timeout` seconds (`None`: for ever; 0: only asks). They may be started
+        again. From inside a notice it only asks the thread of that notice to end.
+
+        Raises `Timeout` if one of them is still at work.
+        """
+        self._stop(lib.fes_app_stop_for, timeout)
 
     def close(self) -> None:
         """Stops the discarder, then the archiver after the batch that it is at, closes stream and warehouse.
@@ -105,7 +110,8 @@ class ServiceApp(Worker):
             raise InvalidArgument("a service app cannot be closed by its own notice")
         for worker in list(self._stream._workers):
             worker.stop()
-        run_interruptibly(self._handle.close)
+        self.stop()
+        self._handle.close()
         _running.discard(self)
         self._stream.close()
         if self._warehouse is not None:

@@ -175,31 +175,6 @@ def free_postponed() -> None:
         free(pointer)
 
 
-def run_interruptibly(work: Callable[[], object]) -> None:
-    """Runs a call that may take long so that Ctrl-C ends the wait for it (the call itself goes on)."""
-    if _exiting or threading.current_thread() is not threading.main_thread():
-        work()
-        return
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=run, name="fes-call", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # an exit handler of the program: there are no new threads any more
-        work()
-        return
-    while thread.is_alive():
-        thread.join(0.1)
-    if failures:
-        raise failures[0]
-
-
 def _close_all() -> None:
     """At exit: no callback may come any more when the interpreter goes."""
     global _exiting

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import byref, c_uint64, c_void_p
+from ctypes import byref, c_bool, c_uint64, c_void_p
 from typing import Any, Iterator, TypeVar
 
 from . import _sqlite
@@ -14,6 +14,7 @@ from ._handle import RANK_ROOT, RANK_WORKER, Handle, Owner
 from ._stream import _KIND_NAMES, EventStream
 from ._text import Option, Options, Want, text, types
 from ._text import options as _options
+from ._wait import Cancel, milliseconds, slices, token
 from ._worker import OnNotice, Worker, set_on_notice
 
 W = TypeVar("W", bound="Warehouse")
@@ -93,16 +94,26 @@ class Replay(Owner):
             arguments = w, s, c_uint64(_id(from_id)), *wanted
             self._handle = Handle.make("replay", lib.fes_replay_close, lib.fes_replay_open, *arguments)
 
-    def next(self, limit: int = 1000) -> list[Event]:
-        """The next events, at most `limit`; none if there are no more now.
+    def next(self, limit: int = 1000, timeout: float | None = 0, cancel: Cancel | None = None) -> list[Event]:
+        """The next events, at most `limit`; none if there are no more now. Waits up to `timeout` seconds (`None`:
+        for ever) for the first one; `cancel` ends the wait.
 
-        Raises `InvalidArgument`, `InvalidLastId`, `NotMigrated`, `UnsafeServer`, and those of both databases.
-        The next call goes on at the same place.
+        Raises `InvalidArgument`, `InvalidLastId`, `NotMigrated`, `UnsafeServer`, `Cancelled`, and those of both
+        databases. The next call goes on at the same place.
         """
+        if events := self._next(lib.fes_replay_next, _limit(limit)):
+            return events
+        for wait_ms in slices(timeout) if timeout != 0 else ():
+            with token(cancel) as cancelled:
+                if events := self._next(lib.fes_replay_next_for, _limit(limit), wait_ms, cancelled):
+                    return events
+        return []
+
+    def _next(self, function: Any, *arguments: Any) -> list[Event]:
         out = c_void_p()
         try:
             with self._handle as pointer:
-                call(lib.fes_replay_next, pointer, _limit(limit), byref(out))
+                call(function, pointer, *arguments, byref(out))
             return events_of(out)
         finally:
             lib.fes_events_free(out)
@@ -139,15 +150,30 @@ class _HistoryWorker(Worker):
         """Starts the thread; does nothing if it is at work. What fails there comes as a notice."""
         self._start(self._function("start"))
 
-    def stop(self) -> None:
-        """Ends the thread after the batch that it is at, and returns after the last notice. From inside a notice
-        it only asks the thread to end. May be called twice."""
-        self._stop(self._function("stop"))
+    def stop(self, timeout: float | None = None) -> None:
+        """Ends the thread after the batch that it is at, and returns after the last notice, which it waits for up to
+        `timeout` seconds (`None`: for ever; 0: only asks). From inside a notice it only asks. May be called twice.
+
+        Raises `Timeout` if it is still at work: it was asked to end all the same.
+        """
+        self._stop(self._function("stop_for"), timeout)
 
     def is_running(self) -> bool:
         """Whether the thread runs."""
         with self._handle as pointer:
             return bool(self._function("is_running")(pointer))
+
+    def run_for(self, timeout: float | None, cancel: Cancel | None = None) -> tuple[int, bool]:
+        """As `run_once`, but begins nothing after `timeout` seconds (`None`: no limit), or after `cancel` is
+        cancelled. Gives how many events that were, and whether it was all.
+
+        Raises as `run_once`; `Cancelled`, and what was done before stays so.
+        """
+        count, complete = c_uint64(), c_bool()
+        with self._handle as pointer, token(cancel) as cancelled:
+            places = byref(count), byref(complete)
+            call(self._function("run_for"), pointer, milliseconds(timeout), cancelled, *places)
+        return count.value, complete.value
 
     def _run_once(self) -> int:
         count = c_uint64()

@@ -66,11 +66,14 @@ class Receiver(Worker):
         """
         self._start(lib.fes_receiver_start)
 
-    def stop(self) -> None:
-        """Stops, and returns after the last callback, which it waits for without a limit (but Ctrl-C ends the
-        wait). From inside a callback of this receiver it returns at once, and that call is the last. May be
-        called twice."""
-        self._stop(lib.fes_receiver_stop)
+    def stop(self, timeout: float | None = None) -> None:
+        """Stops, and returns after the last callback, which it waits for up to `timeout` seconds (`None`: for ever;
+        0: only asks). From inside a callback of this receiver it returns at once, and that call is the last. May
+        be called twice.
+
+        Raises `Timeout` if the last callback has not returned: the receiver was asked to end all the same.
+        """
+        self._stop(lib.fes_receiver_stop_for, timeout)
 
     def stats(self) -> dict[str, int]:
         """What was done since the receiver was made: `delivered`, `skipped`, `overflows` as

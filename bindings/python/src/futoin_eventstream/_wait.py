@@ -10,7 +10,7 @@ from ctypes import c_void_p
 from typing import Callable, Iterator, TypeVar
 
 from ._errors import Closed, InvalidArgument
-from ._ffi import lib
+from ._ffi import FOREVER, lib
 from ._handle import Handle, Owner, check_exit
 
 T = TypeVar("T")
@@ -73,6 +73,15 @@ def slices(timeout: float | None) -> Iterator[int]:
         check_exit()
         if left <= SLICE_MS:
             return
+
+
+def milliseconds(timeout: float | None) -> int:
+    """A time of C, for calls that are not waits for events."""
+    if timeout is None:
+        return FOREVER
+    if not timeout >= 0:
+        raise InvalidArgument(f"a timeout of {timeout} seconds")
+    return min(math.ceil(timeout * 1000), FOREVER - 1) if timeout < FOREVER else FOREVER
 
 
 async def in_thread(wait: Callable[[Cancel], T], give_back: Callable[[T], None] | None = None) -> T:

@@ -14,11 +14,12 @@ from ctypes import c_void_p
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from ._errors import Closed, call, error_at
+from ._errors import Closed, Timeout, call, error_at
 from ._events import events_of
 from ._ffi import ON_EVENTS, ON_NOTICE
-from ._handle import Handle, Owner, inside, refuse_at_exit, run_interruptibly
+from ._handle import Handle, Owner, inside, refuse_at_exit
 from ._subscription import Delivery
+from ._wait import slices
 
 logger = logging.getLogger("futoin_eventstream")
 
@@ -87,26 +88,27 @@ class Worker(Owner):
             _running.discard(self)
             raise
 
-    def _stop(self, function: Any) -> None:
-        """Stops, unless it is closed; Ctrl-C ends the wait for the last callback, not the stopping."""
-
-        def stop() -> None:
+    def _stop(self, function: Any, timeout: float | None) -> None:
+        """Stops by a C function, unless it is closed; Ctrl-C ends the wait for the last callback only."""
+        for wait_ms in [0] if self._inside() else slices(timeout):
             try:
                 with self._handle as pointer:
-                    call(function, pointer)
+                    call(function, pointer, wait_ms, None)
+            except Timeout as error:
+                late = error
+                continue
             except Closed:
                 pass
-
-        if self._inside():
-            return stop()
-        run_interruptibly(stop)
-        _running.discard(self)
+            _running.discard(self)
+            return
+        if not self._inside():
+            raise late
 
     def _inside(self) -> bool:
         """Whether this is called from a callback of its own."""
         return getattr(inside, "callback", None) is self
 
-    def stop(self) -> None:
+    def stop(self, timeout: float | None = None) -> None:
         raise NotImplementedError
 
     def close(self) -> None:
