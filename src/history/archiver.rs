@@ -223,8 +223,8 @@ struct Pass {
     lease: Option<(OwnerLease, Instant)>,
     /// The last id that is in the history; `None` if that has to be found out.
     after: Option<EventId>,
-    /// So many events are in the history and not acknowledged yet, since when.
-    unacknowledged: (usize, Instant),
+    /// The sizes of the batches that are in the history and not acknowledged yet, since when.
+    unacknowledged: (Vec<usize>, Instant),
     /// What was read while the batch before was written.
     ahead: Option<Chunk>,
     /// Whether the warehouse was what was asked last.
@@ -241,7 +241,7 @@ impl Pass {
             core,
             lease: None,
             after: None,
-            unacknowledged: (0, Instant::now()),
+            unacknowledged: (Vec::new(), Instant::now()),
             ahead: None,
             at_warehouse: false,
             waiting: false,
@@ -273,7 +273,7 @@ impl Pass {
     /// Whatever went wrong: what is in the history, and acknowledged, is to be asked again.
     fn forget(&mut self) {
         self.after = None;
-        self.unacknowledged.0 = 0;
+        self.unacknowledged.0.clear();
         self.ahead = None;
     }
 
@@ -314,10 +314,10 @@ impl Pass {
         let done = chunk.events[..count].last().map_or(after, |event| event.id);
         self.after = Some(done);
         self.ahead = ahead.filter(|_| done == last);
-        if self.unacknowledged.0 == 0 {
+        if self.unacknowledged.0.is_empty() {
             self.unacknowledged.1 = Instant::now();
         }
-        self.unacknowledged.0 += count;
+        self.unacknowledged.0.push(count);
         if self.ahead.is_none() || self.unacknowledged.1.elapsed() >= ACKNOWLEDGE {
             self.acknowledge()?;
         }
@@ -327,11 +327,13 @@ impl Pass {
     /// Stores the cursor. It need not follow every batch: what is in the history and not
     /// acknowledged would be compared, not written again.
     fn acknowledge(&mut self) -> Result<()> {
-        let (count, _) = std::mem::replace(&mut self.unacknowledged, (0, Instant::now()));
-        if let (Some(done), true) = (self.after, count > 0) {
+        let batches = std::mem::take(&mut self.unacknowledged.0);
+        if let (Some(done), false) = (self.after, batches.is_empty()) {
             let core = &self.core;
             core.reader.pool()?.repeatable(|connection| core.advance(connection, done))?;
-            core.notify.tell(HistoryNotice::ProcessedEvents(count));
+            for count in batches {
+                core.notify.tell(HistoryNotice::ProcessedEvents(count));
+            }
         }
         Ok(())
     }
