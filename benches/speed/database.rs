@@ -122,7 +122,7 @@ impl Database {
         match self.kind {
             DatabaseKind::Sqlite => raw.exec(
                 "UPDATE sqlite_sequence SET seq = (SELECT coalesce(max(id), 0) FROM evt_queue) \
-                 WHERE name = 'evt_queue'; PRAGMA wal_checkpoint(TRUNCATE); ANALYZE",
+                 WHERE name = 'evt_queue'; PRAGMA wal_checkpoint(RESTART); ANALYZE",
             ),
             DatabaseKind::Postgres => {
                 let last = highest.max(1);

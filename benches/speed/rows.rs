@@ -410,7 +410,7 @@ fn archiving(measure: &mut Measure<'_>, stream: &EventStream) {
     let mut empty = Raw::connect(database.kind, &database.warehouse_url);
     let mut clear = move || {
         empty.exec(match database.kind {
-            DatabaseKind::Sqlite => "DELETE FROM evt_history; PRAGMA wal_checkpoint(TRUNCATE)",
+            DatabaseKind::Sqlite => "DELETE FROM evt_history; PRAGMA wal_checkpoint(RESTART)",
             _ => "TRUNCATE TABLE evt_history",
         })
     };
