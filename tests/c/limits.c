@@ -50,7 +50,7 @@ static int32_t blocking_events(void *user, uint64_t seq, const fes_events *event
 static void blocking_notice(void *user, uint32_t notice, uint64_t number, const char *text,
                             const fes_error *error) {
     (void)user, (void)number, (void)text, (void)error;
-    if (notice == FES_NOTICE_PROCESSED_EVENTS || notice == FES_NOTICE_DISCARDED)
+    if (notice == FES_NOTICE_NEW_EVENTS || notice == FES_NOTICE_DISCARDED)
         block();
 }
 

@@ -8,7 +8,7 @@ mod watch;
 use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp};
 use crate::url::{Server, Tls, TlsMode};
 use crate::value::Value;
@@ -584,36 +584,4 @@ fn event(row: &Row) -> Result<Event> {
         data: EventData::stored(data.0.to_owned()),
         ts: Timestamp::from_unix(seconds).ok_or_else(|| bad_ts(id, "infinity"))?,
     })
-}
-
-/// Refuses servers on which ids are not drawn one by one in order.
-fn check_sequence(client: &mut Client, queue: &str) -> Result<String> {
-    let row = client.query_one(
-        "SELECT pg_is_in_recovery(), pg_get_serial_sequence($1::text, 'id')",
-        &[&queue],
-    )?;
-    if row.try_get::<_, bool>(0)? {
-        fail!(
-            UnsafeServer,
-            "this PostgreSQL is a standby, which shows no locks of the writers: poll at the primary"
-        );
-    }
-    let Some(sequence) = row.try_get::<_, Option<String>>(1)? else {
-        return Err(no_sequence(queue));
-    };
-    let row = client.query_one(
-        "SELECT seqcache, seqincrement, seqcycle FROM pg_sequence \
-         WHERE seqrelid = $1::text::regclass",
-        &[&sequence],
-    )?;
-    let (cache, increment, cycle): (i64, i64, bool) =
-        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    if (cache, increment, cycle) != (1, 1, false) {
-        fail!(
-            UnsafeServer,
-            "the sequence {sequence} has CACHE {cache}, INCREMENT {increment}, CYCLE {cycle}: ids \
-             would not be drawn in order. ALTER SEQUENCE {sequence} CACHE 1 INCREMENT 1 NO CYCLE"
-        );
-    }
-    Ok(sequence)
 }

@@ -6,12 +6,12 @@
 //! listed beside, so that a VACUUM or a LOCK TABLE alone holds nothing up. `pg_locks` shows all
 //! this to everybody, and costs 0.2 ms.
 
-use super::{Connection, Connector, check_sequence, name_grant};
+use super::{Connection, Connector, name_grant, no_sequence};
 use crate::backend::{HolderInfo, Settled, event_id};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::EventId;
 use crate::settle::{Holder, Tracker};
-use postgres::{SimpleQueryMessage, Statement};
+use postgres::{Client, SimpleQueryMessage, Statement};
 
 /// The highest id drawn, of a sequence relation.
 pub(super) const DRAWN: &str = "CASE WHEN is_called THEN last_value ELSE last_value - 1 END";
@@ -130,4 +130,36 @@ impl Watch {
             })
             .collect()
     }
+}
+
+/// Refuses servers on which ids are not drawn one by one in order.
+fn check_sequence(client: &mut Client, queue: &str) -> Result<String> {
+    let row = client.query_one(
+        "SELECT pg_is_in_recovery(), pg_get_serial_sequence($1::text, 'id')",
+        &[&queue],
+    )?;
+    if row.try_get::<_, bool>(0)? {
+        fail!(
+            UnsafeServer,
+            "this PostgreSQL is a standby, which shows no locks of the writers: poll at the primary"
+        );
+    }
+    let Some(sequence) = row.try_get::<_, Option<String>>(1)? else {
+        return Err(no_sequence(queue));
+    };
+    let row = client.query_one(
+        "SELECT seqcache, seqincrement, seqcycle FROM pg_sequence \
+         WHERE seqrelid = $1::text::regclass",
+        &[&sequence],
+    )?;
+    let (cache, increment, cycle): (i64, i64, bool) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    if (cache, increment, cycle) != (1, 1, false) {
+        fail!(
+            UnsafeServer,
+            "the sequence {sequence} has CACHE {cache}, INCREMENT {increment}, CYCLE {cycle}: ids \
+             would not be drawn in order. ALTER SEQUENCE {sequence} CACHE 1 INCREMENT 1 NO CYCLE"
+        );
+    }
+    Ok(sequence)
 }
