@@ -79,7 +79,8 @@
  *
  * For each stream and warehouse one that opens connections (fes-pool), one more while somebody subscribes
  * (fes-hub), and one with the option notify (fes-listen). One for each started receiver (fes-receiver),
- * archiver (fes-archiver, and fes-archive-rd for moments) and discarder (fes-discarder). All end when what
+ * archiver (fes-archiver, and fes-archive-rd for moments) and discarder (fes-discarder). For moments one
+ * that stores the cursor while a poll of a backlog reads on (fes-cursor). All end when what
  * they belong to is closed. They block no signals: block those that are to be handled elsewhere before
  * the first call, as the threads inherit that.
  *
