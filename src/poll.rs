@@ -7,6 +7,7 @@ use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId, MAX_EVENT_ID};
 use crate::hint::Hint;
+use crate::settle::Spans;
 use crate::worker::panic_error;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +25,7 @@ pub(crate) struct Reader {
     /// Rung when this process adds events.
     pub hint: Arc<Hint>,
     watch: Mutex<Option<Watch>>,
-    settled: Mutex<Span>,
+    settled: Mutex<Spans>,
     /// Ids up to this were surely drawn.
     drawn: AtomicU64,
     /// The pool's breaks that `settled` and `drawn` know of.
@@ -35,32 +36,6 @@ pub(crate) struct Reader {
 
 /// How often a reader that finds nothing asks whether ids are drawn again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Every id above `after`, up to `upto`, is settled; of those up to `after` nothing is said here.
-/// Readers start anywhere (a LIVE consumer now, one that skipped ahead in the middle), so what one
-/// of them has learnt holds only for those that are in the span, too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Span {
-    after: EventId,
-    upto: EventId,
-}
-
-impl Span {
-    /// How far a reader may read on that has read up to `position`.
-    fn upto_from(self, position: EventId) -> EventId {
-        if position >= self.after { self.upto.max(position) } else { position }
-    }
-
-    /// Adds another span: joined if they touch, else the higher one is kept.
-    fn join(self, other: Span) -> Span {
-        let (low, high) = if self.after <= other.after { (self, other) } else { (other, self) };
-        if high.after <= low.upto {
-            Span { after: low.after, upto: low.upto.max(high.upto) }
-        } else {
-            high
-        }
-    }
-}
 
 /// Settled events, in order.
 pub(crate) struct Chunk {
@@ -202,10 +177,9 @@ impl Reader {
         let breaks = self.breaks.load(Ordering::Acquire);
         self.watching(|watch| {
             let look = watch.settle(position)?;
-            let span = Span { after: look.after, upto: look.horizon };
             let mut settled = lock(&self.settled);
             if self.breaks.load(Ordering::Acquire) == breaks {
-                *settled = settled.join(span);
+                settled.add(look.after, look.horizon);
             }
             Ok(look)
         })
@@ -232,7 +206,7 @@ impl Reader {
     }
 
     fn forget(&self) {
-        *lock(&self.settled) = Span::default();
+        *lock(&self.settled) = Spans::default();
         self.drawn.store(0, Ordering::Release);
     }
 
@@ -246,7 +220,7 @@ impl Reader {
         let breaks = self.pool().map_or(0, |pool| pool.breaks());
         let mut settled = lock(&self.settled);
         if self.breaks.swap(breaks, Ordering::AcqRel) != breaks {
-            *settled = Span::default();
+            *settled = Spans::default();
             self.drawn.store(0, Ordering::Release);
         }
     }
@@ -570,23 +544,5 @@ impl Consumer {
             );
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_settled_behind_a_reader_is_not_taken_for_settled() {
-        // A LIVE consumer at 100 learnt of (100, 120]; one at 50 must not jump over 51 to 100.
-        let span = Span::default().join(Span { after: 100, upto: 120 });
-        assert_eq!(span.upto_from(50), 50);
-        assert_eq!(span.upto_from(100), 120);
-        assert_eq!(span.upto_from(130), 130);
-        let joined = span.join(Span { after: 40, upto: 101 });
-        assert_eq!(joined, Span { after: 40, upto: 120 });
-        assert_eq!(joined.upto_from(50), 120);
-        assert_eq!(joined.join(Span { after: 200, upto: 210 }), Span { after: 200, upto: 210 });
     }
 }

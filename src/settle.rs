@@ -113,6 +113,43 @@ impl AgeTracker {
 /// Bounds the memory of an [`AgeTracker`] while one holder stays.
 const MAX_LOOKS: usize = 1024;
 
+/// What looks have taught: ranges of ids that are settled.
+///
+/// Readers stand anywhere (a LIVE consumer now, one that skipped ahead in the middle, one that
+/// begins), so what one of them has learnt holds only for those that stand in the range, too.
+#[derive(Debug, Default)]
+pub(crate) struct Spans {
+    /// Every id above the first, up to the second, is settled. They do not touch; that of the
+    /// latest look is the last one.
+    known: Vec<(EventId, EventId)>,
+}
+
+/// So many readers that stand apart do not make each other look again.
+const MAX_SPANS: usize = 16;
+
+impl Spans {
+    /// Adds that every id above `after`, up to `upto`, is settled.
+    pub fn add(&mut self, mut after: EventId, mut upto: EventId) {
+        self.known.retain(|known| {
+            let apart = known.1 < after || upto < known.0;
+            if !apart {
+                (after, upto) = (after.min(known.0), upto.max(known.1));
+            }
+            apart
+        });
+        if self.known.len() >= MAX_SPANS {
+            self.known.remove(0);
+        }
+        self.known.push((after, upto));
+    }
+
+    /// How far a reader may read on that has read up to `position`.
+    pub fn upto_from(&self, position: EventId) -> EventId {
+        let around = self.known.iter().find(|(after, upto)| (*after..=*upto).contains(&position));
+        around.map_or(position, |(_, upto)| *upto)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +227,34 @@ mod tests {
             tracker.look(look as EventId, look, 0, &[0]);
             assert!(tracker.looks.len() <= MAX_LOOKS);
         }
+    }
+
+    #[test]
+    fn what_is_settled_behind_a_reader_is_not_taken_for_settled() {
+        // A LIVE consumer at 100 learnt of (100, 120]; one at 50 must not jump over 51 to 100.
+        let mut spans = Spans::default();
+        spans.add(100, 120);
+        assert_eq!([50, 100, 110, 130].map(|at| spans.upto_from(at)), [50, 120, 120, 130]);
+        spans.add(40, 100);
+        assert_eq!(spans.upto_from(50), 120);
+    }
+
+    #[test]
+    fn a_reader_that_lags_behind_keeps_what_it_learnt_beside_one_that_does_not() {
+        let mut spans = Spans::default();
+        spans.add(1000, 1020);
+        spans.add(10, 30);
+        spans.add(30, 50);
+        spans.add(1015, 1040);
+        assert_eq!([10, 1000, 51].map(|at| spans.upto_from(at)), [50, 1040, 51]);
+    }
+
+    #[test]
+    fn many_readers_that_stand_apart_need_bounded_memory() {
+        let mut spans = Spans::default();
+        (0..1000).for_each(|n| spans.add(n * 10, n * 10 + 5));
+        assert_eq!(spans.known.len(), MAX_SPANS);
+        assert_eq!(spans.upto_from(9990), 9995);
     }
 
     /// One step of a random history of transactions and looks.

@@ -228,35 +228,45 @@ fn scan_all(raw: &mut Raw, want: Option<&str>) -> u64 {
     }
 }
 
+/// The rows that share one backlog.
+const POLL_ROWS: [&str; 6] = [
+    "reliable poll, chunks of 1000",
+    "reliable poll, want matches 1 %",
+    "Python poll / Rust poll",
+    "Node.js poll / Rust poll",
+    "push to 1 subscriber / poll",
+    "poll with 10 % gaps / gap-free poll",
+];
+
 fn polling(measure: &mut Measure<'_>, stream: &EventStream) {
-    if !["poll", "push"].iter().any(|row| measure.plan.wants(row)) {
+    if !POLL_ROWS.iter().any(|row| measure.plan.wants(row)) {
         return;
     }
     let (database, events) = (measure.database, measure.plan.events);
     let mut raw = database.raw();
     database.fill(events, false);
+    let [reliable, wanted, .., push, gaps] = POLL_ROWS;
     measure.compare(
-        "reliable poll, chunks of 1000",
+        reliable,
         0.75,
         || timed(|| poll_all(stream, &Want::all())),
         || timed(|| scan_all(&mut raw, None)),
     );
     let rare = Want::types(&[RARE]).unwrap();
     measure.compare(
-        "reliable poll, want matches 1 %",
+        wanted,
         0.75,
         || timed(|| poll_all(stream, &rare) * 100),
         || timed(|| scan_all(&mut raw, Some(RARE)) * 100),
     );
     polling_elsewhere(measure, stream);
     measure.compare(
-        "push to 1 subscriber / poll",
+        push,
         0.90,
         || timed(|| push_all(stream, events)),
         || timed(|| poll_all(stream, &Want::all())),
     );
-    let name = "poll with 10 % gaps / gap-free poll";
-    if measure.plan.wants(name) {
+    if measure.plan.wants(gaps) {
         // Two tables would be another cache: the rounds of both sides come one after the other.
         let mut free = Vec::new();
         for _ in 0..=measure.plan.rounds {
@@ -265,7 +275,7 @@ fn polling(measure: &mut Measure<'_>, stream: &EventStream) {
         database.fill(events, true);
         let mut free = free.into_iter();
         measure.compare(
-            name,
+            gaps,
             0.60,
             || timed(|| poll_all(stream, &Want::all())),
             || free.next().unwrap_or(f64::NAN),
