@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 #![doc = include_str!("../docs/tour.md")]
 
+mod ahead;
 mod app;
 mod backend;
 mod config;

@@ -1,5 +1,6 @@
 //! Reading settled events, and the consumers that poll for them (FTN18 section 2.2).
 
+use crate::ahead::{Ahead, Timed};
 use crate::backend::pool::Pool;
 use crate::backend::{Connection, HolderInfo, ReadRange, Settled, Watch};
 use crate::config::Settings;
@@ -9,7 +10,7 @@ use crate::event::{Event, EventId, MAX_EVENT_ID};
 use crate::hint::Hint;
 use crate::settle::Spans;
 use crate::worker::panic_error;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -308,8 +309,7 @@ pub struct Consumer {
     reader: Arc<Reader>,
     ident: Ident,
     live: Option<Mutex<LivePosition>>,
-    /// The last poll gave a full chunk: the next one probably will, too.
-    busy: AtomicBool,
+    ahead: Ahead,
 }
 
 /// Where a LIVE consumer is.
@@ -333,7 +333,7 @@ impl Consumer {
         let component = Component::new(component)?;
         let ident = Ident::new(user, &component)?;
         let live = component.is_live().then(Mutex::default);
-        Ok(Consumer { reader, ident, live, busy: AtomicBool::new(false) })
+        Ok(Consumer { reader, ident, live, ahead: Ahead::default() })
     }
 
     /// The key of this consumer, `user:component`.
@@ -423,31 +423,48 @@ impl Consumer {
     ) -> Result<Vec<Event>> {
         self.check_reliable("poll")?;
         let pool = self.reader.pool()?;
-        let events = pool.repeatable(|connection| {
-            let (cursor, chunk) =
-                match self.read_while_storing(&pool, connection, last_id, want, limit)? {
-                    Some(done) => done,
-                    None => {
-                        let cursor = self.advance(connection, last_id.unwrap_or(0))?;
-                        (cursor, self.reader.read(connection, cursor, want, limit)?)
-                    }
-                };
-            if chunk.events.is_empty() {
-                self.reader.check_idle(connection, cursor, "the stored cursor")?;
-                if chunk.settled_to > cursor {
-                    // Nothing wanted up to there: do not read it again.
-                    connection.advance(&self.ident, chunk.settled_to)?;
+        let timed = match self.take_read_ahead(&pool, last_id, want, limit)? {
+            Some(timed) => timed,
+            None => pool.repeatable(|connection| {
+                if let Some(timed) =
+                    self.read_while_storing(&pool, connection, last_id, want, limit)?
+                {
+                    return Ok(timed);
                 }
-            }
-            Ok(chunk.events)
-        })?;
-        self.busy.store(events.len() >= limit, Ordering::Relaxed);
-        Ok(events)
+                let cursor = self.advance(connection, last_id.unwrap_or(0))?;
+                let timed = Timed::read(|| self.reader.read(connection, cursor, want, limit))?;
+                if timed.chunk.events.is_empty() {
+                    self.reader.check_idle(connection, cursor, "the stored cursor")?;
+                    if timed.chunk.settled_to > cursor {
+                        // Nothing wanted up to there: do not read it again.
+                        connection.advance(&self.ident, timed.chunk.settled_to)?;
+                    }
+                }
+                Ok(timed)
+            })?,
+        };
+        self.ahead.given(&self.reader, &timed, want, limit);
+        Ok(timed.chunk.events)
     }
 
-    /// For a consumer with a backlog: stores the cursor on another connection while the next events
-    /// are read, because the commit waits for the disk. `None` where that is not to be had, or the
-    /// stored cursor turned out to be a later one.
+    /// The events that were read while the caller worked, once the cursor is stored. `None` if there
+    /// are none, or the stored cursor turned out to be a later one.
+    fn take_read_ahead(
+        &self,
+        pool: &Pool,
+        last_id: Option<EventId>,
+        want: &Want,
+        limit: usize,
+    ) -> Result<Option<Timed>> {
+        let Some(reading) = self.ahead.take(last_id, want, limit) else { return Ok(None) };
+        let stored = pool.repeatable(|c| self.advance(c, last_id.unwrap_or(0)))?;
+        let timed = reading.wait(&self.reader).filter(|_| last_id == Some(stored));
+        Ok(timed.filter(|timed| !timed.chunk.events.is_empty()))
+    }
+
+    /// For a consumer with a backlog that does nothing else: stores the cursor on another connection
+    /// while the next events are read, because the commit waits for the disk. `None` where that is
+    /// not to be had, there is nothing, or the stored cursor turned out to be a later one.
     fn read_while_storing(
         &self,
         pool: &Pool,
@@ -455,22 +472,21 @@ impl Consumer {
         last_id: Option<EventId>,
         want: &Want,
         limit: usize,
-    ) -> Result<Option<(EventId, Chunk)>> {
-        let (Some(last_id), true) = (last_id, self.busy.load(Ordering::Relaxed)) else {
-            return Ok(None);
-        };
+    ) -> Result<Option<Timed>> {
+        let (Some(last_id), true) = (last_id, self.ahead.is_busy()) else { return Ok(None) };
         self.reader.check_drawn(connection, last_id, "last_id")?;
         let Some(mut spare) = pool.lend_spare() else { return Ok(None) };
-        let (stored, chunk) = thread::scope(|scope| {
+        let (stored, timed) = thread::scope(|scope| {
             let thread = thread::Builder::new().name("fes-cursor".to_owned());
             let storing = thread
                 .spawn_scoped(scope, || spare.call(|connection| self.advance(connection, last_id)));
             let Ok(storing) = storing else { return (Ok(0), Ok(None)) };
-            let chunk = self.reader.read(connection, last_id, want, limit).map(Some);
-            (storing.join().unwrap_or_else(|panic| Err(panic_error(&*panic))), chunk)
+            let read = || self.reader.read(connection, last_id, want, limit);
+            let timed = Timed::read(read).map(Some);
+            (storing.join().unwrap_or_else(|panic| Err(panic_error(&*panic))), timed)
         });
-        let (stored, chunk) = (stored?, chunk?);
-        Ok(chunk.filter(|_| stored == last_id).map(|chunk| (stored, chunk)))
+        let (stored, timed) = (stored?, timed?);
+        Ok(timed.filter(|timed| stored == last_id && !timed.chunk.events.is_empty()))
     }
 
     fn poll_live(

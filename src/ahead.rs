@@ -1,0 +1,121 @@
+//! Reading ahead: while a consumer with a backlog works on what it got, the next events are read.
+//! They are settled, so they can only come late, never wrong.
+
+use crate::consumer::Want;
+use crate::error::Result;
+use crate::event::EventId;
+use crate::poll::{Chunk, Reader};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Who asks again later than this gets what is read then.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// What one consumer has under way.
+#[derive(Default)]
+pub(crate) struct Ahead(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    /// When the last events were given away, and how long their read took.
+    gave: Option<(Instant, Duration)>,
+    /// The consumer asks again soon, but not so soon that there would be nothing to gain: events
+    /// that another thread has read are slower to use, because they are in its cache and memory.
+    worth: bool,
+    reading: Option<Reading>,
+}
+
+/// A chunk, and how long it took to read it.
+pub(crate) struct Timed {
+    pub chunk: Chunk,
+    pub took: Duration,
+}
+
+impl Timed {
+    pub fn read(read: impl FnOnce() -> Result<Chunk>) -> Result<Timed> {
+        let start = Instant::now();
+        read().map(|chunk| Timed { chunk, took: start.elapsed() })
+    }
+}
+
+/// The next chunk, while it is read and afterwards. Dropping it waits for the end of the read.
+pub(crate) struct Reading {
+    after: EventId,
+    want: Want,
+    limit: usize,
+    /// The pool's breaks before: behind another connection another database may stand now.
+    breaks: u64,
+    /// `None` once joined.
+    thread: Option<JoinHandle<Result<Timed>>>,
+}
+
+impl Ahead {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the last chunk was a full one: the next one probably will be, too.
+    pub fn is_busy(&self) -> bool {
+        self.state().gave.is_some()
+    }
+
+    /// Whoever polls calls this first: gives what is read ahead, if it is what is asked for.
+    pub fn take(&self, last_id: Option<EventId>, want: &Want, limit: usize) -> Option<Reading> {
+        let mut state = self.state();
+        let worked = state.gave.map(|(when, took)| (when.elapsed(), took));
+        state.worth = worked.is_some_and(|(time, took)| time < FRESH && time > took / 2);
+        let fresh = worked.is_some_and(|(time, _)| time < FRESH);
+        let reading = state.reading.take();
+        drop(state);
+        reading.filter(|reading| {
+            fresh
+                && last_id == Some(reading.after)
+                && reading.limit == limit
+                && reading.want == *want
+        })
+    }
+
+    /// These events are given away now. Reads those after them, if it was a full chunk, that is
+    /// worth it, and a connection is free.
+    pub fn given(&self, reader: &Arc<Reader>, timed: &Timed, want: &Want, limit: usize) {
+        let events = &timed.chunk.events;
+        let full = events.last().filter(|_| events.len() >= limit).map(|event| event.id);
+        let mut state = self.state();
+        state.gave = full.map(|_| (Instant::now(), timed.took));
+        if let (Some(after), true) = (full, state.worth) {
+            state.reading = Reading::begin(reader.clone(), after, want, limit);
+        }
+    }
+}
+
+impl Reading {
+    fn begin(reader: Arc<Reader>, after: EventId, want: &Want, limit: usize) -> Option<Reading> {
+        let pool = reader.pool().ok()?;
+        let breaks = pool.breaks();
+        let mut connection = pool.lend_spare()?;
+        let wanted = want.clone();
+        let thread = thread::Builder::new().name("fes-ahead".to_owned());
+        let thread = thread
+            .spawn(move || {
+                connection.call(|c| Timed::read(|| reader.read(c, after, &wanted, limit)))
+            })
+            .ok()?;
+        Some(Reading { after, want: want.clone(), limit, breaks, thread: Some(thread) })
+    }
+
+    /// The chunk; `None` if it could not be read, or may be of another database.
+    pub fn wait(mut self, reader: &Reader) -> Option<Timed> {
+        let timed = self.thread.take()?.join().ok()?.ok()?;
+        (reader.pool().ok()?.breaks() == self.breaks).then_some(timed)
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // An error, or a panic, shows to who reads the same events next.
+            let _ = thread.join();
+        }
+    }
+}
