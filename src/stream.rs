@@ -88,7 +88,7 @@ impl EventStream {
         let reader = Reader::new(pool, settings.clone(), hint.unwrap_or_default());
         let reader = Arc::new(reader);
         let hub = Arc::new(Hub::new(reader.clone()));
-        let group = Arc::new(Group::new(kind.writers_at_once()));
+        let group = Arc::new(Group::default());
         Ok(EventStream { kind, settings, reader, hub, group })
     }
 

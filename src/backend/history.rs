@@ -28,13 +28,32 @@ pub(crate) struct Discarded {
     pub dense: bool,
 }
 
-/// A piece of the event table: at most `count` events after `after`, up to `cut`.
+/// A piece of the event table: the events after `after`, up to `cut`, to be deleted by statements
+/// for `step` ids each, of which at most `count` are there.
 #[derive(Clone, Copy)]
 pub(crate) struct Piece {
     pub after: EventId,
     pub cut: EventId,
+    pub step: u64,
     pub count: u64,
 }
+
+impl Piece {
+    /// For one statement.
+    pub fn whole(after: EventId, cut: EventId, count: u64) -> Self {
+        Piece { after, cut, step: cut.saturating_sub(after), count }
+    }
+
+    /// After which id, and up to which, each statement deletes.
+    pub fn statements(self) -> impl Iterator<Item = (EventId, EventId)> {
+        let ends = move |start| (start, self.cut.min(start + self.step));
+        (self.after..self.cut).step_by(self.step.max(1) as usize).map(ends)
+    }
+}
+
+/// On a server, whose disk and round trip cost more than a deletion: most events of one transaction
+/// that has several statements, which are 16 at most.
+const TOGETHER: u64 = 10_000;
 
 impl Connection {
     /// Adds events to the history, inside the caller's transaction. `false`, after which that has
@@ -88,8 +107,13 @@ impl Connection {
             return Ok(nothing);
         }
         let limit = order.limit as u64;
-        let piece = match dense && after + limit < bound {
-            true => Piece { after, cut: after + limit, count: limit },
+        let together = match self {
+            Connection::Sqlite(_) => 1,
+            _ => (TOGETHER.min(bound - after - 1) / limit).clamp(1, 16),
+        };
+        let cut = after + limit * together;
+        let piece = match dense && cut < bound {
+            true => Piece { after, cut, step: limit, count: limit },
             false => each!(self, c => c.discard_piece(after, bound, order.limit))?,
         };
         if piece.count == 0 {

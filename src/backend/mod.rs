@@ -50,15 +50,6 @@ impl DatabaseKind {
         }
     }
 
-    /// How many leaders of a [group](crate::group) are worth while: on a server one group is sent
-    /// while another one is committed.
-    pub(crate) fn writers_at_once(self) -> usize {
-        match self {
-            DatabaseKind::Sqlite => 1,
-            DatabaseKind::Postgres | DatabaseKind::Mysql => 2,
-        }
-    }
-
     /// The SQL that adds an event, with placeholders for type and data.
     pub(crate) fn insert_sql(self, settings: &Settings) -> String {
         match self {

@@ -140,7 +140,7 @@ impl Connection {
         let row: Option<(Option<u64>, u64)> =
             self.client.exec_first(&sql.history.cut, (after, upto, limit))?;
         let (cut, count) = row.unwrap_or_default();
-        Ok(Piece { after, cut: cut.unwrap_or(0), count })
+        Ok(Piece::whole(after, cut.unwrap_or(0), count))
     }
 
     /// In two round trips. With the number of rows as its limit the deletion does not look at the
@@ -149,12 +149,19 @@ impl Connection {
     /// a row: this takes REPEATABLE READ. What others hold is not waited for long: it costs only
     /// another try.
     pub fn discard_if_acknowledged(&mut self, piece: Piece) -> Result<Option<u64>> {
-        let Piece { after, cut, count } = piece;
+        let Piece { cut, count, .. } = piece;
+        let delete: String = piece
+            .statements()
+            .map(|(after, cut)| {
+                let delete = &self.sql.history.delete;
+                format!("{delete} WHERE id > {after} AND id <= {cut} ORDER BY id LIMIT {count}; ")
+            })
+            .collect();
         let text = format!(
             "SET SESSION innodb_lock_wait_timeout = 1; \
              SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION; \
-             {} WHERE id > {after} AND id <= {cut} ORDER BY id LIMIT {count}; {}",
-            self.sql.history.delete, self.sql.history.bound_locked
+             {delete}{}",
+            self.sql.history.bound_locked
         );
         let done = self.delete_and_bound(&text);
         let end = match done {
@@ -168,7 +175,7 @@ impl Connection {
         Ok((bound >= cut).then_some(deleted))
     }
 
-    /// Runs the statements of which the last but one deletes and the last one asks.
+    /// Runs the statements, of which some delete and the last one asks.
     fn delete_and_bound(&mut self, text: &str) -> Result<(u64, EventId)> {
         let mut answers = self.client.query_iter(text)?;
         let (mut deleted, mut bound) = (0, 0);

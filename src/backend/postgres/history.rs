@@ -125,18 +125,22 @@ impl Connection {
         let rows = self.run(&sql.history.cut, &[&params.0, &params.1, &params.2], grant)?;
         let row = first(&rows)?;
         let cut: Option<i64> = row.try_get(0)?;
-        Ok(Piece { after, cut: event_id(cut.unwrap_or(0))?, count: event_id(row.try_get(1)?)? })
+        Ok(Piece::whole(after, event_id(cut.unwrap_or(0))?, event_id(row.try_get(1)?)?))
     }
 
     /// All in one round trip. SHARE MODE keeps out whoever adds or changes a consumer; where one of
     /// them has not acknowledged the piece, the division by zero keeps the rest from being done.
     pub fn discard_if_acknowledged(&mut self, piece: Piece) -> Result<Option<u64>> {
-        let Piece { after, cut, .. } = piece;
         self.prepare_discard()?;
+        let (cut, count) = (piece.cut, piece.statements().count());
+        let delete: String = piece
+            .statements()
+            .map(|(after, cut)| format!("EXECUTE fes_discard({after}, {cut}); "))
+            .collect();
         let (queue, consumers) = (&self.sql.queue, &self.sql.consumers_table);
         let text = format!(
             "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; \
-             EXECUTE fes_discard({after}, {cut}); SET LOCAL lock_timeout = '500ms'; LOCK TABLE {consumers} IN SHARE MODE; \
+             {delete}SET LOCAL lock_timeout = '500ms'; LOCK TABLE {consumers} IN SHARE MODE; \
              SELECT 1 / (min(last_evt_id) >= {cut})::int FROM {consumers} HAVING 1 = \
              1 / (count(*) > 0)::int; COMMIT"
         );
@@ -146,10 +150,10 @@ impl Connection {
                 SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
                 _ => None,
             });
-            done.take(3).last() // BEGIN, SET, DELETE
+            done.skip(2).take(count).sum() // after BEGIN and SET
         });
         match deleted.map_err(Error::from) {
-            Ok(rows) => Ok(Some(rows.unwrap_or(0))),
+            Ok(rows) => Ok(Some(rows)),
             Err(error) => {
                 self.rollback()?;
                 match error.sql_state() {

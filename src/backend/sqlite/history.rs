@@ -105,7 +105,7 @@ impl Connection {
         let params = params![after as i64, upto as i64, limit as i64];
         let (cut, count): (Option<i64>, i64) =
             statement.query_row(params, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(Piece { after, cut: event_id(cut.unwrap_or(0))?, count: event_id(count)? })
+        Ok(Piece::whole(after, event_id(cut.unwrap_or(0))?, event_id(count)?))
     }
 
     /// Nothing to lock: whoever writes is alone.
