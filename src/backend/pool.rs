@@ -109,7 +109,6 @@ impl Lease {
     /// Runs `work` and notes whether the connection broke.
     pub fn call<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
         let result = work(&mut self.slot.connection);
-        self.slot.used = Instant::now();
         if let Err(error) = &result
             && error.kind() == ErrorKind::ConnectionLost
         {
@@ -128,6 +127,12 @@ impl Lease {
     fn seems_alive(&self) -> bool {
         let trouble = *self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         self.slot.used.elapsed() < REST && trouble.is_none_or(|when| when < self.slot.used)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.slot.used = Instant::now();
     }
 }
 
