@@ -4,7 +4,7 @@
 use crate::consumer::Want;
 use crate::error::Result;
 use crate::event::EventId;
-use crate::poll::{Chunk, Reader};
+use crate::reader::{Chunk, Reader};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};

@@ -17,6 +17,7 @@ mod hint;
 mod history;
 mod poll;
 mod push;
+mod reader;
 mod receiver;
 mod settle;
 mod start;

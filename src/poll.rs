@@ -1,286 +1,15 @@
-//! Reading settled events, and the consumers that poll for them (FTN18 section 2.2).
+//! The consumers that poll for events (FTN18 section 2.2).
 
 use crate::ahead::{Ahead, Timed};
+use crate::backend::Connection;
 use crate::backend::pool::Pool;
-use crate::backend::{Connection, HolderInfo, ReadRange, Settled, Watch};
-use crate::config::Settings;
 use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventId, MAX_EVENT_ID};
-use crate::hint::Hint;
-use crate::settle::Spans;
+use crate::event::{Event, EventId};
+use crate::reader::Reader;
 use crate::worker::panic_error;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
-
-/// Reads settled events for all consumers of a stream handle.
-///
-/// What it keeps (how far the stream is settled, which ids were surely drawn) is derived from the
-/// database, and forgotten when a connection breaks: behind it another database may stand now.
-pub(crate) struct Reader {
-    /// `None` once closed.
-    pool: Mutex<Option<Pool>>,
-    pub settings: Arc<Settings>,
-    /// Rung when this process adds events.
-    pub hint: Arc<Hint>,
-    watch: Mutex<Option<Watch>>,
-    settled: Mutex<Spans>,
-    /// Ids up to this were surely drawn.
-    drawn: AtomicU64,
-    /// The pool's breaks that `settled` and `drawn` know of.
-    breaks: AtomicU64,
-    /// When the server was last asked whether they still hold.
-    asked: Mutex<Option<Instant>>,
-}
-
-/// How often a reader that finds nothing asks whether ids are drawn again.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Settled events, in order.
-pub(crate) struct Chunk {
-    pub events: Vec<Event>,
-    /// Every wanted event up to this id is in `events` or before what was asked for.
-    pub settled_to: EventId,
-}
-
-impl Reader {
-    pub fn new(pool: Pool, settings: Arc<Settings>, hint: Arc<Hint>) -> Self {
-        Reader {
-            pool: Mutex::new(Some(pool)),
-            settings,
-            hint,
-            watch: Mutex::new(None),
-            settled: Mutex::default(),
-            drawn: AtomicU64::new(0),
-            breaks: AtomicU64::new(0),
-            asked: Mutex::default(),
-        }
-    }
-
-    /// The pool, while the stream is open.
-    pub fn pool(&self) -> Result<Pool> {
-        match &*lock(&self.pool) {
-            Some(pool) => Ok(pool.clone()),
-            None => fail!(Closed, "the stream was closed"),
-        }
-    }
-
-    /// Closes idle connections now, and lent ones when they come back.
-    pub fn close(&self) {
-        *lock(&self.pool) = None;
-        *lock(&self.watch) = None;
-    }
-
-    /// The settled events after `after`.
-    pub fn read(
-        &self,
-        connection: &mut Connection,
-        after: EventId,
-        want: &Want,
-        limit: usize,
-    ) -> Result<Chunk> {
-        let max_bytes = self.settings.max_chunk_bytes;
-        let all = ReadRange { after, upto: MAX_EVENT_ID, want, limit, max_bytes };
-        if want.list().is_some() {
-            self.filtered(connection, all)
-        } else {
-            self.gapless(connection, all)
-        }
-    }
-
-    /// Without a filter a missing id shows, and only then the server is asked.
-    fn gapless(&self, connection: &mut Connection, all: ReadRange<'_>) -> Result<Chunk> {
-        // Before the read: what another consumer's look settles during it may not be in it.
-        let horizon = self.settled_from(all.after);
-        if horizon >= all.after + all.limit as EventId {
-            // So much is known: what is behind it would be read now, and again after a look.
-            let batch = connection.read(&ReadRange { upto: horizon, ..all })?;
-            if let Some(last) = batch.events.last() {
-                self.drawn.fetch_max(last.id, Ordering::AcqRel);
-                let settled_to = if batch.cut { batch.scanned } else { horizon };
-                return Ok(Chunk { events: batch.events, settled_to });
-            }
-        }
-        let batch = connection.read(&all)?;
-        let mut last = all.after;
-        let mut events = batch.events;
-        let settled = events
-            .iter()
-            .take_while(|event| {
-                let follows = event.id <= horizon.max(last) + 1;
-                last = if follows { event.id } else { last };
-                follows
-            })
-            .count();
-        // What was seen was drawn; of where the reader stands that is not known.
-        let seen = events.last().map_or(0, |event| event.id);
-        self.drawn.fetch_max(seen, Ordering::AcqRel);
-        if settled == events.len() {
-            return Ok(Chunk { events, settled_to: last });
-        }
-        events.truncate(settled);
-        let upto = match self.settle(last) {
-            Ok(look) => look.horizon,
-            // What is gap-free is delivered; the error shows when there is nothing else to give.
-            Err(_) if !events.is_empty() => last,
-            Err(error) => return Err(error),
-        };
-        if upto == last || events.len() >= all.limit {
-            return Ok(Chunk { events, settled_to: last });
-        }
-        // A fresh read: rows of the gap may have appeared since the first one.
-        let rest = connection.read(&ReadRange {
-            after: last,
-            upto,
-            limit: all.limit - events.len(),
-            ..all
-        })?;
-        let settled_to = if rest.cut { rest.scanned } else { upto };
-        events.extend(rest.events);
-        Ok(Chunk { events, settled_to })
-    }
-
-    /// With a filter missing ids do not show: what is settled must be known first.
-    fn filtered(&self, connection: &mut Connection, all: ReadRange<'_>) -> Result<Chunk> {
-        let mut events = Vec::new();
-        let mut after = all.after;
-        let mut upto = self.settled_from(after);
-        let mut more = true;
-        loop {
-            if after < upto {
-                let limit = all.limit - events.len();
-                let batch = connection.read(&ReadRange { after, upto, limit, ..all })?;
-                events.extend(batch.events);
-                if batch.cut {
-                    return Ok(Chunk { events, settled_to: batch.scanned });
-                }
-                after = upto;
-            }
-            if !more {
-                return Ok(Chunk { events, settled_to: after });
-            }
-            match self.settle(after) {
-                Ok(look) => {
-                    more = look.more && look.horizon > after;
-                    upto = look.horizon.max(self.settled_from(after));
-                }
-                Err(_) if !events.is_empty() => more = false,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Looks at the server, through the session that watches the event table, how far the ids
-    /// after `position` are settled.
-    fn settle(&self, position: EventId) -> Result<Settled> {
-        let breaks = self.breaks.load(Ordering::Acquire);
-        self.watching(|watch| {
-            let look = watch.settle(position)?;
-            let mut settled = lock(&self.settled);
-            if self.breaks.load(Ordering::Acquire) == breaks {
-                settled.add(look.after, look.horizon);
-            }
-            Ok(look)
-        })
-    }
-
-    /// Runs `work` with the watching session, which is opened when it is first needed and again
-    /// after it broke.
-    fn watching<T>(&self, work: impl Fn(&mut Watch) -> Result<T>) -> Result<T> {
-        let mut slot = lock(&self.watch);
-        for _ in 0..2 {
-            let watch = match &mut *slot {
-                Some(watch) => watch,
-                None => slot.insert(Watch::open(self.pool()?.backend())?),
-            };
-            match work(watch) {
-                Err(error) if error.kind() == ErrorKind::ConnectionLost => {
-                    *slot = None;
-                    self.forget();
-                }
-                result => return result,
-            }
-        }
-        fail!(ConnectionLost, "the connection broke twice while looking for settled events")
-    }
-
-    fn forget(&self) {
-        *lock(&self.settled) = Spans::default();
-        self.drawn.store(0, Ordering::Release);
-    }
-
-    /// How far a reader at `position` may read on, as far as is known without a look.
-    fn settled_from(&self, position: EventId) -> EventId {
-        self.check_breaks();
-        lock(&self.settled).upto_from(position)
-    }
-
-    fn check_breaks(&self) {
-        let breaks = self.pool().map_or(0, |pool| pool.breaks());
-        let mut settled = lock(&self.settled);
-        if self.breaks.swap(breaks, Ordering::AcqRel) != breaks {
-            *settled = Spans::default();
-            self.drawn.store(0, Ordering::Release);
-        }
-    }
-
-    /// As [`check_drawn`](Self::check_drawn), for a reader that found nothing: from time to time
-    /// it asks the server again, because ids may be drawn again although no connection broke
-    /// (a restore or TRUNCATE under a running application).
-    pub fn check_idle(&self, connection: &mut Connection, id: EventId, whose: &str) -> Result<()> {
-        let mut asked = lock(&self.asked);
-        if asked.is_none_or(|when| when.elapsed() >= ASK_AGAIN) {
-            *asked = Some(Instant::now());
-            drop(asked);
-            if connection.highest_drawn()? < self.drawn.load(Ordering::Acquire) {
-                *lock(&self.watch) = None;
-                self.forget();
-            }
-        }
-        self.check_drawn(connection, id, whose)
-    }
-
-    /// Refuses a cursor above the highest id that was ever drawn.
-    pub fn check_drawn(&self, connection: &mut Connection, id: EventId, whose: &str) -> Result<()> {
-        self.check_breaks();
-        if id <= self.drawn.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let highest = connection.highest_drawn()?;
-        self.drawn.fetch_max(highest, Ordering::AcqRel);
-        if id > highest {
-            fail!(
-                InvalidLastId,
-                "{whose} is {id}, but the highest event id ever drawn is {highest}: either the id \
-                 is of another stream, or the database was restored or lost its last commits in a \
-                 crash, and draws ids again. Compare with the consumer's own state, then \
-                 unregister and register it"
-            );
-        }
-        Ok(())
-    }
-
-    /// How far the stream is settled by now, from `from` on, and who holds it up.
-    pub fn look(&self, from: EventId) -> Result<(Settled, Vec<HolderInfo>)> {
-        let mut look = self.settle(self.settled_from(from))?;
-        while look.more {
-            let before = look.horizon;
-            look = self.settle(before)?;
-            if look.horizon == before {
-                break;
-            }
-        }
-        let holders =
-            if look.visible > look.horizon { self.watching(Watch::holders)? } else { Vec::new() };
-        Ok((look, holders))
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A consumer of a stream: reliable, or `LIVE`. Made by [`EventStream::consumer`].
 ///
@@ -383,6 +112,9 @@ impl Consumer {
     /// does an id below it. An empty result means that there is nothing to be had now. Events
     /// behind one whose transaction is still open are kept back until it has ended.
     ///
+    /// For a consumer that gets full chunks, and works on them between its polls, the next chunk is
+    /// read meanwhile on another connection, and kept for half a second.
+    ///
     /// # Errors
     /// `NotRegistered`, `SecurityError` (options `allow_polling`, `allow_reliable`),
     /// `InvalidLastId` for an id that was never drawn, `UnsafeServer`, and those of the database.
@@ -410,7 +142,10 @@ impl Consumer {
         }
         let limit = limit.min(settings.max_chunk_events);
         match &self.live {
-            Some(position) => self.poll_live(&mut lock(position), last_id, want, limit),
+            Some(position) => {
+                let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
+                self.poll_live(&mut position, last_id, want, limit)
+            }
             None => self.poll_reliable(last_id, want, limit),
         }
     }
@@ -528,7 +263,7 @@ impl Consumer {
     /// `NotRegistered`, `SecurityError`, `InvalidLastId`, and those of the database.
     pub fn acknowledge(&self, last_id: EventId) -> Result<()> {
         if let Some(position) = &self.live {
-            let mut position = lock(position);
+            let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
             self.reader.pool()?.repeatable(|c| self.reader.check_drawn(c, last_id, "last_id"))?;
             position.last = position.last.max(Some(last_id));
             return Ok(());

@@ -39,16 +39,17 @@ fn stress(db: &Db, plan: Plan, discarding: bool) {
     let stream = db.stream();
     let consumer = |component| stream.consumer("app", component).unwrap();
     let (all, some, live) = (consumer("All"), consumer("Some"), consumer("LIVE"));
-    all.register().unwrap();
-    some.register().unwrap();
+    let works = consumer("Works");
+    [&all, &some, &works].map(|consumer| consumer.register().unwrap());
     assert!(live.poll(None, &Want::all()).unwrap().is_empty());
 
     let end = End::default();
-    let [all, some, live, beside] = thread::scope(|scope| {
+    let [all, some, works, live, beside] = thread::scope(|scope| {
         let writers = Writers::start(db, plan);
         let threads = [
             scope.spawn(|| end.follow(&TYPES, poll(&all, Want::all()))),
             scope.spawn(|| end.follow(&WANTED, poll(&some, Want::types(&WANTED).unwrap()))),
+            scope.spawn(|| end.follow(&TYPES, poll_and_work(&works))),
             scope.spawn(|| end.follow(&TYPES, poll(&live, Want::all()))),
             scope.spawn(|| if discarding { discard(db, &end) } else { naive(db, &end) }),
         ];
@@ -64,8 +65,11 @@ fn stress(db: &Db, plan: Plan, discarding: bool) {
         println!("    {who}: {report}");
         report
     };
-    let mut reports =
-        vec![("all", check("all", &all, &TYPES)), ("filtered", check("filtered", &some, &WANTED))];
+    let mut reports = vec![
+        ("all", check("all", &all, &TYPES)),
+        ("filtered", check("filtered", &some, &WANTED)),
+        ("works", check("works", &works, &TYPES)),
+    ];
     if discarding {
         // LIVE is not waited for.
         let live = check("LIVE", &live, &TYPES);
@@ -85,6 +89,15 @@ fn stress(db: &Db, plan: Plan, discarding: bool) {
 /// Polls as a consumer does, acknowledging by the next poll.
 fn poll(consumer: &Consumer, want: Want) -> impl FnMut(&Ledger) -> Vec<Event> {
     move |ledger| consumer.poll(ledger.last_id(), &want).unwrap()
+}
+
+/// Polls small chunks and works on each, as long as it is behind: so the next one is read meanwhile.
+fn poll_and_work(consumer: &Consumer) -> impl FnMut(&Ledger) -> Vec<Event> {
+    |ledger| {
+        let events = consumer.poll_at_most(ledger.last_id(), &Want::all(), 10).unwrap();
+        thread::sleep(Duration::from_micros(100 * events.len() as u64));
+        events
+    }
 }
 
 /// The reader that everybody writes first: what is visible after the last id, in order of ids.

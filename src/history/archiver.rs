@@ -7,7 +7,7 @@ use crate::config::Options;
 use crate::consumer::{Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId};
-use crate::poll::{Chunk, Reader};
+use crate::reader::{Chunk, Reader};
 use crate::stream::EventStream;
 use crate::worker::{Next, Signal, Task, panic_error};
 use std::sync::{Arc, Mutex, TryLockError};

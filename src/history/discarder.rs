@@ -5,7 +5,7 @@ use crate::backend::history::{Discard, Discarded};
 use crate::config::{Options, Settings};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result};
-use crate::poll::Reader;
+use crate::reader::Reader;
 use crate::stream::EventStream;
 use crate::worker::{Next, Signal, Task};
 use std::sync::Arc;

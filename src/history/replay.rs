@@ -4,7 +4,7 @@ use super::Warehouse;
 use crate::consumer::Want;
 use crate::error::Result;
 use crate::event::{Event, EventId, MAX_EVENT_ID};
-use crate::poll::Reader;
+use crate::reader::Reader;
 use crate::stream::EventStream;
 use std::sync::Arc;
 

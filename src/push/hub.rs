@@ -9,7 +9,7 @@ use crate::consumer::{Ident, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId};
 use crate::hint::Listening;
-use crate::poll::Reader;
+use crate::reader::Reader;
 use crate::worker::{Next, Signal, Task, Worker};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
