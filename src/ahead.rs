@@ -93,7 +93,7 @@ impl Reading {
     fn begin(reader: Arc<Reader>, after: EventId, want: &Want, limit: usize) -> Option<Reading> {
         let pool = reader.pool().ok()?;
         let breaks = pool.breaks();
-        let mut connection = pool.lend_spare()?;
+        let mut connection = pool.has_spare().then(|| pool.lend().ok())??;
         let wanted = want.clone();
         let thread = thread::Builder::new().name("fes-ahead".to_owned());
         let thread = thread

@@ -1,18 +1,18 @@
-//! Commits that concurrent callers share. Of the threads that add an event at once one *leads*: it
-//! writes its own event and those of all who wait, in one transaction; each of them returns after
-//! that commit. Who comes alone leads itself, and pays nothing for it.
+//! Commits that concurrent callers share. Of the threads that write at once one *leads*: it writes
+//! its own event and those of all who wait, in one transaction; each of them returns after that
+//! commit. Who comes alone leads itself, and pays nothing for it.
 //!
 //! Two leaders at once were slower, on every server: the commits are smaller, and the server joins
 //! what waits for its disk anyway.
 
+use crate::backend::write::{Change, Written};
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{EventId, NewEvent};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most events of one commit, and most bytes of their data (but at least one event).
-const MAX_EVENTS: usize = 64;
+/// Most changes of one commit, and most bytes of event data (but at least one change).
+const MAX_CHANGES: usize = 64;
 const MAX_BYTES: usize = 256 << 10;
 
 /// A leader waits for those who were in the last commit to come back, but no longer than this part
@@ -20,7 +20,7 @@ const MAX_BYTES: usize = 256 << 10;
 const GATHER_PART: u32 = 4;
 const GATHER_MOST: Duration = Duration::from_millis(1);
 
-/// The callers that add events through one stream.
+/// The callers that write through one stream.
 #[derive(Default)]
 pub(crate) struct Group {
     state: Mutex<State>,
@@ -33,14 +33,14 @@ struct State {
     waiting: VecDeque<Arc<Seat>>,
     /// Somebody leads.
     led: bool,
-    /// How many events the last commit had, and how long it took.
+    /// How many changes the last commit had, and how long it took.
     size: usize,
     took: Duration,
 }
 
 /// A caller who waits.
 struct Seat {
-    event: NewEvent,
+    change: Change,
     word: Mutex<Option<Word>>,
     told: Condvar,
 }
@@ -48,7 +48,7 @@ struct Seat {
 /// What a leader tells who waits.
 enum Word {
     Lead,
-    Done(Result<EventId>),
+    Done(Result<Written>),
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -56,19 +56,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Group {
-    /// Adds the event by `write`, which adds many, all or none, and gives their ids in order; it
-    /// may be called for the events of other callers, too.
-    pub fn add(
+    /// Writes the change by `write`, which writes many, all or none, and gives what became of them,
+    /// in order; it may be called for the changes of other callers, too.
+    pub fn write(
         &self,
-        event: &NewEvent,
-        write: impl Fn(&[&NewEvent]) -> Result<Vec<EventId>>,
-    ) -> Result<EventId> {
+        change: Change,
+        write: impl Fn(&[&Change]) -> Result<Vec<Written>>,
+    ) -> Result<Written> {
         let mut state = lock(&self.state);
         if !state.led {
             state.led = true;
-            return Lead { group: self, others: Vec::new() }.write(state, event, write);
+            return Lead { group: self, others: Vec::new() }.write(state, &change, write);
         }
-        let seat = Seat { event: event.clone(), word: Mutex::default(), told: Condvar::new() };
+        let seat = Seat { change, word: Mutex::default(), told: Condvar::new() };
         let seat = Arc::new(seat);
         state.waiting.push_back(seat.clone());
         self.came.notify_all();
@@ -77,7 +77,7 @@ impl Group {
             Word::Done(result) => result,
             Word::Lead => {
                 let state = lock(&self.state);
-                Lead { group: self, others: Vec::new() }.write(state, &seat.event, write)
+                Lead { group: self, others: Vec::new() }.write(state, &seat.change, write)
             }
         }
     }
@@ -110,16 +110,16 @@ impl Lead<'_> {
     fn write(
         mut self,
         mut state: MutexGuard<'_, State>,
-        own: &NewEvent,
-        write: impl Fn(&[&NewEvent]) -> Result<Vec<EventId>>,
-    ) -> Result<EventId> {
+        own: &Change,
+        write: impl Fn(&[&Change]) -> Result<Vec<Written>>,
+    ) -> Result<Written> {
         if state.size > 1 {
             state = self.gather(state);
         }
-        let mut bytes = own.data.as_str().len();
+        let mut bytes = size(own);
         while let Some(seat) = state.waiting.front() {
-            bytes += seat.event.data.as_str().len();
-            if self.others.len() + 1 >= MAX_EVENTS || bytes > MAX_BYTES {
+            bytes += size(&seat.change);
+            if self.others.len() + 1 >= MAX_CHANGES || bytes > MAX_BYTES {
                 break;
             }
             self.others.extend(state.waiting.pop_front());
@@ -127,12 +127,12 @@ impl Lead<'_> {
         drop(state);
         let start = Instant::now();
         let seats = self.others.clone();
-        let events: Vec<&NewEvent> =
-            std::iter::once(own).chain(seats.iter().map(|seat| &seat.event)).collect();
-        let mut results = write_each(&events, &write).into_iter();
+        let changes: Vec<&Change> =
+            std::iter::once(own).chain(seats.iter().map(|seat| &seat.change)).collect();
+        let mut results = write_each(&changes, &write).into_iter();
         let result = results.next().unwrap_or_else(nothing);
         let mut state = lock(&self.group.state);
-        state.size = events.len();
+        state.size = changes.len();
         state.took = start.elapsed();
         drop(state);
         for (seat, result) in self.others.drain(..).zip(results) {
@@ -143,7 +143,7 @@ impl Lead<'_> {
 
     /// Waits a little for as many as there were last time.
     fn gather<'s>(&self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-        let expected = state.size.min(MAX_EVENTS);
+        let expected = state.size.min(MAX_CHANGES);
         let end = Instant::now() + (state.took / GATHER_PART).min(GATHER_MOST);
         while state.waiting.len() + 1 < expected {
             let left = end.saturating_duration_since(Instant::now());
@@ -174,63 +174,86 @@ impl Drop for Lead<'_> {
     }
 }
 
+/// The bytes of event data.
+fn size(change: &Change) -> usize {
+    match change {
+        Change::Event(event) => event.data.as_str().len(),
+        Change::Cursor(..) => 0,
+    }
+}
+
 /// Writes all; where one of them is what the database refuses, it alone fails.
 fn write_each(
-    events: &[&NewEvent],
-    write: &impl Fn(&[&NewEvent]) -> Result<Vec<EventId>>,
-) -> Vec<Result<EventId>> {
-    match write(events) {
-        Ok(ids) => ids.into_iter().map(Ok).collect(),
-        Err(error) if events.len() > 1 && is_of_an_event(&error) => {
-            let (first, second) = events.split_at(events.len() / 2);
+    changes: &[&Change],
+    write: &impl Fn(&[&Change]) -> Result<Vec<Written>>,
+) -> Vec<Result<Written>> {
+    match write(changes) {
+        Ok(written) => written.into_iter().map(Ok).collect(),
+        Err(error) if changes.len() > 1 && is_of_one(&error) => {
+            let (first, second) = changes.split_at(changes.len() / 2);
             [write_each(first, write), write_each(second, write)].into_iter().flatten().collect()
         }
         Err(error) => {
-            let copies: Vec<_> = events[1..].iter().map(|_| Err(error.copy())).collect();
+            let copies: Vec<_> = changes[1..].iter().map(|_| Err(error.copy())).collect();
             std::iter::once(Err(error)).chain(copies).collect()
         }
     }
 }
 
-/// Whether the error may be about one of many events, so that the others can be written.
-fn is_of_an_event(error: &Error) -> bool {
+/// Whether the error may be about one of many changes, so that the others can be written.
+fn is_of_one(error: &Error) -> bool {
     use ErrorKind::*;
     matches!(error.kind(), InvalidData | TooLarge | Constraint | Database | InvalidArgument)
 }
 
-fn nothing() -> Result<EventId> {
-    fail!(Internal, "the thread that was to write this event failed; it may have been added")
+fn nothing() -> Result<Written> {
+    fail!(Internal, "the thread that was to write this failed; it may have been written")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{EventId, NewEvent};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::thread;
 
-    fn event(data: &str) -> NewEvent {
-        NewEvent::new("TEST", data).unwrap()
+    fn event(data: &str) -> Change {
+        Change::Event(NewEvent::new("TEST", data).unwrap())
+    }
+
+    fn data(change: &Change) -> &str {
+        match change {
+            Change::Event(event) => event.data.as_str(),
+            Change::Cursor(..) => "a cursor",
+        }
+    }
+
+    fn id(written: Result<Written>) -> EventId {
+        match written.unwrap() {
+            Written::Event(id) => id,
+            Written::Cursor(_) => panic!("a cursor"),
+        }
     }
 
     /// What stands for a database: gives ids in order, slowly; refuses events with the data `bad`.
     #[derive(Default)]
     struct Table {
-        rows: Mutex<Vec<NewEvent>>,
+        rows: Mutex<Vec<String>>,
         commits: AtomicUsize,
     }
 
     impl Table {
-        fn write(&self, events: &[&NewEvent]) -> Result<Vec<EventId>> {
+        fn write(&self, changes: &[&Change]) -> Result<Vec<Written>> {
             thread::sleep(Duration::from_millis(2));
-            if events.iter().any(|event| event.data.as_str() == "\"bad\"") {
+            if changes.iter().any(|change| data(change) == "\"bad\"") {
                 fail!(Constraint, "bad");
             }
             self.commits.fetch_add(1, Ordering::Relaxed);
             let mut rows = lock(&self.rows);
             let first = rows.len() as EventId + 1;
-            rows.extend(events.iter().copied().cloned());
-            Ok((first..first + events.len() as EventId).collect())
+            rows.extend(changes.iter().map(|change| data(change).to_owned()));
+            Ok((first..first + changes.len() as EventId).map(Written::Event).collect())
         }
     }
 
@@ -243,8 +266,8 @@ mod tests {
                 scope.spawn(move || {
                     for n in 0..20 {
                         let mine = event(&format!("{caller}/{n}"));
-                        let id = group.add(&mine, |events| table.write(events)).unwrap();
-                        assert_eq!(lock(&table.rows)[id as usize - 1], mine);
+                        let id = id(group.write(mine.clone(), |all| table.write(all)));
+                        assert_eq!(lock(&table.rows)[id as usize - 1], data(&mine));
                     }
                 });
             }
@@ -264,7 +287,7 @@ mod tests {
                     for _ in 0..10 {
                         let bad = caller % 4 == 0;
                         let event = event(if bad { "bad" } else { "good" });
-                        let result = group.add(&event, |events| table.write(events));
+                        let result = group.write(event, |all| table.write(all));
                         assert_eq!(result.is_err(), bad);
                         failed.fetch_add(u64::from(bad), Ordering::Relaxed);
                     }
@@ -281,12 +304,12 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let lost = group.add(&event("x"), |events| {
-                        tried.fetch_add(events.len(), Ordering::Relaxed);
+                    let lost = group.write(event("x"), |all| {
+                        tried.fetch_add(all.len(), Ordering::Relaxed);
                         thread::sleep(Duration::from_millis(5));
                         fail!(ConnectionLost, "gone")
                     });
-                    assert_eq!(lost.unwrap_err().kind(), ErrorKind::ConnectionLost);
+                    assert_eq!(lost.err().unwrap().kind(), ErrorKind::ConnectionLost);
                 });
             }
         });
@@ -301,34 +324,34 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     let call = || {
-                        group.add(&event("x"), |_| {
+                        group.write(event("x"), |_| {
                             thread::sleep(Duration::from_millis(5));
                             panic!("a defect")
                         })
                     };
                     if let Ok(result) = catch_unwind(AssertUnwindSafe(call)) {
-                        assert_eq!(result.unwrap_err().kind(), ErrorKind::Internal);
+                        assert_eq!(result.err().unwrap().kind(), ErrorKind::Internal);
                     }
                     told.fetch_add(1, Ordering::Relaxed);
                 });
             }
         });
         assert_eq!(told.into_inner(), 8);
-        assert_eq!(group.add(&event("x"), |_| Ok(vec![7])).unwrap(), 7);
+        assert_eq!(id(group.write(event("x"), |_| Ok(vec![Written::Event(7)]))), 7);
     }
 
     #[test]
     fn a_commit_has_bounded_events_and_bytes() {
         let (group, largest) = (Group::default(), AtomicUsize::new(0));
-        let big = NewEvent::new("BIG", &"x".repeat(MAX_BYTES / 3)).unwrap();
+        let big = event(&"x".repeat(MAX_BYTES / 3));
         thread::scope(|scope| {
             for _ in 0..10 {
                 scope.spawn(|| {
-                    group.add(&big, |events| {
-                        largest.fetch_max(events.len(), Ordering::Relaxed);
+                    id(group.write(big.clone(), |all| {
+                        largest.fetch_max(all.len(), Ordering::Relaxed);
                         thread::sleep(Duration::from_millis(3));
-                        Ok(vec![1; events.len()])
-                    })
+                        Ok(all.iter().map(|_| Written::Event(1)).collect())
+                    }))
                 });
             }
         });

@@ -2,7 +2,6 @@
 
 use crate::ahead::{Ahead, Timed};
 use crate::backend::Connection;
-use crate::backend::pool::Pool;
 use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId};
@@ -157,67 +156,73 @@ impl Consumer {
         limit: usize,
     ) -> Result<Vec<Event>> {
         self.check_reliable("poll")?;
-        let pool = self.reader.pool()?;
-        let timed = match self.take_read_ahead(&pool, last_id, want, limit)? {
+        let mut timed = self.take_read_ahead(last_id, want, limit)?;
+        if timed.is_none() {
+            timed = self.read_while_storing(last_id, want, limit)?;
+        }
+        let timed = match timed {
             Some(timed) => timed,
-            None => pool.repeatable(|connection| {
-                if let Some(timed) =
-                    self.read_while_storing(&pool, connection, last_id, want, limit)?
-                {
-                    return Ok(timed);
-                }
-                let cursor = self.advance(connection, last_id.unwrap_or(0))?;
-                let timed = Timed::read(|| self.reader.read(connection, cursor, want, limit))?;
-                if timed.chunk.events.is_empty() {
-                    self.reader.check_idle(connection, cursor, "the stored cursor")?;
-                    if timed.chunk.settled_to > cursor {
-                        // Nothing wanted up to there: do not read it again.
-                        connection.advance(&self.ident, timed.chunk.settled_to)?;
-                    }
-                }
-                Ok(timed)
-            })?,
+            None => {
+                let cursor = self.store(last_id.unwrap_or(0))?;
+                self.read_from(cursor, want, limit)?
+            }
         };
         self.ahead.given(&self.reader, &timed, want, limit);
         Ok(timed.chunk.events)
+    }
+
+    fn read_from(&self, cursor: EventId, want: &Want, limit: usize) -> Result<Timed> {
+        let timed = self.reader.pool()?.repeatable(|connection| {
+            let timed = Timed::read(|| self.reader.read(connection, cursor, want, limit))?;
+            if timed.chunk.events.is_empty() {
+                self.reader.check_idle(connection, cursor, "the stored cursor")?;
+            }
+            Ok(timed)
+        })?;
+        if timed.chunk.events.is_empty() && timed.chunk.settled_to > cursor {
+            // Nothing wanted up to there: do not read it again.
+            self.reader.store(&self.ident, timed.chunk.settled_to)?;
+        }
+        Ok(timed)
     }
 
     /// The events that were read while the caller worked, once the cursor is stored. `None` if there
     /// are none, or the stored cursor turned out to be a later one.
     fn take_read_ahead(
         &self,
-        pool: &Pool,
         last_id: Option<EventId>,
         want: &Want,
         limit: usize,
     ) -> Result<Option<Timed>> {
         let Some(reading) = self.ahead.take(last_id, want, limit) else { return Ok(None) };
-        let stored = pool.repeatable(|c| self.advance(c, last_id.unwrap_or(0)))?;
+        let stored = self.store(last_id.unwrap_or(0))?;
         let timed = reading.wait(&self.reader).filter(|_| last_id == Some(stored));
         Ok(timed.filter(|timed| !timed.chunk.events.is_empty()))
     }
 
-    /// For a consumer with a backlog that does nothing else: stores the cursor on another connection
-    /// while the next events are read, because the commit waits for the disk. `None` where that is
+    /// For a consumer with a backlog that does nothing else: stores the cursor while the next events
+    /// are read, because the commit waits for the disk. `None` where another connection for that is
     /// not to be had, there is nothing, or the stored cursor turned out to be a later one.
     fn read_while_storing(
         &self,
-        pool: &Pool,
-        connection: &mut Connection,
         last_id: Option<EventId>,
         want: &Want,
         limit: usize,
     ) -> Result<Option<Timed>> {
-        let (Some(last_id), true) = (last_id, self.ahead.is_busy()) else { return Ok(None) };
-        self.reader.check_drawn(connection, last_id, "last_id")?;
-        let Some(mut spare) = pool.lend_spare() else { return Ok(None) };
+        let pool = self.reader.pool()?;
+        let (Some(last_id), true) = (last_id, self.ahead.is_busy() && pool.has_spare()) else {
+            return Ok(None);
+        };
+        // It decides from where is read.
+        pool.repeatable(|connection| self.reader.check_drawn(connection, last_id, "last_id"))?;
         let (stored, timed) = thread::scope(|scope| {
             let thread = thread::Builder::new().name("fes-cursor".to_owned());
-            let storing = thread
-                .spawn_scoped(scope, || spare.call(|connection| self.advance(connection, last_id)));
-            let Ok(storing) = storing else { return (Ok(0), Ok(None)) };
-            let read = || self.reader.read(connection, last_id, want, limit);
-            let timed = Timed::read(read).map(Some);
+            let Ok(storing) = thread.spawn_scoped(scope, || self.store(last_id)) else {
+                return (Ok(0), Ok(None));
+            };
+            let timed = pool.repeatable(|connection| {
+                Timed::read(|| self.reader.read(connection, last_id, want, limit)).map(Some)
+            });
             (storing.join().unwrap_or_else(|panic| Err(panic_error(&*panic))), timed)
         });
         let (stored, timed) = (stored?, timed?);
@@ -270,13 +275,14 @@ impl Consumer {
         }
 
         self.check_reliable("acknowledge")?;
-        self.reader.pool()?.repeatable(|connection| self.advance(connection, last_id).map(|_| ()))
+        self.store(last_id).map(|_| ())
     }
 
     /// Stores the cursor and gives where it is now.
-    fn advance(&self, connection: &mut Connection, last_id: EventId) -> Result<EventId> {
-        self.reader.check_drawn(connection, last_id, "last_id")?;
-        connection.advance(&self.ident, last_id)?.ok_or_else(|| {
+    fn store(&self, last_id: EventId) -> Result<EventId> {
+        let drawn = |c: &mut Connection| self.reader.check_drawn(c, last_id, "last_id");
+        self.reader.pool()?.repeatable(drawn)?;
+        self.reader.store(&self.ident, last_id)?.ok_or_else(|| {
             let message = format!("consumer {:?} is not registered: call register()", self.ident);
             Error::new(ErrorKind::NotRegistered, message)
         })

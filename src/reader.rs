@@ -1,18 +1,21 @@
-//! Reading settled events, for all who read from one stream handle.
+//! Reading settled events, and storing cursors, for all who use one stream handle.
 
 use crate::backend::pool::Pool;
+use crate::backend::write::{Change, Written};
 use crate::backend::{Connection, HolderInfo, ReadRange, Settled, Watch};
 use crate::config::Settings;
-use crate::consumer::Want;
+use crate::consumer::{Ident, Want};
 use crate::error::{ErrorKind, Result, fail};
-use crate::event::{Event, EventId, MAX_EVENT_ID};
+use crate::event::{Event, EventId, MAX_EVENT_ID, NewEvent};
+use crate::group::Group;
 use crate::hint::Hint;
 use crate::settle::Spans;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Reads settled events for all consumers of a stream handle.
+/// Reads settled events for all consumers of a stream handle, and writes what is written in shared
+/// commits.
 ///
 /// What it keeps (how far the stream is settled, which ids were surely drawn) is derived from the
 /// database, and forgotten when a connection breaks: behind it another database may stand now.
@@ -22,6 +25,7 @@ pub(crate) struct Reader {
     pub settings: Arc<Settings>,
     /// Rung when this process adds events.
     pub hint: Arc<Hint>,
+    group: Group,
     watch: Mutex<Option<Watch>>,
     settled: Mutex<Spans>,
     /// Ids up to this were surely drawn.
@@ -48,6 +52,7 @@ impl Reader {
             pool: Mutex::new(Some(pool)),
             settings,
             hint,
+            group: Group::default(),
             watch: Mutex::new(None),
             settled: Mutex::default(),
             drawn: AtomicU64::new(0),
@@ -68,6 +73,40 @@ impl Reader {
     pub fn close(&self) {
         *lock(&self.pool) = None;
         *lock(&self.watch) = None;
+    }
+
+    /// Adds an event, in a commit that may be shared.
+    pub fn add(&self, event: &NewEvent) -> Result<EventId> {
+        match self.write(Change::Event(event.clone()))? {
+            Written::Event(id) => Ok(id),
+            Written::Cursor(_) => fail!(Internal, "a cursor was stored in place of an event"),
+        }
+    }
+
+    /// Stores the cursor of a consumer, if it is behind `last_id`, and gives where it is now; `None`
+    /// if it is not registered.
+    pub fn store(&self, ident: &Ident, last_id: EventId) -> Result<Option<EventId>> {
+        let alone = self.pool()?.repeatable(|connection| connection.advance_alone(ident, last_id));
+        let written = match alone? {
+            Some(written) => written,
+            None => self.write(Change::Cursor(ident.clone(), last_id))?,
+        };
+        match written {
+            Written::Cursor(cursor) => Ok(cursor),
+            Written::Event(_) => fail!(Internal, "an event was added in place of a cursor"),
+        }
+    }
+
+    /// Nobody may hold a connection of the pool that waits here: it may be the last one, and who
+    /// writes for all needs one.
+    fn write(&self, change: Change) -> Result<Written> {
+        self.group.write(change, |changes| {
+            let written = self.pool()?.once(|connection| connection.write(changes))?;
+            if changes.iter().any(|change| matches!(change, Change::Event(_))) {
+                self.hint.ring();
+            }
+            Ok(written)
+        })
     }
 
     /// The settled events after `after`.

@@ -9,7 +9,6 @@ use crate::event::{EventId, NewEvent};
 use crate::generator;
 use crate::generator::sealed::Table;
 use crate::generator::{EventTarget, Statement, Transaction};
-use crate::group::Group;
 use crate::hint::Hint;
 use crate::poll::Consumer;
 use crate::push::{Hub, Subscription};
@@ -39,7 +38,6 @@ pub struct EventStream {
     settings: Arc<Settings>,
     reader: Arc<Reader>,
     hub: Arc<Hub>,
-    group: Arc<Group>,
 }
 
 impl EventStream {
@@ -89,8 +87,7 @@ impl EventStream {
         let reader = Reader::new(pool, settings.clone(), hint.unwrap_or_default());
         let reader = Arc::new(reader);
         let hub = Arc::new(Hub::new(reader.clone()));
-        let group = Arc::new(Group::default());
-        Ok(EventStream { kind, settings, reader, hub, group })
+        Ok(EventStream { kind, settings, reader, hub })
     }
 
     /// What reads settled events, for workers of this library.
@@ -132,11 +129,7 @@ impl EventStream {
     /// As [`add_event`](Self::add_event).
     pub fn add(&self, event: &NewEvent) -> Result<EventId> {
         event.check_size(self.settings.max_event_bytes)?;
-        self.group.add(event, |events| {
-            let ids = self.reader.pool()?.once(|connection| connection.insert_group(events))?;
-            self.reader.hint.ring();
-            Ok(ids)
-        })
+        self.reader.add(event)
     }
 
     /// Adds any number of events in one transaction, all or none; returns their ids, which

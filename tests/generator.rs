@@ -3,8 +3,9 @@
 
 mod support;
 
-use futoin_eventstream::{DatabaseKind, ErrorKind, EventStream, NewEvent, Value};
+use futoin_eventstream::{DatabaseKind, ErrorKind, EventStream, NewEvent, Value, Want};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use support::{Db, everything, failure};
 
@@ -403,4 +404,65 @@ on_each_server!(a_caller_of_a_shared_commit_that_fails_is_told, |db| {
     let (told, there) = (added.into_inner(), count(db));
     // Who is told of a broken connection may find the event there all the same.
     assert!((told..=480).contains(&there), "{told} of {there}");
+});
+
+on_each_server!(writers_and_consumers_with_few_connections_do_not_wait_for_each_other, |db| {
+    // Fewer connections than anybody needs who would hold one while it waits for another.
+    let stream = db.stream_with(&[("max_connections", "2"), ("max_chunk_events", "7")]);
+    refuse_some(db);
+    stream.consumer("app", "Gone").unwrap().register().unwrap();
+    let gone = stream.consumer("app", "Gone").unwrap();
+    gone.unregister().unwrap();
+    let done = AtomicBool::new(false);
+    let added = std::thread::scope(|scope| {
+        let consumers: Vec<_> = (0..6)
+            .map(|n| {
+                let consumer = stream.consumer("app", &format!("Reader{n}")).unwrap();
+                consumer.register().unwrap();
+                let done = &done;
+                scope.spawn(move || {
+                    let mut ids = Vec::new();
+                    loop {
+                        let end = done.load(Ordering::Acquire);
+                        let events = consumer.poll(ids.last().copied(), &Want::all()).unwrap();
+                        if events.is_empty() && end {
+                            return ids;
+                        }
+                        ids.extend(events.iter().map(|event| event.id));
+                    }
+                })
+            })
+            .collect();
+        let writers: Vec<_> = (0..6)
+            .map(|writer| {
+                let (stream, gone) = (&stream, &gone);
+                scope.spawn(move || {
+                    let mut ids = Vec::new();
+                    for n in 0..40 {
+                        if (n + writer) % 8 == 0 {
+                            let refused = stream.add_event("NUMBERED", &"refused");
+                            assert!(refused.is_err());
+                            let last = *ids.last().unwrap_or(&0);
+                            assert_eq!(failure(gone.acknowledge(last)), ErrorKind::NotRegistered);
+                        }
+                        ids.push(stream.add_event("NUMBERED", &n).unwrap());
+                    }
+                    ids
+                })
+            })
+            .collect();
+        let mut added: Vec<u64> =
+            writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
+        added.sort_unstable();
+        done.store(true, Ordering::Release);
+        for consumer in consumers {
+            assert_eq!(consumer.join().unwrap(), added);
+        }
+        added
+    });
+    let behind = db.raw().number(&format!(
+        "SELECT count(*) FROM evt_consumers WHERE last_evt_id < {}",
+        added.last().unwrap()
+    ));
+    assert_eq!((added.len(), behind), (240, 0));
 });

@@ -40,7 +40,9 @@ fn stress(db: &Db, plan: Plan, discarding: bool) {
     let consumer = |component| stream.consumer("app", component).unwrap();
     let (all, some, live) = (consumer("All"), consumer("Some"), consumer("LIVE"));
     let works = consumer("Works");
-    [&all, &some, &works].map(|consumer| consumer.register().unwrap());
+    for consumer in [&all, &some, &works] {
+        consumer.register().unwrap();
+    }
     assert!(live.poll(None, &Want::all()).unwrap().is_empty());
 
     let end = End::default();

@@ -12,6 +12,7 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+pub(crate) mod write;
 
 use crate::config::Settings;
 use crate::consumer::{Ident, Want};
@@ -267,15 +268,6 @@ impl Connection {
     /// Adds one event and returns its id.
     pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
         each!(self, c => c.insert_event(event))
-    }
-
-    /// Adds events in order, in a transaction of their own: all or none.
-    pub fn insert_group<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
-        match events {
-            [event] => self.insert_event(event.borrow()).map(|id| vec![id]),
-            _ if each!(self, c => c.inserts_at_once())? => self.insert_events(events),
-            _ => self.alone(|connection| connection.insert_events(events)),
-        }
     }
 
     /// Runs `work` in a transaction of its own.

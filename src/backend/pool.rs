@@ -76,13 +76,11 @@ impl Pool {
         }
     }
 
-    /// Lends a second connection to a caller that has one, for work beside it; `None` where there
-    /// is none to be had at once, or one connection would keep the other one waiting.
-    pub fn lend_spare(&self) -> Option<Lease> {
+    /// Whether two connections are to be had at once, and one would not keep the other one waiting.
+    pub fn has_spare(&self) -> bool {
         let state = self.inner.state();
-        let free = state.idle_connections > 1
-            || state.connections - state.idle_connections + 1 < self.inner.max_size();
-        (free && self.shared.backend.reads_beside_writes()).then(|| self.lend().ok()).flatten()
+        let lent = state.connections - state.idle_connections;
+        lent + 2 <= self.inner.max_size() && self.shared.backend.reads_beside_writes()
     }
 
     /// Runs what only reads, or may run twice: once more if the connection turns out to be broken.

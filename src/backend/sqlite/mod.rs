@@ -342,23 +342,34 @@ impl Connection {
         })
     }
 
-    pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
+    /// The cursor, `None` if there is no such consumer; or `None` if there is something to be
+    /// written: it is behind `to`, or was not seen for a while.
+    pub fn cursor_unless_due(
+        &mut self,
+        ident: &Ident,
+        to: EventId,
+    ) -> Result<Option<Option<EventId>>> {
         let cursor: Option<(i64, bool)> = self
             .inner
             .prepare_cached(&self.sql.cursor)?
             .query_row(params![ident.as_str(), to as i64], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        let stored = match cursor {
-            None => return Ok(None),
-            Some((stored, false)) => Some(stored),
-            Some((_, true)) => self.write(|| {
-                let mut statement = self.inner.prepare_cached(&self.sql.advance)?;
-                let stored = statement
-                    .query_row(params![ident.as_str(), to as i64], |row| row.get(0))
-                    .optional()?;
-                Ok(stored)
-            })?,
-        };
+        match cursor {
+            None => Ok(Some(None)),
+            Some((stored, false)) => event_id(stored).map(|stored| Some(Some(stored))),
+            Some((_, true)) => Ok(None),
+        }
+    }
+
+    pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
+        if let Some(cursor) = self.cursor_unless_due(ident, to)? {
+            return Ok(cursor);
+        }
+        let stored: Option<i64> = self.write(|| {
+            let mut statement = self.inner.prepare_cached(&self.sql.advance)?;
+            let row = statement.query_row(params![ident.as_str(), to as i64], |row| row.get(0));
+            Ok(row.optional()?)
+        })?;
         stored.map(event_id).transpose()
     }
 

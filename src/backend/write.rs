@@ -1,0 +1,72 @@
+//! What many callers want to have written, in one commit.
+
+use super::{Connection, each};
+use crate::consumer::Ident;
+use crate::error::{Result, fail};
+use crate::event::{EventId, NewEvent};
+use std::borrow::Borrow;
+
+/// What a caller wants to have written.
+#[derive(Clone)]
+pub(crate) enum Change {
+    Event(NewEvent),
+    /// The cursor of a consumer, where it is behind this id.
+    Cursor(Ident, EventId),
+}
+
+/// What was written.
+pub(crate) enum Written {
+    /// The id of the event.
+    Event(EventId),
+    /// Where the cursor is now; `None` if there is no such consumer.
+    Cursor(Option<EventId>),
+}
+
+impl Connection {
+    /// Writes all or nothing; what became of each, in order.
+    pub fn write(&mut self, changes: &[&Change]) -> Result<Vec<Written>> {
+        if let [Change::Cursor(ident, last_id)] = changes {
+            return self.advance(ident, *last_id).map(|cursor| vec![Written::Cursor(cursor)]);
+        }
+        let events = changes.iter().filter_map(|change| match change {
+            Change::Event(event) => Some(event),
+            Change::Cursor(..) => None,
+        });
+        let events: Vec<&NewEvent> = events.collect();
+        if events.len() == changes.len() {
+            return Ok(self.insert_group(&events)?.into_iter().map(Written::Event).collect());
+        }
+        self.alone(|connection| {
+            let mut ids = connection.insert_events(&events)?.into_iter();
+            let written = changes.iter().map(|change| match change {
+                Change::Event(_) => match ids.next() {
+                    Some(id) => Ok(Written::Event(id)),
+                    None => fail!(Internal, "the database gave too few ids"),
+                },
+                Change::Cursor(ident, last_id) => {
+                    connection.advance(ident, *last_id).map(Written::Cursor)
+                }
+            });
+            written.collect()
+        })
+    }
+
+    /// Adds events in order, in a transaction of their own: all or none.
+    pub fn insert_group<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
+        match events {
+            [event] => self.insert_event(event.borrow()).map(|id| vec![id]),
+            _ if each!(self, c => c.inserts_at_once())? => self.insert_events(events),
+            _ => self.alone(|connection| connection.insert_events(events)),
+        }
+    }
+
+    /// Stores the cursor; `None` if that is better done in a commit that is shared with those who
+    /// add events. So it is on SQLite, where everybody waits for one lock. On a server it is not: a
+    /// cursor that somebody has locked must keep no event waiting.
+    pub fn advance_alone(&mut self, ident: &Ident, last_id: EventId) -> Result<Option<Written>> {
+        match self {
+            Connection::Sqlite(c) => Ok(c.cursor_unless_due(ident, last_id)?.map(Written::Cursor)),
+            _ => Ok(Some(Written::Cursor(self.advance(ident, last_id)?))),
+        }
+    }
+}
