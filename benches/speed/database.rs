@@ -98,6 +98,14 @@ impl Database {
         warehouse
     }
 
+    /// Empties the history.
+    pub fn clear_history(&self) {
+        Raw::connect(self.kind, &self.warehouse_url).exec(match self.kind {
+            DatabaseKind::Sqlite => "DELETE FROM evt_history; PRAGMA wal_checkpoint(RESTART)",
+            _ => "TRUNCATE TABLE evt_history",
+        });
+    }
+
     pub fn raw(&self) -> Raw {
         Raw::connect(self.kind, &self.url)
     }

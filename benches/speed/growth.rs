@@ -15,6 +15,7 @@ pub fn measure(database: &Database, large: u64) {
     let mut before: Option<(f64, Vec<u64>)> = None;
     for events in [SMALL, large] {
         database.fill(events, false);
+        database.clear_history();
         let chunk = chunk_ms(&stream, events);
         let memory: Vec<u64> = WORKS.iter().map(|work| peak(work, database)).collect();
         println!("  {events:>10} events: a chunk {chunk:.2} ms, peak MiB {WORKS:?} {memory:?}");

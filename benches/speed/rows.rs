@@ -467,33 +467,25 @@ fn archiving(measure: &mut Measure<'_>, stream: &EventStream) {
     let warehouse = database.warehouse();
     database.fill(events, false);
     let (mut from, mut to) = (database.raw(), Raw::connect(database.kind, &database.warehouse_url));
-    let mut empty = Raw::connect(database.kind, &database.warehouse_url);
-    let mut clear = move || {
-        empty.exec(match database.kind {
-            DatabaseKind::Sqlite => "DELETE FROM evt_history; PRAGMA wal_checkpoint(RESTART)",
-            _ => "TRUNCATE TABLE evt_history",
-        })
-    };
-    let clear = std::cell::RefCell::new(&mut clear);
     measure.compare(
         name,
         0.70,
         || {
-            (clear.borrow_mut())();
+            database.clear_history();
             let mut raw = database.raw();
             raw.exec("DELETE FROM evt_consumers");
             let archiver = Archiver::new(stream, &warehouse, &Options::new()).unwrap();
             timed(|| archiver.run_once().unwrap())
         },
         || {
-            (clear.borrow_mut())();
+            database.clear_history();
             timed(|| {
                 from.archive(&mut to);
                 events
             })
         },
     );
-    (clear.borrow_mut())();
+    database.clear_history();
     warehouse.close();
 }
 
