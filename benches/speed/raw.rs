@@ -239,6 +239,23 @@ impl Raw {
         (rows.last().map_or(after, |row| row.0), rows.len())
     }
 
+    /// Stores the cursor of the consumer `bench:Raw`.
+    pub fn store(&mut self, last: i64) {
+        let sql = "UPDATE evt_consumers SET last_evt_id = ? WHERE ident = 'bench:Raw'";
+        match self {
+            Raw::Sqlite(c) => {
+                c.prepare_cached(sql).unwrap().execute([last]).unwrap();
+            }
+            Raw::Postgres(c) => {
+                let (store, client) = c.statement(
+                    "UPDATE evt_consumers SET last_evt_id = $1 WHERE ident = 'bench:Raw'",
+                );
+                client.execute(&store, &[&last]).unwrap();
+            }
+            Raw::Mysql(c) => c.exec_drop(sql, (last,)).unwrap(),
+        }
+    }
+
     pub fn delete(&mut self, after: i64, upto: i64) {
         let sql = "DELETE FROM evt_queue WHERE id > ? AND id <= ?";
         match self {
