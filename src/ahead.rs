@@ -100,13 +100,10 @@ impl Reading {
             return None;
         }
         let breaks = pool.breaks();
-        let mut connection = pool.lend().ok()?;
         let wanted = want.clone();
         let thread = thread::Builder::new().name("fes-ahead".to_owned());
         let thread = thread
-            .spawn(move || {
-                connection.call(|c| Timed::read(|| reader.read(c, after, &wanted, limit)))
-            })
+            .spawn(move || pool.once(|c| Timed::read(|| reader.read(c, after, &wanted, limit))))
             .ok()?;
         Some(Reading { after, want: want.clone(), limit, breaks, thread: Some(thread) })
     }

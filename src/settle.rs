@@ -130,6 +130,10 @@ const MAX_SPANS: usize = 16;
 impl Spans {
     /// Adds that every id above `after`, up to `upto`, is settled.
     pub fn add(&mut self, mut after: EventId, mut upto: EventId) {
+        if upto <= after {
+            // Nothing was learnt: no reason to forget something.
+            return;
+        }
         self.known.retain(|known| {
             let apart = known.1 < after || upto < known.0;
             if !apart {
@@ -255,6 +259,8 @@ mod tests {
         (0..1000).for_each(|n| spans.add(n * 10, n * 10 + 5));
         assert_eq!(spans.known.len(), MAX_SPANS);
         assert_eq!(spans.upto_from(9990), 9995);
+        (0..1000).for_each(|n| spans.add(20_000 + n, 20_000 + n));
+        assert_eq!(spans.upto_from(9990), 9995, "looks that taught nothing pushed it out");
     }
 
     /// One step of a random history of transactions and looks.
