@@ -53,7 +53,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     option(
         "sleep_max_ms",
         "30",
-        "Push: the longest wait, in ms. SQLite looks every 2 to 6 ms anyway.",
+        "Push: the longest wait, in ms. SQLite looks every 2 to 10 ms anyway.",
     ),
     option("queue_max", "10000", "Push: most events that wait for one subscriber."),
     option("queue_max_bytes", "67108864", "Push: most bytes of data that wait for one subscriber."),

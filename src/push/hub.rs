@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// Where looking is nearly free, this is how often: while events come, and when none came for a
 /// second. What costs then is the waking of the thread.
 const CHEAP_LOOK: Duration = Duration::from_millis(2);
-const CHEAP_IDLE_LOOK: Duration = Duration::from_millis(6);
+const CHEAP_IDLE_LOOK: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_secs(1);
 /// And this is how often the table is read although nothing seems to have changed.
 const SAFETY_LOOK: Duration = Duration::from_secs(1);
@@ -274,7 +274,7 @@ struct ListenTask {
 }
 
 /// The longest wait, after which the thread sees that it is to stop.
-const LISTEN_SLICE: Duration = Duration::from_millis(50);
+const LISTEN_SLICE: Duration = Duration::from_millis(100);
 
 impl Task for ListenTask {
     fn step(&mut self, _: &Signal) -> Result<Next> {
