@@ -19,7 +19,6 @@ mod poll;
 mod push;
 mod reader;
 mod receiver;
-mod recent;
 mod settle;
 mod start;
 mod stream;
