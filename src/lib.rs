@@ -19,6 +19,7 @@ mod poll;
 mod push;
 mod reader;
 mod receiver;
+mod recent;
 mod settle;
 mod start;
 mod stream;

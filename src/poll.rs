@@ -5,7 +5,8 @@ use crate::backend::Connection;
 use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId};
-use crate::reader::Reader;
+use crate::reader::{Chunk, Reader};
+use crate::recent::Place;
 use crate::worker::panic_error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -38,6 +39,7 @@ pub struct Consumer {
     ident: Ident,
     live: Option<Mutex<LivePosition>>,
     ahead: Ahead,
+    place: Place,
 }
 
 /// Where a LIVE consumer is.
@@ -61,7 +63,8 @@ impl Consumer {
         let component = Component::new(component)?;
         let ident = Ident::new(user, &component)?;
         let live = component.is_live().then(Mutex::default);
-        Ok(Consumer { reader, ident, live, ahead: Ahead::default() })
+        let place = reader.place();
+        Ok(Consumer { reader, ident, live, ahead: Ahead::default(), place })
     }
 
     /// The key of this consumer, `user:component`.
@@ -171,9 +174,19 @@ impl Consumer {
         Ok(timed.chunk.events)
     }
 
+    fn read(
+        &self,
+        connection: &mut Connection,
+        after: EventId,
+        want: &Want,
+        limit: usize,
+    ) -> Result<Chunk> {
+        self.reader.read_beside(self.place, connection, after, want, limit)
+    }
+
     fn read_from(&self, cursor: EventId, want: &Want, limit: usize) -> Result<Timed> {
         let timed = self.reader.pool()?.repeatable(|connection| {
-            let timed = Timed::read(|| self.reader.read(connection, cursor, want, limit))?;
+            let timed = Timed::read(|| self.read(connection, cursor, want, limit))?;
             if timed.chunk.events.is_empty() {
                 self.reader.check_idle(connection, cursor, "the stored cursor")?;
             }
@@ -221,7 +234,7 @@ impl Consumer {
                 return (Ok(0), Ok(None));
             };
             let timed = pool.repeatable(|connection| {
-                Timed::read(|| self.reader.read(connection, last_id, want, limit)).map(Some)
+                Timed::read(|| self.read(connection, last_id, want, limit)).map(Some)
             });
             (storing.join().unwrap_or_else(|panic| Err(panic_error(&*panic))), timed)
         });
@@ -246,7 +259,7 @@ impl Consumer {
                 Some(barren) if barren.after == after && barren.want == *want => barren.upto,
                 _ => after,
             };
-            let chunk = self.reader.read(connection, from, want, limit)?;
+            let chunk = self.read(connection, from, want, limit)?;
             if chunk.events.is_empty() {
                 self.reader.check_idle(connection, after, "last_id")?;
             }

@@ -9,6 +9,7 @@ use crate::error::{ErrorKind, Result, fail};
 use crate::event::{Event, EventId, MAX_EVENT_ID, NewEvent};
 use crate::group::Group;
 use crate::hint::Hint;
+use crate::recent::{Place, Recent};
 use crate::settle::Spans;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +27,7 @@ pub(crate) struct Reader {
     /// Rung when this process adds events.
     pub hint: Arc<Hint>,
     group: Group,
+    recent: Recent,
     watch: Mutex<Option<Watch>>,
     settled: Mutex<Spans>,
     /// Ids up to this were surely drawn.
@@ -53,6 +55,7 @@ impl Reader {
             settings,
             hint,
             group: Group::default(),
+            recent: Recent::default(),
             watch: Mutex::new(None),
             settled: Mutex::default(),
             drawn: AtomicU64::new(0),
@@ -118,12 +121,60 @@ impl Reader {
         limit: usize,
     ) -> Result<Chunk> {
         let max_bytes = self.settings.max_chunk_bytes;
-        let all = ReadRange { after, upto: MAX_EVENT_ID, want, limit, max_bytes };
-        if want.list().is_some() {
+        self.read_range(connection, ReadRange { after, upto: MAX_EVENT_ID, want, limit, max_bytes })
+    }
+
+    fn read_range(&self, connection: &mut Connection, all: ReadRange<'_>) -> Result<Chunk> {
+        if all.want.list().is_some() {
             self.filtered(connection, all)
         } else {
             self.gapless(connection, all)
         }
+    }
+
+    /// A place for a consumer that polls.
+    pub fn place(&self) -> Place {
+        self.recent.place()
+    }
+
+    /// As [`read`](Self::read), for one of several consumers that poll: without a filter, what
+    /// another one has read a moment ago is not read again, only what is behind it.
+    pub fn read_beside(
+        &self,
+        place: Place,
+        connection: &mut Connection,
+        after: EventId,
+        want: &Want,
+        limit: usize,
+    ) -> Result<Chunk> {
+        if want.list().is_some() {
+            return self.read(connection, after, want, limit);
+        }
+        let breaks = self.check_breaks();
+        let max_bytes = self.settings.max_chunk_bytes;
+        let found = self.recent.take(after, limit, max_bytes);
+        if found.full {
+            self.recent.goes_on(place, found.upto);
+            return Ok(Chunk { events: found.events, settled_to: found.upto });
+        }
+        let read = Instant::now();
+        let rest = ReadRange {
+            after: found.upto,
+            upto: MAX_EVENT_ID,
+            want,
+            limit: limit - found.events.len(),
+            max_bytes: max_bytes - found.bytes,
+        };
+        let chunk = self.read_range(connection, rest)?;
+        let settled = lock(&self.settled);
+        if self.breaks.load(Ordering::Acquire) == breaks {
+            self.recent.keep(place, found.upto, chunk.settled_to, &chunk.events, read);
+        }
+        drop(settled);
+        self.recent.goes_on(place, chunk.settled_to);
+        let mut events = found.events;
+        events.extend(chunk.events);
+        Ok(Chunk { events, settled_to: chunk.settled_to })
     }
 
     /// Without a filter a missing id shows, and only then the server is asked.
@@ -244,6 +295,7 @@ impl Reader {
 
     fn forget(&self) {
         *lock(&self.settled) = Spans::default();
+        self.recent.clear();
         self.drawn.store(0, Ordering::Release);
     }
 
@@ -253,13 +305,16 @@ impl Reader {
         lock(&self.settled).upto_from(position)
     }
 
-    fn check_breaks(&self) {
+    /// Forgets what was learnt if a connection broke since; gives how many did.
+    fn check_breaks(&self) -> u64 {
         let breaks = self.pool().map_or(0, |pool| pool.breaks());
         let mut settled = lock(&self.settled);
         if self.breaks.swap(breaks, Ordering::AcqRel) != breaks {
             *settled = Spans::default();
+            self.recent.clear();
             self.drawn.store(0, Ordering::Release);
         }
+        breaks
     }
 
     /// As [`check_drawn`](Self::check_drawn), for a reader that found nothing: from time to time
