@@ -116,6 +116,8 @@ impl Consumer {
     ///
     /// For a consumer that gets full chunks from a server, and works on them between its polls, the
     /// next chunk is read meanwhile on another connection, and kept for half a second.
+    /// Without a filter, what another consumer of the same stream handle has read in the last quarter
+    /// of a second is copied, and only what is behind it is read.
     ///
     /// # Errors
     /// `NotRegistered`, `SecurityError` (options `allow_polling`, `allow_reliable`),
