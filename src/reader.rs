@@ -132,6 +132,11 @@ impl Reader {
         }
     }
 
+    /// Events were deleted: who reads from the beginning is to see that at once.
+    pub fn forget_recent(&self) {
+        self.recent.clear();
+    }
+
     /// A place for a consumer that polls.
     pub fn place(&self) -> Place {
         self.recent.place()

@@ -2,7 +2,7 @@
 
 mod support;
 
-use futoin_eventstream::{Consumer, Event, EventStream, Want};
+use futoin_eventstream::{Consumer, Discarder, Event, EventStream, Options, Want};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use support::Db;
@@ -75,6 +75,23 @@ on_each_server!(after_a_quarter_of_a_second_the_table_is_read_again, |db| {
     read_by_the_first(db, &stream, &first, &second, [1, 2]);
     sleep(AGE);
     assert_eq!(numbers(&poll(&second, None)), [777, 2]);
+});
+
+on_each_server!(what_was_discarded_is_gone_at_once, |db| {
+    let (stream, first, second) = consumers(db, &[]);
+    let live = stream.live("reader").unwrap();
+    let start = live.poll(Some(0), &Want::all()).unwrap();
+    assert!(start.is_empty());
+    for n in 1..=3 {
+        stream.add_event("TEST", &n).unwrap();
+    }
+    let last = poll(&first, None).last().map(|event| event.id);
+    poll(&first, last);
+    assert_eq!(numbers(&poll(&second, None)), [1, 2, 3]);
+    poll(&second, last);
+    assert_eq!(Discarder::new(&stream, &Options::new()).unwrap().run_once().unwrap(), 2);
+    // The last event always stays.
+    assert_eq!(numbers(&live.poll(Some(0), &Want::all()).unwrap()), [3]);
 });
 
 on_each_server!(who_comes_alone_reads_the_table, |db| {
