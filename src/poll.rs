@@ -92,6 +92,7 @@ impl Consumer {
         cursor: impl Fn(&Reader, &mut Connection) -> Result<EventId>,
     ) -> Result<()> {
         self.check_reliable("register")?;
+        self.reader.leaves(self.place);
         self.reader.pool()?.repeatable(|connection| {
             let cursor = cursor(&self.reader, connection)?;
             connection.register(&self.ident, cursor)
@@ -105,6 +106,7 @@ impl Consumer {
     /// As [`register`](Consumer::register).
     pub fn unregister(&self) -> Result<bool> {
         self.check_reliable("unregister")?;
+        self.reader.leaves(self.place);
         self.reader.pool()?.once(|connection| connection.unregister(&self.ident))
     }
 

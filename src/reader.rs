@@ -132,14 +132,14 @@ impl Reader {
         }
     }
 
-    /// Events were deleted: who reads from the beginning is to see that at once.
-    pub fn forget_recent(&self) {
-        self.recent.clear();
-    }
-
     /// A place for a consumer that polls.
     pub fn place(&self) -> Place {
         self.recent.place()
+    }
+
+    /// The consumer of this place begins anew, or ends.
+    pub fn leaves(&self, place: Place) {
+        self.recent.leaves(place);
     }
 
     /// As [`read`](Self::read), for one of several consumers that poll: without a filter, what
@@ -157,7 +157,7 @@ impl Reader {
         }
         let breaks = self.check_breaks();
         let max_bytes = self.settings.max_chunk_bytes;
-        let found = self.recent.take(after, limit, max_bytes);
+        let found = self.recent.take(place, after, limit, max_bytes);
         if found.full {
             self.recent.goes_on(place, found.upto);
             return Ok(Chunk { events: found.events, settled_to: found.upto });

@@ -63,10 +63,16 @@ impl Recent {
     }
 
     /// The events after `after` that stand here, of at most so many events and bytes.
-    pub fn take(&self, after: EventId, limit: usize, max_bytes: usize) -> Found {
+    ///
+    /// Only for who has itself read up to there a moment ago: what was behind it then is still in
+    /// the table, as a discarder deletes from the beginning. A newcomer may begin behind events that
+    /// stand here and were discarded before it registered; it would get some of them, and a hole.
+    pub fn take(&self, place: Place, after: EventId, limit: usize, max_bytes: usize) -> Found {
         let mut kept = self.kept();
         kept.forget_old();
-        let pieces: Vec<Piece> = match kept.after <= after {
+        let own = kept.places.get(&place);
+        let follows = own.is_some_and(|(next, when)| *next == after && when.elapsed() < AGE);
+        let pieces: Vec<Piece> = match follows && kept.after <= after {
             true => kept.pieces.iter().filter(|piece| piece.upto > after).cloned().collect(),
             false => Vec::new(),
         };
@@ -94,6 +100,11 @@ impl Recent {
         let mut kept = self.kept();
         kept.places.retain(|_, (_, when)| when.elapsed() < AGE);
         kept.places.insert(place, (next, Instant::now()));
+    }
+
+    /// The consumer of this place begins anew, or ends.
+    pub fn leaves(&self, place: Place) {
+        self.kept().places.remove(&place);
     }
 
     /// These are all events above `after`, up to `upto`, read since `read` from a database that is
@@ -184,6 +195,13 @@ mod tests {
         recent.keep(place, after, upto, &events(after + 1..=upto, 1), Instant::now());
     }
 
+    /// Takes for somebody who has read up to there.
+    fn take(recent: &Recent, after: EventId, limit: usize, max_bytes: usize) -> Found {
+        let place = recent.place();
+        recent.goes_on(place, after);
+        recent.take(place, after, limit, max_bytes)
+    }
+
     fn ids(found: &Found) -> Vec<EventId> {
         found.events.iter().map(|event| event.id).collect()
     }
@@ -194,9 +212,22 @@ mod tests {
         keep(&recent, reads, 0, 3);
         keep(&recent, reads, 3, 5);
         keep(&recent, reads, 4, 7);
-        let found = recent.take(1, 100, 100);
+        let found = take(&recent, 1, 100, 100);
         assert_eq!(ids(&found), [2, 3, 4, 5, 6, 7]);
         assert_eq!((found.upto, found.bytes, found.full), (7, 6, false));
+    }
+
+    #[test]
+    fn a_newcomer_takes_nothing_and_who_begins_anew_neither() {
+        let (recent, reads) = two();
+        keep(&recent, reads, 0, 3);
+        let newcomer = recent.place();
+        assert!(recent.take(newcomer, 1, 100, 100).events.is_empty());
+        recent.goes_on(newcomer, 1);
+        assert!(recent.take(newcomer, 2, 100, 100).events.is_empty());
+        assert_eq!(ids(&recent.take(newcomer, 1, 100, 100)), [2, 3]);
+        recent.leaves(newcomer);
+        assert!(recent.take(newcomer, 1, 100, 100).events.is_empty());
     }
 
     #[test]
@@ -204,7 +235,7 @@ mod tests {
         let (recent, reads) = two();
         keep(&recent, reads, 0, 9);
         for (limit, max_bytes) in [(2, 100), (100, 2)] {
-            let found = recent.take(3, limit, max_bytes);
+            let found = take(&recent, 3, limit, max_bytes);
             assert_eq!((ids(&found), found.upto, found.full), (vec![4, 5], 5, true));
         }
     }
@@ -214,20 +245,20 @@ mod tests {
         let (recent, reads) = two();
         keep(&recent, reads, 4, 6);
         for position in [0, 3, 6, 8] {
-            let found = recent.take(position, 100, 100);
+            let found = take(&recent, position, 100, 100);
             assert_eq!((found.events.len(), found.upto, found.full), (0, position, false));
         }
         // Behind a hole there is a new beginning.
         keep(&recent, reads, 8, 9);
-        assert!(recent.take(4, 100, 100).events.is_empty());
-        assert_eq!(ids(&recent.take(8, 100, 100)), [9]);
+        assert!(take(&recent, 4, 100, 100).events.is_empty());
+        assert_eq!(ids(&take(&recent, 8, 100, 100)), [9]);
     }
 
     #[test]
     fn a_missing_id_that_is_settled_is_passed_over() {
         let (recent, reads) = two();
         recent.keep(reads, 0, 5, &events(1..=2, 1), Instant::now());
-        let found = recent.take(0, 100, 100);
+        let found = take(&recent, 0, 100, 100);
         assert_eq!((ids(&found), found.upto), (vec![1, 2], 5));
     }
 
@@ -236,11 +267,11 @@ mod tests {
         let (recent, reads) = (Recent::default(), Place(7));
         recent.goes_on(reads, 0);
         keep(&recent, reads, 0, 3);
-        assert!(recent.take(0, 100, 100).events.is_empty());
+        assert!(take(&recent, 0, 100, 100).events.is_empty());
         recent.goes_on(Place(8), 0);
         let far = EVENTS as EventId + 1;
         keep(&recent, reads, far, far + 3);
-        assert!(recent.take(far, 100, 100).events.is_empty());
+        assert!(take(&recent, far, 100, 100).events.is_empty());
     }
 
     #[test]
@@ -248,13 +279,13 @@ mod tests {
         let (recent, reads) = two();
         recent.keep(reads, 0, 2, &events(1..=2, 1), Instant::now() - AGE);
         keep(&recent, reads, 2, 4);
-        assert!(recent.take(0, 100, 100).events.is_empty());
-        assert_eq!(ids(&recent.take(2, 100, 100)), [3, 4]);
+        assert!(take(&recent, 0, 100, 100).events.is_empty());
+        assert_eq!(ids(&take(&recent, 2, 100, 100)), [3, 4]);
         recent.clear();
-        assert!(recent.take(2, 100, 100).events.is_empty());
+        assert!(take(&recent, 2, 100, 100).events.is_empty());
         keep(&recent, reads, 0, 2);
         sleep(AGE);
-        assert!(recent.take(0, 100, 100).events.is_empty());
+        assert!(take(&recent, 0, 100, 100).events.is_empty());
     }
 
     #[test]

@@ -168,7 +168,6 @@ impl Pass {
             archiver: core.require_archiver.then_some(&core.archiver),
         };
         let done = pool.once(|connection| connection.discard(&order))?;
-        core.reader.forget_recent();
         let events = done.events;
         self.idle = events == 0;
         // From the start again next time: somebody may have put older events there by hand.
