@@ -31,8 +31,15 @@ struct Kept {
     /// Every settled event above this, up to where the last piece ends, stands in the pieces.
     after: EventId,
     pieces: VecDeque<Piece>,
-    /// Where each consumer will go on, and since when.
-    places: HashMap<Place, (EventId, Instant)>,
+    places: HashMap<Place, Standing>,
+}
+
+/// Where a consumer will go on.
+struct Standing {
+    next: EventId,
+    /// When it said so last, and since when it has polled again and again.
+    when: Instant,
+    since: Instant,
 }
 
 #[derive(Clone)]
@@ -64,18 +71,19 @@ impl Recent {
 
     /// The events after `after` that stand here, of at most so many events and bytes.
     ///
-    /// Only for who has itself read up to there a moment ago: what was behind it then is still in
-    /// the table, as a discarder deletes from the beginning. A newcomer may begin behind events that
-    /// stand here and were discarded before it registered; it would get some of them, and a hole.
+    /// Only for who has itself read up to there a moment ago, and only what was read since it polls:
+    /// from then on nothing behind it is discarded. A newcomer may begin behind events that stand
+    /// here and were discarded before it registered; it would get some of them, and a hole.
     pub fn take(&self, place: Place, after: EventId, limit: usize, max_bytes: usize) -> Found {
         let mut kept = self.kept();
         kept.forget_old();
-        let own = kept.places.get(&place);
-        let follows = own.is_some_and(|(next, when)| *next == after && when.elapsed() < AGE);
-        let pieces: Vec<Piece> = match follows && kept.after <= after {
-            true => kept.pieces.iter().filter(|piece| piece.upto > after).cloned().collect(),
-            false => Vec::new(),
-        };
+        let behind = kept.pieces.iter().filter(|piece| piece.upto > after);
+        let mut pieces: Vec<Piece> = behind.cloned().collect();
+        let own = kept.places.get(&place).filter(|own| own.next == after && own.is_fresh());
+        let fits = own.is_some_and(|own| pieces.iter().all(|piece| piece.read >= own.since));
+        if !fits || kept.after > after {
+            pieces.clear();
+        }
         drop(kept);
         let mut found = Found { events: Vec::new(), bytes: 0, upto: after, full: false };
         for piece in &pieces {
@@ -98,8 +106,10 @@ impl Recent {
     /// The consumer of this place will go on after `next`.
     pub fn goes_on(&self, place: Place, next: EventId) {
         let mut kept = self.kept();
-        kept.places.retain(|_, (_, when)| when.elapsed() < AGE);
-        kept.places.insert(place, (next, Instant::now()));
+        kept.places.retain(|_, standing| standing.is_fresh());
+        let when = Instant::now();
+        let since = kept.places.get(&place).map_or(when, |standing| standing.since);
+        kept.places.insert(place, Standing { next, when, since });
     }
 
     /// The consumer of this place begins anew, or ends.
@@ -124,7 +134,7 @@ impl Recent {
         let wanted = kept
             .places
             .iter()
-            .any(|(other, (next, when))| *other != place && when.elapsed() < AGE && near(*next));
+            .any(|(other, standing)| *other != place && standing.is_fresh() && near(standing.next));
         if upto <= from || !wanted {
             return;
         }
@@ -145,6 +155,12 @@ impl Recent {
 
     pub fn clear(&self) {
         self.kept().pieces.clear();
+    }
+}
+
+impl Standing {
+    fn is_fresh(&self) -> bool {
+        self.when.elapsed() < AGE
     }
 }
 
@@ -195,9 +211,12 @@ mod tests {
         recent.keep(place, after, upto, &events(after + 1..=upto, 1), Instant::now());
     }
 
+    /// Somebody who has polled since before everything.
+    const WAITS: Place = Place(0);
+
     /// Takes for somebody who has read up to there.
     fn take(recent: &Recent, after: EventId, limit: usize, max_bytes: usize) -> Found {
-        let place = recent.place();
+        let place = WAITS;
         recent.goes_on(place, after);
         recent.take(place, after, limit, max_bytes)
     }
@@ -218,16 +237,21 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_takes_nothing_and_who_begins_anew_neither() {
+    fn a_newcomer_takes_only_what_was_read_since_it_polls() {
         let (recent, reads) = two();
         keep(&recent, reads, 0, 3);
         let newcomer = recent.place();
-        assert!(recent.take(newcomer, 1, 100, 100).events.is_empty());
-        recent.goes_on(newcomer, 1);
-        assert!(recent.take(newcomer, 2, 100, 100).events.is_empty());
-        assert_eq!(ids(&recent.take(newcomer, 1, 100, 100)), [2, 3]);
-        recent.leaves(newcomer);
-        assert!(recent.take(newcomer, 1, 100, 100).events.is_empty());
+        for _ in 0..2 {
+            assert!(recent.take(newcomer, 3, 100, 100).events.is_empty());
+            recent.goes_on(newcomer, 1);
+            assert!(recent.take(newcomer, 1, 100, 100).events.is_empty());
+            recent.goes_on(newcomer, 3);
+            assert!(recent.take(newcomer, 2, 100, 100).events.is_empty());
+            recent.clear();
+            keep(&recent, reads, 3, 5);
+            assert_eq!(ids(&recent.take(newcomer, 3, 100, 100)), [4, 5]);
+            recent.leaves(newcomer);
+        }
     }
 
     #[test]
