@@ -8,6 +8,7 @@ use futoin_eventstream::{
     Archiver, DatabaseKind, Discarder, EventStream, LIVE, NewEvent, Options, StartAt, Want,
 };
 use std::path::Path;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -190,18 +191,20 @@ fn adding_beside_consumers(measure: &mut Measure<'_>, stream: &EventStream) {
     }
 }
 
-/// Runs `work` while ten consumers poll.
+/// Runs `work` while ten consumers poll, who have registered and polled before.
 fn beside_consumers<T>(stream: &EventStream, live: bool, work: impl FnOnce() -> T) -> T {
-    let stop = AtomicBool::new(false);
+    let (stop, ready) = (AtomicBool::new(false), Barrier::new(11));
     std::thread::scope(|scope| {
         for n in 0..10 {
-            let stop = &stop;
+            let (stop, ready) = (&stop, &ready);
             scope.spawn(move || {
                 let component = if live { LIVE.to_owned() } else { format!("Beside{n}") };
                 let consumer = stream.consumer("bench", &component).unwrap();
                 if !live {
                     consumer.register_at(StartAt::Now).unwrap();
                 }
+                consumer.poll(None, &Want::all()).unwrap();
+                ready.wait();
                 let mut last = None;
                 while !stop.load(Ordering::Relaxed) {
                     let events = consumer.poll(last, &Want::all()).unwrap();
@@ -215,6 +218,7 @@ fn beside_consumers<T>(stream: &EventStream, live: bool, work: impl FnOnce() -> 
                 }
             });
         }
+        ready.wait();
         let result = work();
         stop.store(true, Ordering::Relaxed);
         result
