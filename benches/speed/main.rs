@@ -8,6 +8,7 @@
 //! PATH` (`target/speed.json`). `--growth N` measures instead what must not grow with the number of
 //! events, from 10,000 to N.
 
+mod beside;
 mod database;
 mod growth;
 mod raw;

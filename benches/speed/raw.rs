@@ -239,20 +239,19 @@ impl Raw {
         (rows.last().map_or(after, |row| row.0), rows.len())
     }
 
-    /// Stores the cursor of the consumer `bench:Raw`.
-    pub fn store(&mut self, last: i64) {
-        let sql = "UPDATE evt_consumers SET last_evt_id = ? WHERE ident = 'bench:Raw'";
+    /// Stores the cursor of a consumer.
+    pub fn store(&mut self, ident: &str, last: i64) {
+        let sql = "UPDATE evt_consumers SET last_evt_id = ? WHERE ident = ?";
         match self {
             Raw::Sqlite(c) => {
-                c.prepare_cached(sql).unwrap().execute([last]).unwrap();
+                c.prepare_cached(sql).unwrap().execute((last, ident)).unwrap();
             }
             Raw::Postgres(c) => {
-                let (store, client) = c.statement(
-                    "UPDATE evt_consumers SET last_evt_id = $1 WHERE ident = 'bench:Raw'",
-                );
-                client.execute(&store, &[&last]).unwrap();
+                let (store, client) =
+                    c.statement("UPDATE evt_consumers SET last_evt_id = $1 WHERE ident = $2");
+                client.execute(&store, &[&last, &ident]).unwrap();
             }
-            Raw::Mysql(c) => c.exec_drop(sql, (last,)).unwrap(),
+            Raw::Mysql(c) => c.exec_drop(sql, (last, ident)).unwrap(),
         }
     }
 

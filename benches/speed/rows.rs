@@ -1,28 +1,26 @@
 //! The rows: what ours does, and what the raw driver does instead.
 
 use crate::Plan;
+use crate::beside;
 use crate::database::{Database, RARE, data};
 use crate::raw::Raw;
 use crate::table::Row;
-use futoin_eventstream::{
-    Archiver, DatabaseKind, Discarder, EventStream, LIVE, NewEvent, Options, StartAt, Want,
-};
+use futoin_eventstream::{Archiver, DatabaseKind, Discarder, EventStream, NewEvent, Options, Want};
 use std::path::Path;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-const CHUNK: usize = 1000;
+pub const CHUNK: usize = 1000;
 
 /// Runs both sides of a row in turns; each gives events per second.
-struct Measure<'a> {
-    plan: &'a Plan,
-    database: &'a Database,
+pub struct Measure<'a> {
+    pub plan: &'a Plan,
+    pub database: &'a Database,
     rows: &'a mut Vec<Row>,
 }
 
 impl Measure<'_> {
-    fn compare(
+    pub fn compare(
         &mut self,
         name: &str,
         at_least: f64,
@@ -63,7 +61,7 @@ pub fn measure(plan: &Plan, database: &Database, rows: &mut Vec<Row>) {
     let mut measure = Measure { plan, database, rows };
     let stream = database.stream();
     adding(&mut measure, &stream);
-    adding_beside_consumers(&mut measure, &stream);
+    beside::adding_beside_consumers(&mut measure, &stream);
     polling(&mut measure, &stream);
     pushing(&mut measure, &stream);
     archiving(&mut measure, &stream);
@@ -72,7 +70,11 @@ pub fn measure(plan: &Plan, database: &Database, rows: &mut Vec<Row>) {
 }
 
 /// How often `work` can be done in a second, by one thread for each element of `threads`.
-fn rate<T: Send>(time: Duration, threads: &mut [T], work: impl Fn(&mut T) -> u64 + Sync) -> f64 {
+pub fn rate<T: Send>(
+    time: Duration,
+    threads: &mut [T],
+    work: impl Fn(&mut T) -> u64 + Sync,
+) -> f64 {
     let (stop, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let start = Instant::now();
     std::thread::scope(|scope| {
@@ -166,96 +168,6 @@ fn adding(measure: &mut Measure<'_>, stream: &EventStream) {
     );
 }
 
-/// Sixteen writers, alone and beside ten consumers that poll every 50 ms what they have not seen:
-/// how long an `add_event` takes when 1600 come in a second, and how many come at most.
-fn adding_beside_consumers(measure: &mut Measure<'_>, stream: &EventStream) {
-    let (time, database) = (measure.plan.time, measure.database);
-    let event = NewEvent::from_json("USR_MOD", data(7)).unwrap();
-    let add = || stream.add(&event).map(|_| 1).unwrap();
-    database.fill(0, false);
-    // What LIVE ones cost, which store nothing, is the price of reading.
-    for (who, least) in [("10 consumers", 0.91), ("10 LIVE ones", 0.0)] {
-        let live = who.contains("LIVE");
-        measure.compare(
-            &format!("1 / latency of add_event, 1600/s by 16 threads: beside {who} / alone"),
-            least,
-            || beside_consumers(stream, live, || 1.0 / latency(time, 16, 100, add)),
-            || 1.0 / latency(time, 16, 100, add),
-        );
-        measure.compare(
-            &format!("add_event, 16 threads: beside {who} / alone"),
-            least,
-            || beside_consumers(stream, live, || rate(time, &mut [(); 16], |()| add())),
-            || rate(time, &mut [(); 16], |()| add()),
-        );
-    }
-}
-
-/// Runs `work` while ten consumers poll, who have registered and polled before.
-fn beside_consumers<T>(stream: &EventStream, live: bool, work: impl FnOnce() -> T) -> T {
-    let (stop, ready) = (AtomicBool::new(false), Barrier::new(11));
-    std::thread::scope(|scope| {
-        for n in 0..10 {
-            let (stop, ready) = (&stop, &ready);
-            scope.spawn(move || {
-                let component = if live { LIVE.to_owned() } else { format!("Beside{n}") };
-                let consumer = stream.consumer("bench", &component).unwrap();
-                if !live {
-                    consumer.register_at(StartAt::Now).unwrap();
-                }
-                consumer.poll(None, &Want::all()).unwrap();
-                ready.wait();
-                let mut last = None;
-                while !stop.load(Ordering::Relaxed) {
-                    let events = consumer.poll(last, &Want::all()).unwrap();
-                    last = events.last().map(|event| event.id).or(last);
-                    if events.len() < CHUNK {
-                        std::thread::sleep(Duration::from_millis(50));
-                    }
-                }
-                if !live {
-                    consumer.unregister().unwrap();
-                }
-            });
-        }
-        ready.wait();
-        let result = work();
-        stop.store(true, Ordering::Relaxed);
-        result
-    })
-}
-
-/// How long `work` takes on average, in seconds, when each of the threads does it so many times a
-/// second, and not at the same moments as the others.
-fn latency(time: Duration, threads: u32, per_second: u32, work: impl Fn() -> u64 + Sync) -> f64 {
-    let start = Instant::now();
-    let pause = Duration::from_secs(1) / per_second;
-    let (took, count) = std::thread::scope(|scope| {
-        let each = |thread: u32| {
-            let work = &work;
-            move || {
-                let (mut took, mut count) = (Duration::ZERO, 0);
-                let mut due = start + pause * thread / threads;
-                while due < start + time {
-                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    let begun = Instant::now();
-                    work();
-                    took += begun.elapsed();
-                    count += 1;
-                    due += pause;
-                }
-                (took, count)
-            }
-        };
-        let threads: Vec<_> = (0..threads).map(|thread| scope.spawn(each(thread))).collect();
-        threads.into_iter().fold((Duration::ZERO, 0), |(took, count), thread| {
-            let own = thread.join().unwrap();
-            (took + own.0, count + own.1)
-        })
-    });
-    took.as_secs_f64() / f64::from(count)
-}
-
 /// Polls everything as a reliable consumer; gives how many events came.
 fn poll_all(stream: &EventStream, want: &Want) -> u64 {
     let consumer = stream.consumer("bench", "Poll").unwrap();
@@ -319,7 +231,7 @@ fn polling(measure: &mut Measure<'_>, stream: &EventStream) {
         storing,
         0.0,
         || timed(|| poll_all(stream, &Want::all())),
-        || timed(|| scan_and(&mut raw, None, Raw::store)),
+        || timed(|| scan_and(&mut raw, None, |raw, last| raw.store("bench:Raw", last))),
     );
     stream.consumer("bench", "Raw").unwrap().unregister().unwrap();
     let rare = Want::types(&[RARE]).unwrap();
