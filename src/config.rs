@@ -72,7 +72,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         "notify",
         "false",
         "PostgreSQL: `migrate` installs a trigger that notifies readers at once. It takes a \
-         global lock at every commit of an event and forbids PREPARE TRANSACTION for them.",
+         global lock at every commit of an event and forbids PREPARE TRANSACTION for them. After a \
+         second without a notification readers look every 100 ms only: so long an event may wait \
+         whose predecessor was held open and then rolled back, which notifies nobody.",
     ),
     option("archive_batch", "5000", "Archiver: most events of one write, 1 to 10000."),
     option("limit_at_once", "1000", "Discarder: most events of one deletion, 1 to 100000."),

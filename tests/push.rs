@@ -524,6 +524,24 @@ on_servers!(notifications_of_the_server_wake_readers, [postgres, postgres18], |d
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 });
 
+// Nobody is told of a rollback: what waited for it is found by looking.
+on_servers!(
+    an_event_behind_a_rollback_comes_without_a_notification,
+    [postgres, postgres18],
+    |db| {
+        let stream = db.stream_with(&[("notify", "true")]);
+        stream.migrate().unwrap();
+        let subscription = subscribe(&stream, "Rollback", &[]);
+        let (mut open, mut other) = (db.raw(), db.raw());
+        open.exec("BEGIN");
+        open.exec(&db.insert_sql("A"));
+        other.exec(&db.insert_sql("B"));
+        assert!(subscription.next(Duration::from_millis(2500)).unwrap().is_none());
+        open.exec("ROLLBACK");
+        assert_eq!(ids(&subscription.next(LONG).unwrap().unwrap()), [2]);
+    }
+);
+
 on_servers!(ids_that_are_drawn_again_are_told_to_subscribers, [postgres, postgres18], |db| {
     let stream = db.stream();
     let subscription = subscribe(&stream, "Reset", &[]);

@@ -12,6 +12,7 @@ use crate::hint::Listening;
 use crate::reader::Reader;
 use crate::worker::{Next, Signal, Task, Worker};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ const CHEAP_IDLE_LOOK: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_secs(1);
 /// And this is how often the table is read although nothing seems to have changed.
 const SAFETY_LOOK: Duration = Duration::from_secs(1);
+/// Where the server notifies, this is how often the table is read when nothing came for a second.
+const NOTIFIED_IDLE_LOOK: Duration = Duration::from_millis(100);
 
 type Members = Arc<Mutex<MemberList>>;
 
@@ -76,6 +79,7 @@ impl Hub {
     pub fn attach(&self, member: Arc<Member>, from: EventId) -> Result<u64> {
         let mut threads = lock(&self.threads);
         if threads.hub.is_none() {
+            let notices = Arc::<Notices>::default();
             let task = HubTask {
                 reader: self.reader.clone(),
                 members: self.members.clone(),
@@ -86,12 +90,14 @@ impl Hub {
                 counter: None,
                 read_at: Instant::now(),
                 moved_at: Instant::now(),
+                notices: notices.clone(),
             };
             let worker = Worker::start("fes-hub", task)?;
             let backend = self.reader.pool()?;
             if self.reader.settings.notify && matches!(backend.backend(), Backend::Postgres(_)) {
                 let reader = self.reader.clone();
-                let task = ListenTask { reader, hub: worker.signal().clone(), connection: None };
+                let hub = worker.signal().clone();
+                let task = ListenTask { reader, hub, notices, connection: None };
                 threads.listener = Some(Worker::start("fes-listen", task)?);
             }
             threads.hub = Some(worker);
@@ -149,8 +155,9 @@ struct HubTask {
     /// Of [`Connection::change_counter`], at the last look.
     counter: Option<i64>,
     read_at: Instant,
-    /// When events came last.
+    /// When events came last, or were said to.
     moved_at: Instant,
+    notices: Arc<Notices>,
 }
 
 impl HubTask {
@@ -170,9 +177,11 @@ impl HubTask {
             member.offer(&piece);
         }
         let progress = piece.upto > piece.after;
-        if progress {
+        let moved = self.notices.came.swap(false, Ordering::AcqRel) || progress;
+        if moved {
             self.moved_at = Instant::now();
-        } else {
+        }
+        if !progress {
             // Not silence, but an error, when ids are drawn again below what was read.
             let read = self.members().iter().map(|member| member.position()).max();
             let highest = read.unwrap_or(0).max(self.position);
@@ -180,10 +189,14 @@ impl HubTask {
         }
         self.position = piece.upto;
         self.read_at = Instant::now();
-        self.sleep = match progress {
+        self.sleep = match moved {
             true => settings.sleep_min,
             false => (self.sleep + settings.sleep_step).min(settings.sleep_max),
         };
+        let notified = self.notices.listening.load(Ordering::Acquire);
+        if notified && self.moved_at.elapsed() >= IDLE {
+            self.sleep = settings.sleep_max.max(NOTIFIED_IDLE_LOOK);
+        }
         Ok(if full { Next::Again } else { Next::Sleep(self.sleep) })
     }
 
@@ -266,10 +279,20 @@ impl Task for HubTask {
     }
 }
 
+/// What the listener tells the hub.
+#[derive(Default)]
+struct Notices {
+    /// From here on the server says when something was committed.
+    listening: AtomicBool,
+    /// It did.
+    came: AtomicBool,
+}
+
 /// Wakes the hub at each notification of the server.
 struct ListenTask {
     reader: Arc<Reader>,
     hub: Signal,
+    notices: Arc<Notices>,
     connection: Option<Connection>,
 }
 
@@ -283,11 +306,13 @@ impl Task for ListenTask {
             None => {
                 let mut connection = self.reader.pool()?.backend().connect()?;
                 connection.listen(&self.reader.settings)?;
+                self.notices.listening.store(true, Ordering::Release);
                 self.hub.wake();
                 connection
             }
         };
         if connection.wait_for_notification(LISTEN_SLICE)? {
+            self.notices.came.store(true, Ordering::Release);
             self.hub.wake();
         }
         self.connection = Some(connection);
@@ -295,6 +320,8 @@ impl Task for ListenTask {
     }
 
     fn failed(&mut self, error: Error) {
+        self.notices.listening.store(false, Ordering::Release);
+        self.hub.wake();
         log::warn!("futoin-eventstream: listening for notifications: {error}");
     }
 }

@@ -49,8 +49,10 @@ pub(super) enum Taken {
 }
 
 impl Tail {
-    /// Adds a piece to the end; one that does not follow starts the tail anew.
-    pub fn offer(&mut self, piece: &Piece<'_>, want: &Want, bounds: Bounds) {
+    /// Adds a piece to the end; one that does not follow starts the tail anew. Whether that is any
+    /// news for the subscriber.
+    pub fn offer(&mut self, piece: &Piece<'_>, want: &Want, bounds: Bounds) -> bool {
+        let before = self.span;
         match &mut self.span {
             Some((_, end)) if *end == piece.after => *end = piece.upto,
             span => {
@@ -67,6 +69,7 @@ impl Tail {
             self.span = Some((piece.upto, piece.upto));
             self.clear();
         }
+        self.span != before
     }
 
     /// Takes at most `limit` events after `position`.
@@ -123,7 +126,9 @@ struct Group {
 
 impl Groups {
     /// Adds the wanted events above `from`, and skips the oldest groups when too much waits.
-    pub fn offer(&mut self, piece: &Piece<'_>, from: EventId, want: &Want, bounds: Bounds) {
+    /// Whether there was one.
+    pub fn offer(&mut self, piece: &Piece<'_>, from: EventId, want: &Want, bounds: Bounds) -> bool {
+        let mut news = false;
         let wanted = piece.events.iter().filter(|e| e.id > from && want.matches(&e.event_type));
         for event in wanted {
             if self.groups.back().is_none_or(|group| group.events.len() >= bounds.chunk) {
@@ -134,6 +139,7 @@ impl Groups {
                 group.events.push(event.clone());
                 group.bytes += size(event);
             }
+            news = true;
             self.events += 1;
             self.bytes += size(event);
             while self.groups.len() > 1
@@ -143,6 +149,7 @@ impl Groups {
                 self.skipped += skipped as u64;
             }
         }
+        news
     }
 
     /// Takes the oldest group.
@@ -195,6 +202,24 @@ mod tests {
         let piece = Piece { after: 0, upto: 1, events: &[event(1, true)] };
         groups.offer(&piece, 0, &Want::all(), Bounds { events: 0, bytes: 0, chunk: 1 });
         assert_eq!(groups.take().unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn a_piece_that_brings_nothing_is_no_news() {
+        let want = Want::types(&["A"]).unwrap();
+        let (nothing, unwanted, wanted) = ([], [event(4, false)], [event(5, true)]);
+        let mut tail = Tail::default();
+        let mut offer =
+            |after, upto, events| tail.offer(&Piece { after, upto, events }, &want, bounds(5));
+        assert!(offer(3, 3, &nothing), "it learns where the tail is");
+        assert!(!offer(3, 3, &nothing));
+        assert!(offer(3, 4, &unwanted), "it may pass on");
+        assert!(offer(4, 5, &wanted));
+        let mut groups = Groups::default();
+        let mut offer =
+            |after, upto, events| groups.offer(&Piece { after, upto, events }, 0, &want, bounds(5));
+        assert!(!offer(3, 4, &unwanted));
+        assert!(offer(4, 5, &wanted));
     }
 
     proptest! {
