@@ -1,6 +1,6 @@
 //! The history on SQLite, and what shortens the event table.
 
-use super::Connection;
+use super::{Connection, Reads};
 use crate::backend::history::Piece;
 use crate::backend::{Batch, ReadRange, event_id};
 use crate::config::Settings;
@@ -12,8 +12,7 @@ use rusqlite::{ErrorCode, params};
 /// The statements of the history and of discarding, with their table names.
 pub(super) struct Sql {
     insert: String,
-    read: String,
-    read_want: String,
+    reads: Reads,
     end: String,
     bound: String,
     cut: String,
@@ -27,16 +26,9 @@ impl Sql {
         let table = settings.history_table.quoted('"');
         let queue = settings.event_table.quoted('"');
         let consumers = settings.consumer_table.quoted('"');
-        let read = |filter: &str| {
-            format!(
-                "SELECT id, type, data, ts FROM {table} WHERE id > ?1 AND id <= ?2 {filter} \
-                 ORDER BY id LIMIT ?3"
-            )
-        };
         Sql {
             insert: format!("INSERT INTO {table}(id, type, data, ts) VALUES (?1, ?2, ?3, ?4)"),
-            read: read(""),
-            read_want: read("AND type IN (SELECT value FROM json_each(?4))"),
+            reads: Reads::of(&settings.history_table),
             end: format!("SELECT coalesce(max(id), 0) FROM {table}"),
             bound: format!(
                 "SELECT CASE WHEN ?1 IS NULL OR max(ident = ?1) THEN \
@@ -85,7 +77,7 @@ impl Connection {
 
     pub fn read_history(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
         let sql = self.sql.clone();
-        self.read_rows(&sql.history.read, &sql.history.read_want, range)
+        self.read_rows(&sql.history.reads, range)
     }
 
     pub fn history_end(&mut self) -> Result<EventId> {

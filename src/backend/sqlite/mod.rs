@@ -24,6 +24,31 @@ pub(crate) fn insert_sql(table: &TableName) -> String {
     format!("INSERT INTO {}(type, data, ts) VALUES (?, ?, datetime('now'))", table.quoted('"'))
 }
 
+/// Reads of a table: of all events, of some types, of one.
+struct Reads {
+    all: String,
+    types: String,
+    one_type: String,
+}
+
+impl Reads {
+    fn of(table: &TableName) -> Self {
+        let table = table.quoted('"');
+        let read = |filter: &str| {
+            format!(
+                "SELECT id, type, data, ts FROM {table} WHERE id > ?1 AND id <= ?2 {filter} \
+                 ORDER BY id LIMIT ?3"
+            )
+        };
+        Reads {
+            all: read(""),
+            types: read("AND type IN (SELECT value FROM json_each(?4))"),
+            // A comparison instead of a search for each row.
+            one_type: read("AND type = ?4"),
+        }
+    }
+}
+
 /// The statements of a stream, with its table names.
 struct Sql {
     insert: String,
@@ -31,8 +56,7 @@ struct Sql {
     unregister: String,
     cursor: String,
     advance: String,
-    read: String,
-    read_want: String,
+    reads: Reads,
     highest: String,
     consumers: String,
     history: history::Sql,
@@ -44,12 +68,6 @@ impl Sql {
         let consumers = settings.consumer_table.quoted('"');
         let schema = settings.event_table.schema.as_deref().unwrap_or("main");
         let name = &settings.event_table.name;
-        let read = |filter: &str| {
-            format!(
-                "SELECT id, type, data, ts FROM {queue} WHERE id > ?1 AND id <= ?2 {filter} \
-                 ORDER BY id LIMIT ?3"
-            )
-        };
         Sql {
             history: history::Sql::new(settings),
             insert: insert_sql(&settings.event_table),
@@ -69,8 +87,7 @@ impl Sql {
                 "UPDATE {consumers} SET last_evt_id = max(last_evt_id, ?2), \
                  last_time = datetime('now') WHERE ident = ?1 RETURNING last_evt_id"
             ),
-            read: read(""),
-            read_want: read("AND type IN (SELECT value FROM json_each(?4))"),
+            reads: Reads::of(&settings.event_table),
             highest: format!(
                 "SELECT max(coalesce((SELECT max(id) FROM {queue}), 0), coalesce((SELECT seq FROM \
                  \"{schema}\".sqlite_sequence WHERE name = '{name}'), 0))"
@@ -375,28 +392,27 @@ impl Connection {
 
     pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
         let sql = self.sql.clone();
-        self.read_rows(&sql.read, &sql.read_want, range)
+        self.read_rows(&sql.reads, range)
     }
 
-    /// Reads events by one of two statements, without and with a filter.
-    fn read_rows(&mut self, all: &str, filtered: &str, range: &ReadRange<'_>) -> Result<Batch> {
+    fn read_rows(&mut self, reads: &Reads, range: &ReadRange<'_>) -> Result<Batch> {
         let (after, upto, limit) = range.bounds();
         let mut batch = Batch::default();
         let mut statement;
         let mut rows = match range.types() {
             None => {
-                statement = self.inner.prepare_cached(all)?;
+                statement = self.inner.prepare_cached(&reads.all)?;
                 statement.query(params![after, upto, limit])?
             }
+            Some([one]) => {
+                statement = self.inner.prepare_cached(&reads.one_type)?;
+                statement.query(params![after, upto, limit, one.as_str()])?
+            }
             Some(types) => {
-                statement = self.inner.prepare_cached(filtered)?;
+                statement = self.inner.prepare_cached(&reads.types)?;
                 let names: Vec<&str> = types.iter().map(EventType::as_str).collect();
-                statement.query(params![
-                    after,
-                    upto,
-                    limit,
-                    serde_json::json!(names).to_string()
-                ])?
+                let names = serde_json::json!(names).to_string();
+                statement.query(params![after, upto, limit, names])?
             }
         };
         while batch.wants_more(range) {
