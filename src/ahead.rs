@@ -1,10 +1,6 @@
-//! Reading ahead: while a consumer with a backlog works on what it got, the server sends the next
-//! events. They are settled, so they can only come late, never wrong.
-//!
-//! Not on SQLite, which reads in this process: there is nobody to wait for, and what another thread
-//! has read is slower to use.
+//! Reading ahead: while a consumer with a backlog works on what it got, the next events are read.
+//! They are settled, so they can only come late, never wrong.
 
-use crate::backend::DatabaseKind;
 use crate::consumer::Want;
 use crate::error::Result;
 use crate::event::EventId;
@@ -96,7 +92,7 @@ impl Ahead {
 impl Reading {
     fn begin(reader: Arc<Reader>, after: EventId, want: &Want, limit: usize) -> Option<Reading> {
         let pool = reader.pool().ok()?;
-        if pool.backend().kind() == DatabaseKind::Sqlite || !pool.has_spare() {
+        if !pool.has_spare() {
             return None;
         }
         let breaks = pool.breaks();

@@ -116,8 +116,8 @@ impl Consumer {
     /// does an id below it. An empty result means that there is nothing to be had now. Events
     /// behind one whose transaction is still open are kept back until it has ended.
     ///
-    /// For a consumer that gets full chunks from a server, and works on them between its polls, the
-    /// next chunk is read meanwhile on another connection, and kept for half a second.
+    /// For a consumer that gets full chunks, and works on them between its polls, the next chunk is
+    /// read meanwhile on another connection, and kept for half a second.
     /// Without a filter, what another consumer of the same stream handle has read in the last quarter
     /// of a second is copied, and only what is behind it is read.
     ///

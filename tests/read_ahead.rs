@@ -1,4 +1,4 @@
-//! A consumer with a backlog that works on its events: a server sends the next ones meanwhile.
+//! A consumer with a backlog that works on its events: the next ones are read meanwhile.
 
 mod support;
 
@@ -47,13 +47,12 @@ on_each_server!(the_next_events_are_read_while_the_consumer_works, |db| {
         let events = consumer.poll(Some(last), &Want::all()).unwrap();
         assert_eq!(db.raw().number("SELECT last_evt_id FROM evt_consumers"), last as i64);
         if numbers(&events) == (chunk * 10..chunk * 10 + 10).collect::<Vec<_>>() {
-            assert_ne!(db.server, "sqlite", "nobody sends anything there");
             return;
         }
         last = events.last().unwrap().id;
         sleep(WORK);
     }
-    assert_eq!(db.server, "sqlite", "nothing was read ahead");
+    panic!("nothing was read ahead");
 });
 
 on_each_server!(what_was_read_ahead_is_too_old_after_half_a_second, |db| {
@@ -93,12 +92,16 @@ on_each_server!(a_consumer_that_was_unregistered_is_not_given_what_was_read_ahea
     assert_eq!(kind, futoin_eventstream::ErrorKind::NotRegistered);
 });
 
-on_each_server!(what_was_read_before_connections_broke_is_read_again, |db| {
-    let (_stream, consumer, last) = working(db);
-    db.kill_sessions();
-    change(db, last);
-    assert_eq!(numbers(&consumer.poll(Some(last), &Want::all()).unwrap())[0], 777);
-});
+on_servers!(
+    what_was_read_before_connections_broke_is_read_again,
+    [postgres, postgres18, mariadb, mysql],
+    |db| {
+        let (_stream, consumer, last) = working(db);
+        db.kill_sessions();
+        change(db, last);
+        assert_eq!(numbers(&consumer.poll(Some(last), &Want::all()).unwrap())[0], 777);
+    }
+);
 
 on_each_server!(a_stream_and_a_consumer_can_be_closed_while_events_are_read_ahead, |db| {
     let (stream, consumer, last) = working(db);
