@@ -79,10 +79,10 @@
  *
  * For each stream and warehouse one that opens connections (fes-pool), one more while somebody subscribes
  * (fes-hub), and one with the option notify (fes-listen). One for each started receiver (fes-receiver),
- * archiver (fes-archiver, and fes-archive-rd for moments) and discarder (fes-discarder). For moments, while
- * a consumer polls a backlog, one that stores its cursor (fes-cursor) or reads the next events
- * (fes-ahead). All end when what they belong to is closed. They block no signals: block those that are to be handled elsewhere before
- * the first call, as the threads inherit that.
+ * archiver (fes-archiver, and fes-archive-rd for moments) and discarder (fes-discarder). For each consumer
+ * while it polls a backlog, one that stores its cursor (fes-cursor, up to a second longer) or, for moments,
+ * reads the next events (fes-ahead). All end when what they belong to is closed. They block no signals:
+ * block those that are to be handled elsewhere before the first call, as the threads inherit that.
  *
  * Order of shutdown
  * -----------------

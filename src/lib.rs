@@ -22,6 +22,7 @@ mod receiver;
 mod recent;
 mod settle;
 mod start;
+mod storing;
 mod stream;
 mod url;
 mod value;

@@ -7,9 +7,8 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId};
 use crate::reader::{Chunk, Reader};
 use crate::recent::Place;
-use crate::worker::panic_error;
+use crate::storing::Storing;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 /// A consumer of a stream: reliable, or `LIVE`. Made by [`EventStream::consumer`].
 ///
@@ -39,6 +38,7 @@ pub struct Consumer {
     ident: Ident,
     live: Option<Mutex<LivePosition>>,
     ahead: Ahead,
+    storing: Storing,
     place: Place,
 }
 
@@ -64,7 +64,8 @@ impl Consumer {
         let ident = Ident::new(user, &component)?;
         let live = component.is_live().then(Mutex::default);
         let place = reader.place();
-        Ok(Consumer { reader, ident, live, ahead: Ahead::default(), place })
+        let (ahead, storing) = (Ahead::default(), Storing::default());
+        Ok(Consumer { reader, ident, live, ahead, storing, place })
     }
 
     /// The key of this consumer, `user:component`.
@@ -232,18 +233,17 @@ impl Consumer {
         };
         // It decides from where is read.
         pool.repeatable(|connection| self.reader.check_drawn(connection, last_id, "last_id"))?;
-        let (stored, timed) = thread::scope(|scope| {
-            let thread = thread::Builder::new().name("fes-cursor".to_owned());
-            let Ok(storing) = thread.spawn_scoped(scope, || self.store(last_id)) else {
-                return (Ok(0), Ok(None));
-            };
-            let timed = pool.repeatable(|connection| {
-                Timed::read(|| self.read(connection, last_id, want, limit)).map(Some)
-            });
-            (storing.join().unwrap_or_else(|panic| Err(panic_error(&*panic))), timed)
-        });
-        let (stored, timed) = (stored?, timed?);
-        Ok(timed.filter(|timed| stored == last_id && !timed.chunk.events.is_empty()))
+        let (reader, ident) = (self.reader.clone(), self.ident.clone());
+        let (stored, timed) = self.storing.beside(
+            move || store(&reader, &ident, last_id),
+            || {
+                pool.repeatable(|connection| {
+                    Timed::read(|| self.read(connection, last_id, want, limit))
+                })
+            },
+        );
+        let stored = stored.unwrap_or_else(|| self.store(last_id))?;
+        Ok(Some(timed?).filter(|timed| stored == last_id && !timed.chunk.events.is_empty()))
     }
 
     fn poll_live(
@@ -295,14 +295,8 @@ impl Consumer {
         self.store(last_id).map(|_| ())
     }
 
-    /// Stores the cursor and gives where it is now.
     fn store(&self, last_id: EventId) -> Result<EventId> {
-        let drawn = |c: &mut Connection| self.reader.check_drawn(c, last_id, "last_id");
-        self.reader.pool()?.repeatable(drawn)?;
-        self.reader.store(&self.ident, last_id)?.ok_or_else(|| {
-            let message = format!("consumer {:?} is not registered: call register()", self.ident);
-            Error::new(ErrorKind::NotRegistered, message)
-        })
+        store(&self.reader, &self.ident, last_id)
     }
 
     fn check_reliable(&self, doing: &str) -> Result<()> {
@@ -319,4 +313,14 @@ impl Consumer {
         }
         Ok(())
     }
+}
+
+/// Stores the cursor of a consumer and gives where it is now.
+fn store(reader: &Reader, ident: &Ident, last_id: EventId) -> Result<EventId> {
+    let drawn = |c: &mut Connection| reader.check_drawn(c, last_id, "last_id");
+    reader.pool()?.repeatable(drawn)?;
+    reader.store(ident, last_id)?.ok_or_else(|| {
+        let message = format!("consumer {ident:?} is not registered: call register()");
+        Error::new(ErrorKind::NotRegistered, message)
+    })
 }
