@@ -233,6 +233,14 @@ enum fes_status
      */
     FES_TIMEOUT = 34,
     /**
+     * The process has no descriptor, thread or memory left for the call. Retriable.
+     */
+    FES_OUT_OF_RESOURCES = 35,
+    /**
+     * The transaction was ended behind its handle: by COMMIT, ROLLBACK or DDL in the caller's own SQL.
+     */
+    FES_TRANSACTION_ENDED = 36,
+    /**
      * The tables are missing: call `fes_stream_migrate` or `fes_warehouse_migrate`.
      */
     FES_NOT_MIGRATED = 40,
@@ -260,6 +268,16 @@ enum fes_status
      * The history has another event of the same id.
      */
     FES_HISTORY_CONFLICT = 46,
+    /**
+     * The stream lost events or began anew: a restore, a failover that lost commits, TRUNCATE. Reading
+     * goes on from the stored cursor, or from the beginning where that is lower. Retriable.
+     */
+    FES_STREAM_REWOUND = 47,
+    /**
+     * An event appeared below ids that were settled before: its id was drawn, or given, before its
+     * INSERT. Consumers that have passed over it will not get it.
+     */
+    FES_LATE_EVENT = 48,
     /**
      * The caller's own statement violated a constraint.
      */

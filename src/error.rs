@@ -51,6 +51,10 @@ pub enum ErrorKind {
     Conflict = 33,
     /// The call did not end in the time it was given.
     Timeout = 34,
+    /// The process has no descriptor, thread or memory left for the call.
+    OutOfResources = 35,
+    /// The transaction was ended behind its handle: by COMMIT, ROLLBACK or DDL in the caller's own SQL.
+    TransactionEnded = 36,
     /// The tables are missing: run `migrate()`.
     NotMigrated = 40,
     /// Tables of these names exist, but they are not event tables.
@@ -65,6 +69,12 @@ pub enum ErrorKind {
     CorruptEvent = 45,
     /// The history has another event of the same id.
     HistoryConflict = 46,
+    /// The stream lost events or began anew: a restore, a failover that lost commits, TRUNCATE. Reading
+    /// goes on from the stored cursor, or from the beginning where that is lower.
+    StreamRewound = 47,
+    /// An event appeared below ids that were settled before: its id was drawn, or given, before its
+    /// INSERT. Consumers that have passed over it will not get it.
+    LateEvent = 48,
     /// A constraint of the database was violated by the caller's statement.
     Constraint = 50,
     /// The database refused a statement for another reason.
@@ -132,7 +142,17 @@ impl Error {
     /// For [`ErrorKind::ConnectionLost`] during a write, look first whether the write happened.
     pub fn is_retriable(&self) -> bool {
         use ErrorKind::*;
-        matches!(self.0.kind, Occupied | ConnectFailed | ConnectionLost | Busy | Conflict | Timeout)
+        matches!(
+            self.0.kind,
+            Occupied
+                | ConnectFailed
+                | ConnectionLost
+                | Busy
+                | Conflict
+                | Timeout
+                | OutOfResources
+                | StreamRewound
+        )
     }
 
     /// The same for somebody else; without the source, which only one can have.

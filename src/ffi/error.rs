@@ -55,6 +55,10 @@ pub enum fes_status {
     FES_CONFLICT = 33,
     /// The call did not end in the time it was given. Retriable.
     FES_TIMEOUT = 34,
+    /// The process has no descriptor, thread or memory left for the call. Retriable.
+    FES_OUT_OF_RESOURCES = 35,
+    /// The transaction was ended behind its handle: by COMMIT, ROLLBACK or DDL in the caller's own SQL.
+    FES_TRANSACTION_ENDED = 36,
     /// The tables are missing: call `fes_stream_migrate` or `fes_warehouse_migrate`.
     FES_NOT_MIGRATED = 40,
     /// Tables of these names exist, but they are something else.
@@ -69,6 +73,12 @@ pub enum fes_status {
     FES_CORRUPT_EVENT = 45,
     /// The history has another event of the same id.
     FES_HISTORY_CONFLICT = 46,
+    /// The stream lost events or began anew: a restore, a failover that lost commits, TRUNCATE. Reading
+    /// goes on from the stored cursor, or from the beginning where that is lower. Retriable.
+    FES_STREAM_REWOUND = 47,
+    /// An event appeared below ids that were settled before: its id was drawn, or given, before its
+    /// INSERT. Consumers that have passed over it will not get it.
+    FES_LATE_EVENT = 48,
     /// The caller's own statement violated a constraint.
     FES_CONSTRAINT = 50,
     /// The database refused a statement for another reason.
@@ -109,6 +119,8 @@ const STATUSES: &[(fes_status, &CStr)] = &[
     (FES_BUSY, c"Busy"),
     (FES_CONFLICT, c"Conflict"),
     (FES_TIMEOUT, c"Timeout"),
+    (FES_OUT_OF_RESOURCES, c"OutOfResources"),
+    (FES_TRANSACTION_ENDED, c"TransactionEnded"),
     (FES_NOT_MIGRATED, c"NotMigrated"),
     (FES_FOREIGN_SCHEMA, c"ForeignSchema"),
     (FES_NEWER_SCHEMA, c"NewerSchema"),
@@ -116,6 +128,8 @@ const STATUSES: &[(fes_status, &CStr)] = &[
     (FES_FOREIGN_SQLITE, c"ForeignSqlite"),
     (FES_CORRUPT_EVENT, c"CorruptEvent"),
     (FES_HISTORY_CONFLICT, c"HistoryConflict"),
+    (FES_STREAM_REWOUND, c"StreamRewound"),
+    (FES_LATE_EVENT, c"LateEvent"),
     (FES_CONSTRAINT, c"Constraint"),
     (FES_DATABASE, c"Database"),
     (FES_CLOSED, c"Closed"),
@@ -209,8 +223,16 @@ pub unsafe extern "C" fn fes_error_new(code: u32, message: *const c_char) -> *mu
     })
 }
 
-const RETRIABLE: [fes_status; 6] =
-    [FES_OCCUPIED, FES_CONNECT_FAILED, FES_CONNECTION_LOST, FES_BUSY, FES_CONFLICT, FES_TIMEOUT];
+const RETRIABLE: [fes_status; 8] = [
+    FES_OCCUPIED,
+    FES_CONNECT_FAILED,
+    FES_CONNECTION_LOST,
+    FES_BUSY,
+    FES_CONFLICT,
+    FES_TIMEOUT,
+    FES_OUT_OF_RESOURCES,
+    FES_STREAM_REWOUND,
+];
 
 /// The status of an error; `FES_OK` for NULL.
 #[unsafe(no_mangle)]
@@ -288,6 +310,8 @@ mod tests {
             Busy,
             Conflict,
             Timeout,
+            OutOfResources,
+            TransactionEnded,
             NotMigrated,
             ForeignSchema,
             NewerSchema,
@@ -295,6 +319,8 @@ mod tests {
             ForeignSqlite,
             CorruptEvent,
             HistoryConflict,
+            StreamRewound,
+            LateEvent,
             Constraint,
             Database,
             Closed,

@@ -147,6 +147,18 @@ class Timeout(Error):
     code, name, retriable = 34, "Timeout", True
 
 
+class OutOfResources(Error):
+    """The process has no descriptor, thread or memory left for the call."""
+
+    code, name, retriable = 35, "OutOfResources", True
+
+
+class TransactionEnded(Error):
+    """The transaction was ended behind its handle: by COMMIT, ROLLBACK or DDL in the caller's own SQL."""
+
+    code, name = 36, "TransactionEnded"
+
+
 class NotMigrated(Error):
     """The tables are missing: call `migrate()`."""
 
@@ -187,6 +199,20 @@ class HistoryConflict(Error):
     """The history has another event of the same id."""
 
     code, name = 46, "HistoryConflict"
+
+
+class StreamRewound(Error):
+    """The stream lost events or began anew: a restore, a failover that lost commits, TRUNCATE. Reading
+    goes on from the stored cursor, or from the beginning where that is lower."""
+
+    code, name, retriable = 47, "StreamRewound", True
+
+
+class LateEvent(Error):
+    """An event appeared below ids that were settled before: its id was drawn, or given, before its
+    INSERT. Consumers that have passed over it will not get it."""
+
+    code, name = 48, "LateEvent"
 
 
 class Constraint(Error):
