@@ -26,6 +26,7 @@ mod storing;
 mod stream;
 mod url;
 mod value;
+mod verify;
 mod worker;
 
 pub use app::ServiceApp;
@@ -46,5 +47,6 @@ pub use receiver::{
 pub use start::StartAt;
 pub use stream::{ConsumerLag, EventStream, Lag};
 pub use value::Value;
+pub use verify::{Example, Finding, FindingKind, Verification, VerifyOptions, VerifyProgress};
 
 pub use {mysql, postgres, rusqlite};

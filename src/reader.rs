@@ -266,7 +266,7 @@ impl Reader {
 
     /// Looks at the server, through the session that watches the event table, how far the ids
     /// after `position` are settled.
-    fn settle(&self, position: EventId) -> Result<Settled> {
+    pub fn settle(&self, position: EventId) -> Result<Settled> {
         let breaks = self.breaks.load(Ordering::Acquire);
         self.watching(|watch| {
             let look = watch.settle(position)?;

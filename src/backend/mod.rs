@@ -12,6 +12,7 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
+pub(crate) mod verify;
 pub(crate) mod write;
 
 use crate::config::Settings;

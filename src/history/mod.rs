@@ -23,7 +23,7 @@ use std::time::Duration;
 const ARCHIVER: &str = "ARCHIVER";
 
 /// `-internal:ARCHIVER`.
-fn archiver_ident() -> Result<Ident> {
+pub(crate) fn archiver_ident() -> Result<Ident> {
     Ident::new(INTERNAL_USER, &Component::new(ARCHIVER)?)
 }
 

@@ -133,7 +133,7 @@ impl Warehouse {
         *lock(&self.pool) = None;
     }
 
-    fn pool(&self) -> Result<Pool> {
+    pub(crate) fn pool(&self) -> Result<Pool> {
         match &*lock(&self.pool) {
             Some(pool) => Ok(pool.clone()),
             None => fail!(Closed, "the warehouse was closed"),
@@ -141,7 +141,7 @@ impl Warehouse {
     }
 
     /// What the history has of `(after, upto]`.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         after: EventId,
         upto: EventId,
@@ -157,7 +157,7 @@ impl Warehouse {
     }
 
     /// The highest id in the history; 0 if there is none.
-    pub(super) fn end(&self) -> Result<EventId> {
+    pub(crate) fn end(&self) -> Result<EventId> {
         self.pool()?.repeatable(Connection::history_end)
     }
 

@@ -2,6 +2,7 @@
 
 mod history;
 mod values;
+mod verify;
 mod watch;
 
 use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts};
@@ -48,6 +49,7 @@ struct Sql {
     consumers: String,
     highest: String,
     history: history::Sql,
+    verify: verify::Sql,
 }
 
 impl Sql {
@@ -60,6 +62,7 @@ impl Sql {
         table.schema.get_or_insert_with(|| database.to_owned());
         Sql {
             history: history::Sql::new(settings),
+            verify: verify::Sql::new(settings),
             insert: insert_rows_sql(&settings.event_table, "?", 1),
             // Ids of consumers are small integers: a refused INSERT would use one up.
             register: format!(

@@ -3,6 +3,7 @@
 mod dial;
 mod history;
 mod values;
+mod verify;
 mod watch;
 
 use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
@@ -64,6 +65,7 @@ struct Sql {
     read_want: String,
     consumers: String,
     history: history::Sql,
+    verify: verify::Sql,
 }
 
 impl Sql {
@@ -99,6 +101,7 @@ impl Sql {
                  ORDER BY id LIMIT 1) FROM {consumers} ORDER BY ident"
             ),
             history: history::Sql::new(settings),
+            verify: verify::Sql::new(settings),
             queue,
             consumers_table: consumers,
         }

@@ -3,6 +3,7 @@
 pub(crate) mod guard;
 mod history;
 mod values;
+mod verify;
 
 use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
 use crate::config::{Settings, Synchronous, TableName};
@@ -60,6 +61,7 @@ struct Sql {
     highest: String,
     consumers: String,
     history: history::Sql,
+    verify: verify::Sql,
 }
 
 impl Sql {
@@ -70,6 +72,7 @@ impl Sql {
         let name = &settings.event_table.name;
         Sql {
             history: history::Sql::new(settings),
+            verify: verify::Sql::new(settings),
             insert: insert_sql(&settings.event_table),
             // A refused INSERT would use up an id.
             register: format!(
