@@ -1528,6 +1528,42 @@ uint64_t fes_replay_position(const fes_replay *replay);
 void fes_replay_close(fes_replay *replay);
 
 /**
+ * Accounts for every id from `from_id` (0: the first) to `to_id` (0: the highest that was drawn): its event is in the
+ * stream, in the history of `warehouse` (NULL: none), in both and equal; it was discarded or never committed; or
+ * something is wrong. Gives a JSON object, which the caller frees with `fes_text_free`, with at most `examples` ids of
+ * each finding. Ids are strings:
+ * `{"first","last","highest_id","complete":true,"in_queue":1,"in_both":0,"in_history":0,"never_committed":0,"gone":0,
+ * "unsettled":0,"blocked":text|null,"findings":[{"kind","meaning","count","examples":[{"id","detail"}]}]}`.
+ * All is well where `findings` is empty. Reads both tables once; others may write, archive and discard meanwhile.
+ *
+ * Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, `FES_PERMISSION_DENIED`, those of both databases.
+ */
+fes_status fes_stream_verify_json(const fes_stream *stream,
+                                  const fes_warehouse *warehouse,
+                                  uint64_t from_id,
+                                  uint64_t to_id,
+                                  size_t examples,
+                                  fes_text **out,
+                                  fes_error **err);
+
+/**
+ * As `fes_stream_verify_json`, but reads no further after `timeout_ms` milliseconds (`FES_FOREVER`), or after `cancel`
+ * (or NULL) is cancelled. What was looked at by then is told, `complete` is false, and another call goes on from the
+ * id `last` plus 1.
+ *
+ * Errors: those of `fes_stream_verify_json`; `FES_CANCELLED`.
+ */
+fes_status fes_stream_verify_json_for(const fes_stream *stream,
+                                      const fes_warehouse *warehouse,
+                                      uint64_t from_id,
+                                      uint64_t to_id,
+                                      size_t examples,
+                                      uint32_t timeout_ms,
+                                      const fes_cancel *cancel,
+                                      fes_text **out,
+                                      fes_error **err);
+
+/**
  * Makes an archiver, which does nothing yet. Of `options` (or NULL), `archive_batch` matters.
  *
  * Errors: `FES_INVALID_ARGUMENT`.

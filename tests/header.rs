@@ -36,6 +36,7 @@ fn generate() -> String {
         "notice",
         "receiver",
         "warehouse",
+        "checks",
         "archiver",
         "discarder",
         "app",

@@ -37,6 +37,23 @@ private:
     detail::Handle<fes_warehouse, fes_warehouse_close> handle_;
 };
 
+inline std::string Stream::verify_json(const Warehouse *warehouse, std::uint64_t from_id, std::uint64_t to_id,
+                                       std::size_t examples) {
+    fes_warehouse *history = warehouse ? warehouse->get() : nullptr;
+    return json([&](auto out, auto err) {
+        return fes_stream_verify_json(get(), history, from_id, to_id, examples, out, err);
+    });
+}
+
+inline std::string Stream::verify_json_for(Milliseconds timeout, const Cancel *cancel, const Warehouse *warehouse,
+                                           std::uint64_t from_id, std::uint64_t to_id, std::size_t examples) {
+    fes_warehouse *history = warehouse ? warehouse->get() : nullptr;
+    return json([&](auto out, auto err) {
+        return fes_stream_verify_json_for(get(), history, from_id, to_id, examples, detail::milliseconds(timeout),
+                                          detail::token(cancel), out, err);
+    });
+}
+
 /** All history and then the active events, as one stream. */
 class Replay {
 public:

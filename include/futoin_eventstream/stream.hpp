@@ -7,6 +7,8 @@
 
 namespace fes {
 
+class Warehouse;
+
 /** A stream of events. */
 class Stream {
 public:
@@ -68,14 +70,24 @@ public:
     }
     /** See `fes_stream_lag_json`. */
     std::string lag_json() {
-        const detail::Handle<fes_text, fes_text_free> text(
-            detail::made<fes_text>([&](auto out, auto err) { return fes_stream_lag_json(get(), out, err); }));
+        return json([&](auto out, auto err) { return fes_stream_lag_json(get(), out, err); });
+    }
+    /** See `fes_stream_verify_json`. */
+    std::string verify_json(const Warehouse *warehouse = nullptr, std::uint64_t from_id = 0,
+                            std::uint64_t to_id = 0, std::size_t examples = 20);
+    /** See `fes_stream_verify_json_for`. */
+    std::string verify_json_for(Milliseconds timeout, const Cancel *cancel = nullptr,
+                                const Warehouse *warehouse = nullptr, std::uint64_t from_id = 0,
+                                std::uint64_t to_id = 0, std::size_t examples = 20);
+
+private:
+    template <class Call> static std::string json(Call call) {
+        const detail::Handle<fes_text, fes_text_free> text(detail::made<fes_text>(call));
         std::size_t len = 0;
         const char *data = fes_text_data(text.get(), &len);
         return std::string(detail::view(data, len));
     }
 
-private:
     detail::Handle<fes_stream, fes_stream_close> handle_;
 };
 

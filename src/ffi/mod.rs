@@ -11,6 +11,7 @@
 mod app;
 mod archiver;
 mod cancel;
+mod checks;
 mod consumer;
 mod discarder;
 mod error;
@@ -30,6 +31,7 @@ mod warehouse;
 pub use app::*;
 pub use archiver::*;
 pub use cancel::*;
+pub use checks::*;
 pub use consumer::*;
 pub use discarder::*;
 pub use error::*;

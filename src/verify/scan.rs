@@ -185,7 +185,11 @@ pub(super) fn run(
         findings: Findings::new(options.examples),
     };
     let upto = options.to.min(drawn);
-    let settled = scan.settled(upto, &mut go_on)?;
+    let total = upto.saturating_sub(scan.done);
+    let settled = match go_on(VerifyProgress { done: 0, total }) {
+        true => scan.settled(upto, &mut go_on)?,
+        false => None,
+    };
     let complete = match settled {
         Some(settled) => scan.all(settled.min(upto), upto, &mut go_on)?,
         None => false,

@@ -362,6 +362,14 @@ void test_history(void) {
     CHECK(count == 3);
     OK(fes_discarder_run_once(discarder, &count, ERR));
     CHECK(count == 2); /* the newest stays */
+    fes_text *report = NULL;
+    OK(fes_stream_verify_json(stream, dwh, 1, 0, 20, &report, ERR));
+    CHECK(strstr(fes_text_data(report, NULL), "\"in_history\":2,"));
+    CHECK(strstr(fes_text_data(report, NULL), "\"findings\":[]}"));
+    fes_text_free(report);
+    OK(fes_stream_verify_json(stream, NULL, ids[1], ids[2], 20, &report, ERR));
+    CHECK(strstr(fes_text_data(report, NULL), "\"in_queue\":1,"));
+    fes_text_free(report);
     OK(fes_archiver_run_once(archiver, NULL, ERR));
     OK(fes_discarder_run_once(discarder, NULL, ERR));
 

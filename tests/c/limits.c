@@ -128,6 +128,11 @@ static void running_history(fes_stream *stream, fes_archiver *archiver, fes_disc
     OK(fes_archiver_run_for(archiver, FES_FOREVER, NULL, &count, &complete, ERR));
     CHECK(count == 2 && complete); /* one was archived before the cancellation */
     OK(fes_archiver_run_for(archiver, 60000, NULL, NULL, NULL, ERR));
+    fes_text *report = NULL;
+    FAILS(FES_CANCELLED,
+          fes_stream_verify_json_for(stream, NULL, 1, 0, 20, FES_FOREVER, cancel, &report, ERR));
+    OK(fes_stream_verify_json_for(stream, NULL, 1, 0, 20, 0, NULL, &report, ERR));
+    fes_text_free(report);
     fes_cancel_free(cancel);
 
     complete = true;

@@ -225,6 +225,13 @@ static void nulls_of_history(fes_stream *stream, fes_warehouse *dwh) {
     REFUSED(fes_archiver_stop(NULL, ERR));
     REFUSED(fes_archiver_stop_for(NULL, 0, NULL, ERR));
     REFUSED(fes_archiver_run_once(NULL, NULL, ERR));
+    fes_text *report = NULL;
+    OK(fes_stream_verify_json(stream, NULL, 0, 0, 0, &report, ERR));
+    fes_text_free(report);
+    REFUSED(fes_stream_verify_json(NULL, NULL, 1, 0, 20, &report, ERR));
+    REFUSED(fes_stream_verify_json(stream, NULL, 1, 0, 20, NULL, ERR));
+    REFUSED(fes_stream_verify_json_for(NULL, NULL, 1, 0, 20, 0, NULL, &report, ERR));
+    REFUSED(fes_stream_verify_json_for(stream, NULL, 1, 0, 20, 0, NULL, NULL, ERR));
     REFUSED(fes_archiver_run_for(NULL, 0, NULL, NULL, NULL, ERR));
     REFUSED(fes_discarder_set_on_notice(NULL, on_notice, NULL, ERR));
     REFUSED(fes_discarder_set_on_notice(discarder, NULL, NULL, ERR));

@@ -223,9 +223,76 @@ export class EventStream {
     subscribe(component: string, options?: PushOptions): Promise<Subscription>;
     /** How far each consumer is behind. */
     lag(): Promise<Lag>;
+    /**
+     * Accounts for every id: its event is in the event table, in the history, in both and equal; it was discarded or
+     * never committed; or something is wrong. Reads both tables once, in bounded memory; others may write, archive
+     * and discard meanwhile. Errors: NotMigrated, UnsafeServer, PermissionDenied, and those of both databases.
+     */
+    verify(options?: VerifyOptions): Promise<Verification>;
     /** Closes the stream when the calls on it have ended. What was made of it gives Closed then. */
     close(): Promise<void>;
     [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** What `EventStream.verify` looks at. */
+export interface VerifyOptions {
+    /** The history that must be equal. */
+    warehouse?: Warehouse;
+    /** The first id; 1 without it. */
+    fromId?: IdInput;
+    /** The last id; the highest that was drawn without it. */
+    toId?: IdInput;
+    /** Most ids of each finding that are named (20). */
+    examples?: number;
+    /** After this time it reads no further, and `complete` is false. */
+    timeoutMs?: number;
+    /** Ends it; the promise is rejected with the signal's reason. */
+    signal?: AbortSignal;
+}
+
+/** Something that is wrong. */
+export interface VerifyFinding {
+    kind:
+        | 'changed'
+        | 'not_archived'
+        | 'lost_from_queue'
+        | 'history_beyond'
+        | 'cursor_beyond'
+        | 'history_short'
+        | 'duplicate'
+        | 'id_outside'
+        | 'unreadable'
+        | (string & {});
+    /** The kind in one sentence. */
+    meaning: string;
+    count: number;
+    /** The first ids, and what was seen there. */
+    examples: { id: bigint; detail: string }[];
+}
+
+/** What `EventStream.verify` found. The six counts make up the ids from `first` to `last`. */
+export interface Verification {
+    first: bigint;
+    last: bigint;
+    highestId: bigint;
+    /** Whether all that was asked for was looked at; else go on from `last + 1n`. */
+    complete: boolean;
+    /** Events that are only in the event table. */
+    inQueue: number;
+    /** Events that are in both tables. */
+    inBoth: number;
+    /** Events that are only in the history. */
+    inHistory: number;
+    /** Ids whose transaction was rolled back. */
+    neverCommitted: number;
+    /** Ids without an event that every consumer has passed: discarded or rolled back. */
+    gone: number;
+    /** Ids whose transaction may still be open. */
+    unsettled: number;
+    /** Why no better evidence for what is settled could be had, and what helps. */
+    blocked: string | null;
+    /** What is wrong; empty if all is well. */
+    findings: VerifyFinding[];
 }
 
 /** What can be bound to a statement. Integers go as integers, other numbers as floating point. */

@@ -1,7 +1,8 @@
 'use strict';
 
 const args = require('./args.js');
-const { call, callNow } = require('./error.js');
+const { verification } = require('./checks.js');
+const { call, callNow, cancellable } = require('./error.js');
 const { Consumer } = require('./consumer.js');
 const { Subscription } = require('./subscription.js');
 const { Transaction } = require('./transaction.js');
@@ -116,6 +117,16 @@ class EventStream {
                 secondsRegistered: consumer.seconds_registered,
             })),
         };
+    }
+
+    async verify({ warehouse, fromId = 1n, toId, examples, timeoutMs, signal } = {}) {
+        const { Warehouse } = require('./history.js'); // which needs this file
+        const history = warehouse === undefined ? undefined : Warehouse.handleOf(warehouse);
+        const given = [args.id(fromId, 'fromId'), args.maybeId(toId, 'toId') ?? 0n, args.count(examples, 'examples', 20)];
+        const limit = args.timeout(timeoutMs, args.FOREVER);
+        return cancellable(signal, undefined, async (token) =>
+            verification(await call('verify', this.#handle, history, ...given, limit, token)),
+        );
     }
 
     async close() {

@@ -54,6 +54,7 @@ napi_value define(napi_env env, napi_value object) {
         define_consumer(exports);
         define_receiver(exports);
         define_history(exports);
+        define_checks(exports);
         define_log(exports);
         return object;
     } catch (const Stop &) {

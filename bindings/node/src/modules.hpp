@@ -9,6 +9,7 @@ void define_stream(Exports &exports);
 void define_consumer(Exports &exports);
 void define_receiver(Exports &exports);
 void define_history(Exports &exports);
+void define_checks(Exports &exports);
 void define_log(Exports &exports);
 
 } // namespace fesnode

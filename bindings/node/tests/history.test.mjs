@@ -12,6 +12,29 @@ async function warehouse(t, db) {
     return opened;
 }
 
+onEachServer('every id is accounted for, and what is wrong is found', async (t, db) => {
+    const opened = await stream(t, db);
+    const dwh = await warehouse(t, db);
+    const added = await opened.addEvents([['A', 1], ['B', 2], ['A', 3]]);
+    const archiver = new Archiver(opened, dwh);
+    after(t, () => archiver.close());
+    await archiver.runOnce();
+    const sound = await opened.verify({ warehouse: dwh });
+    assert.deepEqual([sound.complete, sound.inBoth, sound.findings], [true, 3, []]);
+    assert.equal(sound.highestId, added[2]);
+    const part = await opened.verify({ fromId: added[1], toId: added[1], timeoutMs: 20000 });
+    assert.deepEqual([part.first, part.last, part.inQueue], [added[1], added[1], 1]);
+
+    const empty = await Warehouse.open('sqlite::memory:');
+    after(t, () => empty.close());
+    await empty.migrate();
+    const { findings } = await opened.verify({ warehouse: empty, examples: 1 });
+    assert.deepEqual(findings.map(({ kind, count }) => [kind, count]), [['not_archived', 3], ['history_short', 1]]);
+    assert.deepEqual(findings[0].examples.map(({ id }) => id), [added[0]]);
+    await fails('AbortError', opened.verify({ signal: AbortSignal.abort() }));
+    await fails('InvalidArgument', opened.verify({ fromId: -1 }));
+});
+
 onEachServer('events are archived, read, and replayed with the active ones', async (t, db) => {
     const opened = await stream(t, db);
     const dwh = await warehouse(t, db);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from pathlib import Path
@@ -200,3 +201,26 @@ def test_notices_that_misbehave_harm_nobody(lite: Db) -> None:
         until(lambda: not archiver.is_running())
         archiver.close()
         app.close()
+
+
+def test_every_id_is_accounted_for(stream: fes.EventStream, warehouse: fes.Warehouse) -> None:
+    ids = stream.add_events([("USR_ADD", n) for n in range(5)])
+    with fes.Archiver(stream, warehouse) as archiver:
+        archiver.run_once()
+    report = stream.verify(warehouse)
+    assert report and report.complete and report.in_both == 5
+    assert (report.first, report.last, report.highest_id) == (1, ids[-1], ids[-1])
+    part = stream.verify(from_id=ids[1], to_id=ids[2], timeout=60)
+    assert (part.first, part.last, part.in_queue) == (ids[1], ids[2], 2)
+    with fes.Warehouse("sqlite::memory:") as empty:
+        empty.migrate()
+        lost = stream.verify(empty, examples=2)
+    assert not lost
+    assert [(finding.kind, finding.count) for finding in lost.findings] == [("not_archived", 5), ("history_short", 1)]
+    assert [example.id for example in lost.findings[0].examples] == ids[:2]
+    with fes.Cancel() as cancel, pytest.raises(fes.Cancelled):
+        cancel.cancel()
+        stream.verify(warehouse, cancel=cancel)
+    with pytest.raises(fes.InvalidArgument):
+        stream.verify(from_id=-1)
+    assert asyncio.run(stream.averify(warehouse)) == report

@@ -19,6 +19,7 @@ Exit codes:
   1    an error that does not go away by trying again
   2    wrong arguments
   3    an error that may go away: server away, database busy, another receiver at work
+  4    `verify` found something wrong
   130  interrupted by SIGINT (Ctrl-C) or SIGTERM";
 
 /// Adds events to a database, reads them, and takes care of them.
@@ -82,6 +83,8 @@ pub enum Command {
     History(History),
     /// Write the history, the events of the stream, or both as JSON Lines
     Export(Export),
+    /// Account for every id: in the stream, in the history, discarded, rolled back, or wrong
+    Verify(Verify),
     /// Run archiver and discarder until SIGINT or SIGTERM
     Run(Run),
     /// Write the completions of a shell
@@ -241,6 +244,20 @@ pub enum Source {
     History,
     /// The events of the stream only
     Active,
+}
+
+#[derive(Args)]
+pub struct Verify {
+    /// The first id
+    #[arg(long, value_name = "ID", default_value_t = 1, value_parser = id(1))]
+    pub from: EventId,
+    /// The last id [default: the highest that was drawn]
+    #[arg(long, value_name = "ID", value_parser = id(1))]
+    pub to: Option<EventId>,
+    /// How many ids of each finding to name
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
+    pub examples: u32,
 }
 
 #[derive(Args)]

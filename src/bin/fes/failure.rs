@@ -13,6 +13,8 @@ pub enum Failure {
     Other(String),
     /// The arguments do not fit together.
     Usage(String),
+    /// A check found something wrong, and has told it.
+    Found,
     /// A signal asked for the end.
     Interrupted,
     /// Nobody reads standard output any more. That is no error: `fes tail | head -1`.
@@ -46,6 +48,7 @@ impl Failure {
             Failure::Library(_, error) if error.is_retriable() => 3,
             Failure::Library(..) | Failure::Other(_) => 1,
             Failure::Usage(_) => 2,
+            Failure::Found => 4,
             Failure::Interrupted => 130,
         })
     }
@@ -53,7 +56,7 @@ impl Failure {
     /// The text for standard error, if there is something to say.
     pub fn text(&self) -> Option<String> {
         match self {
-            Failure::Closed | Failure::Interrupted => None,
+            Failure::Closed | Failure::Found | Failure::Interrupted => None,
             Failure::Library(doing, error) => {
                 let hint = hint(error.kind()).unwrap_or_default();
                 Some(redact(&format!("error: {doing}{error} ({}){hint}", error.kind().name())))

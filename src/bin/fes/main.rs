@@ -14,6 +14,7 @@ mod service;
 mod shell;
 mod signals;
 mod tail;
+mod verify;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -57,6 +58,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result {
         Command::Discard(args) => service::discard(global, args, out),
         Command::History(args) => read::history(global, args, out),
         Command::Export(args) => read::export(global, args, out),
+        Command::Verify(args) => verify::verify(global, args, out),
         Command::Run(args) => service::run(global, args, out),
         Command::Completions { shell } => shell::completions(*shell, out),
         Command::Man { dir } => shell::man(dir.as_deref(), out),

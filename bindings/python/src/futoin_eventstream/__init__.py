@@ -20,6 +20,7 @@ In a program that also uses Python's `sqlite3`: never on the file of an open str
 """
 
 from ._app import ServiceApp
+from ._checks import Verification, VerifyExample, VerifyFinding
 from ._consumer import Consumer, Start
 from ._errors import (
     Busy,
@@ -144,6 +145,9 @@ __all__ = [
     "Transaction",
     "TransactionEnded",
     "UnsafeServer",
+    "Verification",
+    "VerifyExample",
+    "VerifyFinding",
     "Want",
     "Warehouse",
     "log_to",

@@ -9,9 +9,10 @@ from ctypes import Array, byref, c_char_p, c_size_t, c_uint64, c_void_p, cast, s
 from itertools import accumulate
 from struct import pack
 from types import TracebackType
-from typing import Any, Iterable, Protocol, Sequence, TypeVar
+from typing import TYPE_CHECKING, Any, Iterable, Protocol, Sequence, TypeVar
 
-from . import _sqlite
+from . import _checks, _sqlite
+from ._checks import Verification
 from ._consumer import Consumer
 from ._errors import Error, InvalidArgument, call
 from ._ffi import NEW_EVENT_FORMAT, lib
@@ -20,6 +21,10 @@ from ._statement import KINDS, ParamStyle, Statement, take_statement
 from ._subscription import Subscription
 from ._text import Option, Options, Want, event_data, event_type, options, text
 from ._values import Parameter, parameters, rows_of
+from ._wait import Cancel, in_thread
+
+if TYPE_CHECKING:
+    from ._history import Warehouse
 
 S = TypeVar("S", bound="EventStream")
 _options = options
@@ -191,6 +196,34 @@ class EventStream(Owner):
     async def alag(self) -> dict[str, Any]:
         """`lag` for asyncio."""
         return await asyncio.to_thread(self.lag)
+
+    def verify(
+        self,
+        warehouse: Warehouse | None = None,
+        from_id: int = 1,
+        to_id: int | None = None,
+        *,
+        examples: int = 20,
+        timeout: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> Verification:
+        """Accounts for every id from `from_id` to `to_id` (`None`: the highest that was drawn): its event is in the
+        event table, in the history of `warehouse`, in both and equal; it was discarded or never committed; or
+        something is wrong. `if not stream.verify(warehouse): ...` is true where something is.
+
+        Reads both tables once, in bounded memory, and may run while others write, archive and discard. Names at
+        most `examples` ids of each finding. Reads no further after `timeout` seconds: then `complete` is false.
+
+        Raises `NotMigrated`, `UnsafeServer`, `PermissionDenied`, `Cancelled`, and those of both databases.
+        """
+        history = None if warehouse is None else warehouse._handle
+        return _checks.verify(self._handle, history, from_id, to_id, examples, timeout, cancel)
+
+    async def averify(
+        self, warehouse: Warehouse | None = None, from_id: int = 1, to_id: int | None = None, *, examples: int = 20
+    ) -> Verification:
+        """`verify` for asyncio; cancelling the task ends it."""
+        return await in_thread(lambda cancel: self.verify(warehouse, from_id, to_id, examples=examples, cancel=cancel))
 
 
 class Transaction(Owner):

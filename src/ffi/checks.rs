@@ -1,0 +1,78 @@
+//! Checks of a stream.
+
+use super::cancel::{FES_FOREVER, Wait, fes_cancel};
+use super::{Done, Out, borrow, fes_error, fes_status, fes_stream, fes_text, fes_warehouse, guard};
+use crate::error::{Error, ErrorKind};
+use crate::verify::{Verification, VerifyOptions};
+
+/// What `fes_stream_verify_json` looks at.
+fn range(from_id: u64, to_id: u64, examples: usize) -> VerifyOptions {
+    let options = VerifyOptions::new().from(from_id).examples(examples);
+    if to_id == 0 { options } else { options.to(to_id) }
+}
+
+fn report_json(report: &Verification) -> Done<fes_text> {
+    let json = serde_json::to_string(report).map_err(|why| {
+        Error::new(ErrorKind::Internal, format!("the report cannot be JSON: {why}"))
+    })?;
+    Ok(fes_text::new(json))
+}
+
+/// Accounts for every id from `from_id` (0: the first) to `to_id` (0: the highest that was drawn): its event is in the
+/// stream, in the history of `warehouse` (NULL: none), in both and equal; it was discarded or never committed; or
+/// something is wrong. Gives a JSON object, which the caller frees with `fes_text_free`, with at most `examples` ids of
+/// each finding. Ids are strings:
+/// `{"first","last","highest_id","complete":true,"in_queue":1,"in_both":0,"in_history":0,"never_committed":0,"gone":0,
+/// "unsettled":0,"blocked":text|null,"findings":[{"kind","meaning","count","examples":[{"id","detail"}]}]}`.
+/// All is well where `findings` is empty. Reads both tables once; others may write, archive and discard meanwhile.
+///
+/// Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, `FES_PERMISSION_DENIED`, those of both databases.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_verify_json(
+    stream: *const fes_stream,
+    warehouse: *const fes_warehouse,
+    from_id: u64,
+    to_id: u64,
+    examples: usize,
+    out: *mut *mut fes_text,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    let (forever, nobody) = (FES_FOREVER, std::ptr::null());
+    unsafe {
+        fes_stream_verify_json_for(
+            stream, warehouse, from_id, to_id, examples, forever, nobody, out, err,
+        )
+    }
+}
+
+/// As `fes_stream_verify_json`, but reads no further after `timeout_ms` milliseconds (`FES_FOREVER`), or after `cancel`
+/// (or NULL) is cancelled. What was looked at by then is told, `complete` is false, and another call goes on from the
+/// id `last` plus 1.
+///
+/// Errors: those of `fes_stream_verify_json`; `FES_CANCELLED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_verify_json_for(
+    stream: *const fes_stream,
+    warehouse: *const fes_warehouse,
+    from_id: u64,
+    to_id: u64,
+    examples: usize,
+    timeout_ms: u32,
+    cancel: *const fes_cancel,
+    out: *mut *mut fes_text,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let stream = &borrow(stream, "stream")?.0;
+        let warehouse = warehouse.as_ref().map(|warehouse| &warehouse.0);
+        let options = range(from_id, to_id, examples);
+        let wait = Wait::new(timeout_ms, cancel);
+        let report = stream.verify_while(warehouse, &options, |_| wait.goes_on())?;
+        if !report.complete {
+            wait.check()?;
+        }
+        out.give(report_json(&report)?);
+        Ok(())
+    })
+}
