@@ -100,23 +100,15 @@ fn locked(
             fail!(Busy, "another process has been migrating for 120 s");
         }
         let result = work(connection);
-        connection.query("SELECT RELEASE_LOCK('fes_migrate')", &[])?;
-        return result;
+        let released = connection.query("SELECT RELEASE_LOCK('fes_migrate')", &[]);
+        return result.and_then(|()| released.map(|_| ()));
     }
-    connection.begin()?;
-    let locked = match connection {
-        Connection::Postgres(_) => connection
-            .query(&format!("SELECT pg_advisory_xact_lock({LOCK})::text"), &[])
-            .map(|_| ()),
-        _ => Ok(()),
-    };
-    match locked.and_then(|()| work(connection)) {
-        Ok(()) => connection.commit(),
-        Err(error) => {
-            let _ = connection.rollback();
-            Err(error)
+    connection.alone(|connection| {
+        if let Connection::Postgres(_) = connection {
+            connection.query(&format!("SELECT pg_advisory_xact_lock({LOCK})::text"), &[])?;
         }
-    }
+        work(connection)
+    })
 }
 
 fn run(

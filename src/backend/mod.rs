@@ -271,14 +271,30 @@ impl Connection {
         each!(self, c => c.insert_event(event))
     }
 
-    /// Runs `work` in a transaction of its own.
+    /// Runs `work` in a transaction of its own, and undoes it where `work` or the commit fails: the
+    /// one place that ends transactions of this library. Where even that fails, the error is
+    /// `ConnectionLost`, and whoever holds the connection drops it, which undoes the transaction.
+    /// Dropping it is also what happens after a panic.
     pub fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.begin()?;
         let result = work(self).and_then(|result| self.commit().map(|()| result));
         result.map_err(|error| match self.rollback() {
+            Ok(()) => error,
             Err(lost) if lost.kind() == ErrorKind::ConnectionLost => lost,
-            _ => error,
+            Err(why) => error
+                .context(format!("the transaction could not be undone ({why}) after its failure"))
+                .with_kind(ErrorKind::ConnectionLost),
         })
+    }
+
+    /// Whether a transaction is known to be open: such a connection must not be used by others.
+    pub fn has_open_transaction(&self) -> bool {
+        match self {
+            Connection::Sqlite(connection) => connection.has_open_transaction(),
+            Connection::Postgres(connection) => connection.has_open_transaction(),
+            // The driver keeps what the server says to itself: its failures end with ROLLBACK.
+            Connection::Mysql(_) => false,
+        }
     }
 
     /// Adds events in order, inside the caller's transaction.
@@ -411,4 +427,37 @@ fn bad_column(id: EventId, column: &str) -> Error {
         ErrorKind::CorruptEvent,
         format!("the {column} of event {id} is not UTF-8 text: correct it with UPDATE"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pool::Pool;
+    use super::*;
+    use crate::config::Options;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn a_panic_inside_a_transaction_leaves_neither_the_transaction_nor_the_turn() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?busy_timeout_ms=200", folder.path().join("a.db").display());
+        let (location, settings) = crate::url::parse(&url, &Options::new()).unwrap();
+        let settings = Arc::new(settings);
+        let pool =
+            Pool::open(Backend::new(location, settings.clone()).unwrap(), &settings).unwrap();
+        pool.once(|c| migrate::active(c, &settings)).unwrap();
+        let event = NewEvent::new("TEST", &1).unwrap();
+        let panic = catch_unwind(AssertUnwindSafe(|| {
+            pool.once(|c| {
+                c.alone(|c| {
+                    c.insert_event(&event)?;
+                    if true {
+                        panic!("a defect");
+                    }
+                    Ok(())
+                })
+            })
+        }));
+        assert!(panic.is_err());
+        assert_eq!(pool.once(|c| c.insert_event(&event)).unwrap(), 1);
+    }
 }

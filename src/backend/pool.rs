@@ -104,9 +104,12 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Runs `work` and notes whether the connection broke.
+    /// Runs `work` and notes whether the connection broke. After a panic nobody knows what state it
+    /// is in: then it counts as broken, too.
     pub fn call<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
+        let broken = std::mem::replace(&mut self.slot.broken, true);
         let result = work(&mut self.slot.connection);
+        self.slot.broken = broken;
         if let Err(error) = &result
             && error.kind() == ErrorKind::ConnectionLost
         {
@@ -170,7 +173,7 @@ impl ManageConnection for Manager {
     }
 
     fn has_broken(&self, slot: &mut Slot) -> bool {
-        slot.broken
+        slot.broken || slot.connection.has_open_transaction()
     }
 }
 

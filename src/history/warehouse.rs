@@ -182,17 +182,16 @@ impl Warehouse {
 
     /// Whether none of the events was there.
     fn insert(&self, events: &[Event]) -> Result<bool> {
-        self.pool()?.once(|connection| {
-            connection.begin()?;
-            match connection.insert_history(events) {
-                Ok(true) => connection.commit().map(|()| true),
-                Ok(false) => connection.rollback().map(|()| false),
-                Err(error) => match connection.rollback() {
-                    Err(lost) if lost.kind() == ErrorKind::ConnectionLost => Err(lost),
-                    _ => Err(error),
-                },
-            }
-        })
+        let inserted = self.pool()?.once(|connection| {
+            connection.alone(|connection| match connection.insert_history(events)? {
+                true => Ok(()),
+                false => fail!(HistoryConflict, "an event of the batch is in the history already"),
+            })
+        });
+        match inserted {
+            Err(error) if error.kind() == ErrorKind::HistoryConflict => Ok(false),
+            result => result.map(|()| true),
+        }
     }
 
     /// Which of the events are not there; the others are equal to what is there.

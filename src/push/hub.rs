@@ -212,23 +212,16 @@ impl HubTask {
             return Ok(());
         }
         due.sort_by(|a, b| a.0.ident().as_str().cmp(b.0.ident().as_str()));
-        connection.begin()?;
-        let stored: Result<Vec<bool>> = due
-            .iter()
-            .map(|(member, cursor)| Ok(connection.advance(member.ident(), *cursor)?.is_some()))
-            .collect();
-        match stored.and_then(|found| connection.commit().map(|()| found)) {
-            Ok(found) => {
-                for ((member, cursor), found) in due.iter().zip(found) {
-                    member.stored(*cursor, found);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                let _ = connection.rollback();
-                Err(error)
-            }
+        let found: Vec<bool> = connection.alone(|connection| {
+            let stored = |(member, cursor): &(Arc<Member>, EventId)| {
+                Ok(connection.advance(member.ident(), *cursor)?.is_some())
+            };
+            due.iter().map(stored).collect()
+        })?;
+        for ((member, cursor), found) in due.iter().zip(found) {
+            member.stored(*cursor, found);
         }
+        Ok(())
     }
 
     /// Whether nothing can have changed since the last read, by the counter of changes.

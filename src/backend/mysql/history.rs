@@ -5,7 +5,7 @@ use crate::backend::history::Piece;
 use crate::backend::{Batch, ReadRange};
 use crate::config::Settings;
 use crate::consumer::Ident;
-use crate::error::{Result, fail};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId, TimeTexts, Timestamp};
 use mysql::prelude::Queryable;
 use mysql::{Params, Value as Raw};
@@ -170,6 +170,12 @@ impl Connection {
         };
         let reset = "SET SESSION innodb_lock_wait_timeout = DEFAULT";
         let ended = self.client.query_drop(format!("{end}; {reset}"));
+        if ended.is_err() {
+            // A commit that failed left both undone: what cannot be reset is not used again.
+            self.client
+                .query_drop(format!("ROLLBACK; {reset}"))
+                .map_err(|why| Error::from(why).with_kind(ErrorKind::ConnectionLost))?;
+        }
         let (deleted, bound) = done?;
         ended?;
         Ok((bound >= cut).then_some(deleted))

@@ -145,6 +145,7 @@ impl Connection {
              1 / (count(*) > 0)::int; COMMIT"
         );
         let grant = format!("SELECT, DELETE on {queue}; SELECT, UPDATE on {consumers}");
+        self.in_transaction = true;
         let deleted = self.driver().simple_query(&text).map(|answer| {
             let done = answer.iter().filter_map(|message| match message {
                 SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
@@ -153,7 +154,10 @@ impl Connection {
             done.skip(2).take(count).sum() // after BEGIN and SET
         });
         match deleted.map_err(Error::from) {
-            Ok(rows) => Ok(Some(rows)),
+            Ok(rows) => {
+                self.in_transaction = false;
+                Ok(Some(rows))
+            }
             Err(error) => {
                 self.rollback()?;
                 match error.sql_state() {

@@ -293,6 +293,10 @@ impl Connection {
         Ok(())
     }
 
+    pub fn has_open_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
     /// The server itself refuses whatever comes after a failure.
     pub fn in_transaction(&mut self) -> bool {
         true

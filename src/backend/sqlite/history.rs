@@ -100,18 +100,8 @@ impl Connection {
         Ok(Piece::whole(after, event_id(cut.unwrap_or(0))?, event_id(count)?))
     }
 
-    /// Nothing to lock: whoever writes is alone.
-    pub fn discard_if_acknowledged(&mut self, piece: Piece) -> Result<Option<u64>> {
-        self.begin()?;
-        let deleted = self.delete_piece(piece);
-        match deleted {
-            Ok(Some(_)) => self.commit()?,
-            _ => self.rollback()?,
-        }
-        deleted
-    }
-
-    fn delete_piece(&mut self, piece: Piece) -> Result<Option<u64>> {
+    /// Deletes the piece, inside a transaction, if everybody has acknowledged it.
+    pub fn delete_piece(&mut self, piece: Piece) -> Result<Option<u64>> {
         if self.discard_bound(None)? < piece.cut {
             return Ok(None);
         }

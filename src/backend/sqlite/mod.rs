@@ -310,6 +310,10 @@ impl Connection {
         Ok(result?)
     }
 
+    pub fn has_open_transaction(&self) -> bool {
+        !self.inner.is_autocommit()
+    }
+
     /// `ON CONFLICT ROLLBACK`, a full disk and a few other failures end it.
     pub fn in_transaction(&mut self) -> bool {
         !self.inner.is_autocommit()
@@ -387,8 +391,11 @@ impl Connection {
         }
         let stored: Option<i64> = self.write(|| {
             let mut statement = self.inner.prepare_cached(&self.sql.advance)?;
-            let row = statement.query_row(params![ident.as_str(), to as i64], |row| row.get(0));
-            Ok(row.optional()?)
+            let mut rows = statement.query(params![ident.as_str(), to as i64])?;
+            let cursor = rows.next()?.map(|row| row.get(0)).transpose()?;
+            // The step after the last row is what commits, and says whether that failed.
+            rows.next()?;
+            Ok(cursor)
         })?;
         stored.map(event_id).transpose()
     }

@@ -1,0 +1,216 @@
+//! A disk that is full for a while: what was refused is refused, and once there is space again
+//! everything goes on, in the same process and on the same handles.
+
+mod support;
+
+use futoin_eventstream::{
+    Archiver, Consumer, Discarder, EventStream, NewEvent, Options, Result, Want, Warehouse,
+};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use support::everything;
+
+/// A small file system of a test's own; unmounted when dropped.
+struct Disk {
+    folder: tempfile::TempDir,
+}
+
+fn run(program: &str, arguments: &[&str]) -> bool {
+    let with_sudo = || Command::new("sudo").arg("-n").arg(program).args(arguments).output();
+    let done = |output: std::io::Result<std::process::Output>| {
+        output.is_ok_and(|output| output.status.success())
+    };
+    done(Command::new(program).args(arguments).output()) || done(with_sudo())
+}
+
+impl Disk {
+    /// `None`, with a word on it, where mounting is not allowed; a failure where the run promised
+    /// that it is.
+    fn mount() -> Option<Disk> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        if run("mount", &["-t", "tmpfs", "-o", "size=3m,mode=0777", "tmpfs", path]) {
+            return Some(Disk { folder });
+        }
+        let required = std::env::var("FES_TEST_REQUIRED").is_ok();
+        assert!(!required, "a tmpfs cannot be mounted: run the tests as root, or with sudo");
+        eprintln!("left out: a tmpfs cannot be mounted, because this user is not root");
+        None
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("sqlite://{}?busy_timeout_ms=1000", self.path(name).display())
+    }
+
+    /// Leaves not a single byte.
+    fn fill(&self) {
+        let mut filler =
+            OpenOptions::new().create(true).append(true).open(self.path("filler")).unwrap();
+        for piece in [64 << 10, 4 << 10, 512, 1] {
+            while filler.write_all(&vec![0; piece]).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.path("filler")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        run("umount", &["-l", self.folder.path().to_str().unwrap()]);
+    }
+}
+
+/// What a step works on.
+struct Scene {
+    disk: Disk,
+    stream: EventStream,
+    consumer: Consumer,
+    warehouse: Warehouse,
+}
+
+impl Scene {
+    fn new() -> Option<Scene> {
+        let disk = Disk::mount()?;
+        let stream = EventStream::open(&disk.url("events.db")).unwrap();
+        stream.migrate().unwrap();
+        let warehouse = Warehouse::open(&disk.url("history.db")).unwrap();
+        warehouse.migrate().unwrap();
+        let consumer = stream.consumer("app", "Audit").unwrap();
+        consumer.register().unwrap();
+        let events = vec![NewEvent::new("USR_ADD", &"x".repeat(2000)).unwrap(); 200];
+        stream.add_events(&events).unwrap();
+        Some(Scene { disk, stream, consumer, warehouse })
+    }
+
+    fn archiver(&self) -> Archiver {
+        Archiver::new(&self.stream, &self.warehouse, &Options::new()).unwrap()
+    }
+
+    /// Runs the step on the full disk until it fails, then with space again.
+    fn run(&self, step: impl Fn(&Scene, u64) -> Result<()>) {
+        self.disk.fill();
+        let error = (0..2000).find_map(|n| step(self, n).err()).expect("a full disk");
+        let text = error.to_string();
+        assert!(text.contains("full") || text.contains("disk I/O"), "{error:?}");
+        // More failures make it no worse.
+        for n in 2000..2003 {
+            let _ = step(self, n);
+        }
+        self.disk.free();
+        let start = Instant::now();
+        step(self, 3000).expect("the step, with space again");
+        let id = self.stream.add_event("USR_ADD", &"after").expect("an event after all that");
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| self.stream.add_event("USR_ADD", &"beside").unwrap());
+            }
+        });
+        self.stream.begin().unwrap().commit().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        let events = everything(&self.stream);
+        assert!(events.iter().any(|event| event.id == id));
+        self.consumer.poll(None, &Want::all()).unwrap();
+        self.archiver().run_once().unwrap();
+    }
+}
+
+/// One test for each step.
+macro_rules! steps {
+    ($($name:ident: |$scene:ident, $n:ident| $step:expr;)+) => {$(
+        #[test]
+        fn $name() {
+            let Some(scene) = Scene::new() else { return };
+            scene.run(|$scene, $n| $step);
+        }
+    )+};
+}
+
+steps! {
+    adding_an_event: |scene, _n| {
+        scene.stream.add_event("USR_ADD", &"y".repeat(3000)).map(|_| ())
+    };
+    adding_many_events: |scene, _n| {
+        let events: Vec<_> = (0..5).map(|n| NewEvent::new("USR_ADD", &n).unwrap()).collect();
+        scene.stream.add_events(&events).map(|_| ())
+    };
+    a_transaction: |scene, n| {
+        let mut tx = scene.stream.begin()?;
+        tx.execute("CREATE TABLE IF NOT EXISTS users(name TEXT)", &[])?;
+        tx.execute("INSERT INTO users(name) VALUES (?)", &[format!("{n}").into()])?;
+        tx.add_event("USR_ADD", &n)?;
+        tx.commit()
+    };
+    a_cursor: |scene, n| {
+        let consumer = scene.stream.consumer("app", &format!("C{n}"))?;
+        consumer.register()?;
+        consumer.acknowledge(1 + n % 10)
+    };
+    acknowledging: |scene, n| {
+        scene.consumer.acknowledge(1 + n.min(190))?;
+        if scene.consumer.poll(None, &Want::all())?[0].id == 2 + n.min(190) {
+            return Ok(());
+        }
+        panic!("a cursor that is said to be stored, and is not");
+    };
+    discarding: |scene, n| {
+        scene.consumer.acknowledge(1 + n.min(190))?;
+        let options = Options::new().set("limit_at_once", "1").unwrap();
+        Discarder::new(&scene.stream, &options)?.run_once().map(|_| ())
+    };
+    archiving: |scene, _n| {
+        scene.archiver().run_once()?;
+        // On another disk the stream would have space for this.
+        scene.stream.add_event("USR_ADD", &"z".repeat(100)).map(|_| ())
+    };
+    migrating: |scene, n| {
+        let settings = Options::new().set("event_table", &format!("q{n}"))?;
+        let settings = settings.set("consumer_table", &format!("c{n}"))?;
+        EventStream::open_with(&scene.disk.url("events.db"), &settings)?.migrate()
+    };
+}
+
+/// The history fills up, while the stream has all the space it wants.
+#[test]
+fn a_warehouse_on_a_full_disk_takes_the_events_later() {
+    let Some(disk) = Disk::mount() else { return };
+    let db = support::Db::on("sqlite").unwrap();
+    let stream = db.stream();
+    let warehouse = Warehouse::open(&disk.url("history.db")).unwrap();
+    warehouse.migrate().unwrap();
+    let archiver = Archiver::new(&stream, &warehouse, &Options::new()).unwrap();
+    archiver.run_once().unwrap();
+    disk.fill();
+    let filled = (0..500).any(|_| {
+        stream.add_event("USR_ADD", &"x".repeat(4000)).unwrap();
+        archiver.run_once().is_err()
+    });
+    assert!(filled, "a full disk");
+    assert!(archiver.run_once().is_err());
+    disk.free();
+    archiver.run_once().unwrap();
+    let archived = warehouse.history(1, &Want::all(), 1000).unwrap();
+    assert_eq!(archived, everything(&stream));
+}
+
+/// The disk was full when the file was to be made.
+#[test]
+fn a_new_database_on_a_full_disk_is_made_later() {
+    let Some(disk) = Disk::mount() else { return };
+    disk.fill();
+    File::create(disk.path("empty")).unwrap();
+    let opened = EventStream::open(&disk.url("new.db")).and_then(|stream| stream.migrate());
+    assert!(opened.is_err());
+    disk.free();
+    let stream = EventStream::open(&disk.url("new.db")).unwrap();
+    stream.migrate().unwrap();
+    assert_eq!(stream.add_event("USR_ADD", &1).unwrap(), 1);
+}
