@@ -1,7 +1,7 @@
 //! Adding events: alone, many at once, in a transaction of ours, or in one of the caller's driver.
 
 use crate::backend::pool::Lease;
-use crate::backend::{Connection, DatabaseKind, mysql as my, postgres as pg, sqlite};
+use crate::backend::{Connection, DatabaseKind, mysql as my, postgres as pg, quietly, sqlite};
 use crate::config::{Options, Settings, TableName};
 use crate::error::{Result, fail};
 use crate::event::{EventId, NewEvent};
@@ -283,8 +283,8 @@ macro_rules! event_target {
 event_target!(Sqlite: rusqlite::Connection, rusqlite::Transaction<'_>, rusqlite::Savepoint<'_> =>
     |target, table, event| sqlite::insert_event(target, &sqlite::insert_sql(table), event));
 event_target!(Postgres: postgres::Client, postgres::Transaction<'_> =>
-    |target, table, event| pg::insert_event(target, table, event));
+    |target, table, event| quietly(|| pg::insert_event(target, table, event)));
 event_target!(Mysql: mysql::Conn, mysql::Transaction<'_> =>
-    |target, table, event| my::insert_event_for_caller(target, table, event));
+    |target, table, event| quietly(|| my::insert_event_for_caller(target, table, event)));
 event_target!(Mysql: mysql::PooledConn =>
-    |target, table, event| my::insert_event_for_caller(target.as_mut(), table, event));
+    |target, table, event| quietly(|| my::insert_event_for_caller(target.as_mut(), table, event)));

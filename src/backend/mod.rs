@@ -9,6 +9,7 @@ pub(crate) mod migrate;
 pub(crate) mod mysql;
 pub(crate) mod pool;
 pub(crate) mod postgres;
+mod sigpipe;
 pub(crate) mod sqlite;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
@@ -21,6 +22,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId, EventType, MAX_EVENT_ID, NewEvent};
 use crate::url::Location;
 use crate::value::Value;
+pub(crate) use sigpipe::quietly;
+use sigpipe::{Quiet, Silence};
 use std::borrow::Borrow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,11 +101,19 @@ impl Backend {
 
     /// A new connection of its own, outside of any pool.
     pub fn connect(&self) -> Result<Connection> {
-        match self {
-            Backend::Sqlite(connector) => connector.connect().map(Connection::Sqlite),
-            Backend::Postgres(connector) => connector.connect().map(Connection::Postgres),
-            Backend::Mysql(connector) => connector.connect().map(Connection::Mysql),
-        }
+        let _silence = self.silence();
+        Ok(match self {
+            Backend::Sqlite(connector) => Connection::Sqlite(connector.connect()?),
+            Backend::Postgres(connector) => Connection::Postgres(Quiet::new(connector.connect()?)),
+            Backend::Mysql(connector) => Connection::Mysql(Quiet::new(connector.connect()?)),
+        })
+    }
+}
+
+impl Backend {
+    /// For work that may go on after a failed write: trying one address after the other, looking.
+    fn silence(&self) -> Option<Silence> {
+        (self.kind() != DatabaseKind::Sqlite).then(Silence::begin)
     }
 }
 
@@ -210,8 +221,8 @@ pub struct HolderInfo {
 #[allow(clippy::large_enum_variant)] // there are few, and they are seldom moved
 pub(crate) enum Connection {
     Sqlite(sqlite::Connection),
-    Postgres(postgres::Connection),
-    Mysql(mysql::Connection),
+    Postgres(Quiet<postgres::Connection>),
+    Mysql(Quiet<mysql::Connection>),
 }
 
 /// Calls the same method of whichever dialect it is.
@@ -219,8 +230,8 @@ macro_rules! each {
     ($self:expr, $connection:ident => $call:expr) => {
         match $self {
             Connection::Sqlite($connection) => $call,
-            Connection::Postgres($connection) => $call,
-            Connection::Mysql($connection) => $call,
+            Connection::Postgres($connection) => $crate::backend::quietly(|| $call),
+            Connection::Mysql($connection) => $crate::backend::quietly(|| $call),
         }
     };
 }
@@ -344,7 +355,7 @@ impl Connection {
     /// Asks for notifications of new events. PostgreSQL only.
     pub fn listen(&mut self, settings: &Settings) -> Result<()> {
         match self {
-            Connection::Postgres(connection) => connection.listen(&settings.event_table),
+            Connection::Postgres(c) => quietly(|| c.listen(&settings.event_table)),
             Connection::Sqlite(_) | Connection::Mysql(_) => Ok(()),
         }
     }
@@ -352,7 +363,7 @@ impl Connection {
     /// Waits for a notification, at most for this time; whether there was one.
     pub fn wait_for_notification(&mut self, time: Duration) -> Result<bool> {
         match self {
-            Connection::Postgres(connection) => connection.wait_for_notification(time),
+            Connection::Postgres(c) => quietly(|| c.wait_for_notification(time)),
             Connection::Sqlite(_) | Connection::Mysql(_) => Ok(false),
         }
     }
@@ -367,17 +378,20 @@ impl Connection {
 pub(crate) enum Watch {
     /// One writer at a time, ids in commit order: what is visible is settled.
     Sqlite(sqlite::Connection),
-    Postgres(postgres::Watch),
-    Mysql(mysql::Watch),
+    Postgres(Quiet<postgres::Watch>),
+    Mysql(Quiet<mysql::Watch>),
 }
 
 impl Watch {
     /// Opens the session and checks that the server can keep the order at all.
     pub fn open(backend: &Backend) -> Result<Self> {
+        let _silence = backend.silence();
         Ok(match backend {
             Backend::Sqlite(connector) => Watch::Sqlite(connector.connect()?),
-            Backend::Postgres(connector) => Watch::Postgres(postgres::Watch::open(connector)?),
-            Backend::Mysql(connector) => Watch::Mysql(mysql::Watch::open(connector)?),
+            Backend::Postgres(connector) => {
+                Watch::Postgres(Quiet::new(postgres::Watch::open(connector)?))
+            }
+            Backend::Mysql(connector) => Watch::Mysql(Quiet::new(mysql::Watch::open(connector)?)),
         })
     }
 
@@ -388,8 +402,8 @@ impl Watch {
                 let horizon = connection.highest_drawn()?.max(position);
                 Ok(Settled { horizon, after: 0, visible: horizon, more: false, blocked: None })
             }
-            Watch::Postgres(watch) => watch.settle(position),
-            Watch::Mysql(watch) => watch.settle(position),
+            Watch::Postgres(watch) => with_silence(|| watch.settle(position)),
+            Watch::Mysql(watch) => with_silence(|| watch.settle(position)),
         }
     }
 
@@ -397,10 +411,16 @@ impl Watch {
     pub fn holders(&mut self) -> Result<Vec<HolderInfo>> {
         match self {
             Watch::Sqlite(_) => Ok(Vec::new()),
-            Watch::Postgres(watch) => watch.holders(),
-            Watch::Mysql(watch) => watch.holders(),
+            Watch::Postgres(watch) => with_silence(|| watch.holders()),
+            Watch::Mysql(watch) => with_silence(|| watch.holders()),
         }
     }
+}
+
+/// As [`quietly`], for work that may hide a failed write.
+fn with_silence<T>(work: impl FnOnce() -> T) -> T {
+    let _silence = Silence::begin();
+    work()
 }
 
 /// An id as a driver gave it.

@@ -1,0 +1,86 @@
+//! What the library leaves alone in the program that it is a part of: its signals, its standard
+//! error, its own SQLite, its forks. The programs are those of `tests/c/host.c`.
+
+mod c_support;
+mod support;
+
+use c_support::Libraries;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Command, Stdio};
+use support::Db;
+
+const SOURCES: &[&str] = &["tests/c/host.c", "tests/c/signals.c"];
+
+fn compile(libraries: &Libraries) -> std::path::PathBuf {
+    libraries.compile("host", SOURCES, &["-D_GNU_SOURCE"])
+}
+
+/// Plays a scene, which must end well and write nothing to its standard error; `answer` does what it
+/// asks for.
+fn play(scene: &str, url: &str, answer: impl Fn(&str)) {
+    let libraries = Libraries::new();
+    let mut child = Command::new(compile(&libraries))
+        .args([scene, url])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut last = String::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        last = line.unwrap();
+        if last != "alive" {
+            answer(&last);
+            // A program that has failed meanwhile says so itself.
+            let _ = input.write_all(b"done\n");
+        }
+    }
+    let mut errors = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    let status = child.wait().unwrap();
+    assert!(status.success() && last == "alive", "{scene}: {status} after {last:?}: {errors}");
+    assert_eq!(errors, "", "{scene} wrote to its standard error");
+}
+
+/// By which ways a server is reached: as it is, by TLS, by its Unix socket.
+fn ways(db: &Db) -> Vec<String> {
+    let ca = support::variable("FES_TEST_TLS_CA");
+    let socket = support::variable(&format!("FES_TEST_{}_SOCKET", db.server.to_uppercase()));
+    let with = |pairs: &[(&str, &str)]| {
+        db.url_with(|url| {
+            url.query_pairs_mut().extend_pairs(pairs);
+        })
+    };
+    let mut ways = vec![db.url.clone()];
+    if let Some(ca) = ca.filter(|_| cfg!(feature = "tls")) {
+        ways.push(match db.kind {
+            futoin_eventstream::DatabaseKind::Postgres => {
+                with(&[("sslmode", "verify-ca"), ("sslrootcert", &ca)])
+            }
+            _ => with(&[("ssl-mode", "VERIFY_CA"), ("ssl-ca", &ca)]),
+        });
+    }
+    ways.extend(socket.map(|path| with(&[("socket", &path)])));
+    ways
+}
+
+on_servers!(
+    a_cut_connection_raises_no_signal_in_a_call,
+    [postgres, postgres18, mariadb, mysql],
+    |db| {
+        for url in ways(db) {
+            play("cut_calls", &url, |_| db.kill_sessions());
+        }
+    }
+);
+
+on_servers!(
+    a_cut_connection_raises_no_signal_beside_an_idle_program,
+    [postgres, postgres18, mariadb, mysql],
+    |db| {
+        for url in ways(db) {
+            play("cut_receiver", &url, |_| db.kill_sessions());
+        }
+    }
+);
