@@ -84,6 +84,9 @@
  * reads the next events (fes-ahead). All end when what they belong to is closed. They block no signals:
  * block those that are to be handled elsewhere before the first call, as the threads inherit that.
  *
+ * No call and no thread of the library raises SIGPIPE: it is blocked in the thread while a driver writes
+ * to a server, and the mask is as it was when the call returns and inside callbacks.
+ *
  * Order of shutdown
  * -----------------
  *
