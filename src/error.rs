@@ -1,5 +1,6 @@
 //! The one error type: what was wrong, of which kind, and whether trying again can help.
 
+use crate::event::UnreadableEvent;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -112,13 +113,15 @@ struct Inner {
     kind: ErrorKind,
     message: String,
     sql_state: Option<String>,
+    unreadable: Option<Box<UnreadableEvent>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
 impl Error {
     /// Makes an error of `kind` with `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Error(Box::new(Inner { kind, message: message.into(), sql_state: None, source: None }))
+        let message = message.into();
+        Error(Box::new(Inner { kind, message, sql_state: None, unreadable: None, source: None }))
     }
 
     /// The kind of failure.
@@ -135,6 +138,12 @@ impl Error {
     /// the extended result code on SQLite.
     pub fn sql_state(&self) -> Option<&str> {
         self.0.sql_state.as_deref()
+    }
+
+    /// The row that could not be read as an event; of errors of kind
+    /// [`CorruptEvent`](ErrorKind::CorruptEvent) only.
+    pub fn unreadable(&self) -> Option<&UnreadableEvent> {
+        self.0.unreadable.as_deref()
     }
 
     /// Whether the same call may succeed later without a change by the caller.
@@ -157,9 +166,19 @@ impl Error {
 
     /// The same for somebody else; without the source, which only one can have.
     pub(crate) fn copy(&self) -> Self {
-        let Inner { kind, message, sql_state, .. } = &*self.0;
-        let (kind, message, sql_state) = (*kind, message.clone(), sql_state.clone());
-        Error(Box::new(Inner { kind, message, sql_state, source: None }))
+        let Inner { kind, message, sql_state, unreadable, .. } = &*self.0;
+        Error(Box::new(Inner {
+            kind: *kind,
+            message: message.clone(),
+            sql_state: sql_state.clone(),
+            unreadable: unreadable.clone(),
+            source: None,
+        }))
+    }
+
+    pub(crate) fn with_unreadable(mut self, row: UnreadableEvent) -> Self {
+        self.0.unreadable = Some(Box::new(row));
+        self
     }
 
     pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {

@@ -36,6 +36,7 @@ pub use consumer::{Component, INTERNAL_USER, Ident, LIVE, Want};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, MAX_TYPE_LEN, NewEvent, Timestamp,
+    UnreadableEvent,
 };
 pub use generator::{EventTarget, Statement, Transaction};
 pub use history::{Archiver, Discarder, HistoryNotice, Replay, Warehouse};

@@ -4,7 +4,7 @@ use crate::ahead::{Ahead, Timed};
 use crate::backend::Connection;
 use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventId};
+use crate::event::{Event, EventId, UnreadableEvent};
 use crate::reader::{Chunk, Reader};
 use crate::recent::Place;
 use crate::storing::Storing;
@@ -125,6 +125,9 @@ impl Consumer {
     /// # Errors
     /// `NotRegistered`, `SecurityError` (options `allow_polling`, `allow_reliable`),
     /// `InvalidLastId` for an id that was never drawn, `UnsafeServer`, and those of the database.
+    /// `CorruptEvent` if the next event cannot be read (those before it came first):
+    /// [`Error::unreadable`] has its id and its raw content. A reliable consumer gets this error
+    /// until the row is corrected or passed over by [`skip`](Consumer::skip); LIVE gets it once.
     pub fn poll(&self, last_id: Option<EventId>, want: &Want) -> Result<Vec<Event>> {
         self.poll_at_most(last_id, want, self.reader.settings.max_chunk_events)
     }
@@ -263,12 +266,25 @@ impl Consumer {
                 Some(barren) if barren.after == after && barren.want == *want => barren.upto,
                 _ => after,
             };
-            let chunk = self.read(connection, from, want, limit)?;
-            if chunk.events.is_empty() {
+            let chunk = self.read(connection, from, want, limit);
+            if chunk.as_ref().is_ok_and(|chunk| chunk.events.is_empty()) {
                 self.reader.check_idle(connection, after, "last_id")?;
             }
-            Ok((chunk, after))
+            match chunk {
+                Err(error) if error.unreadable().is_none() => Err(error),
+                chunk => Ok((chunk, after)),
+            }
         })?;
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            // Told once: the next poll goes on behind the row that cannot be read.
+            Err(error) => {
+                let upto = error.unreadable().map_or(after, |row| row.id);
+                position.last = Some(upto);
+                position.barren = Some(Barren { after, want: want.clone(), upto });
+                return Err(error);
+            }
+        };
         position.last = Some(chunk.events.last().map_or(after, |event| event.id));
         position.barren = chunk.events.is_empty().then(|| Barren {
             after,
@@ -279,7 +295,8 @@ impl Consumer {
     }
 
     /// Acknowledges every event up to `last_id`. The cursor never moves back; skipping ahead on
-    /// purpose is allowed up to the highest id drawn. For LIVE it moves this handle's position.
+    /// purpose is allowed up to the highest id drawn, and so is passing over one event that cannot
+    /// be read. For LIVE it moves this handle's position.
     ///
     /// # Errors
     /// `NotRegistered`, `SecurityError`, `InvalidLastId`, and those of the database.
@@ -293,6 +310,59 @@ impl Consumer {
 
         self.check_reliable("acknowledge")?;
         self.store(last_id).map(|_| ())
+    }
+
+    /// Passes over exactly the event `id`, if it is the next one of this reliable consumer and
+    /// cannot be read: acknowledges it. Gives what stands in its row.
+    ///
+    /// ```
+    /// use futoin_eventstream::{ErrorKind, EventStream, Want};
+    /// # fn main() -> Result<(), futoin_eventstream::Error> {
+    /// let stream = EventStream::open("sqlite::memory:")?;
+    /// stream.migrate()?;
+    /// let audit = stream.consumer("app", "Audit")?;
+    /// audit.register()?;
+    /// let mut tx = stream.begin()?;
+    /// tx.execute("INSERT INTO evt_queue(type, data, ts) VALUES ('A', '1', 'yesterday')", &[])?;
+    /// tx.commit()?;
+    /// let error = audit.poll(None, &Want::all()).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::CorruptEvent);
+    /// let row = audit.skip(error.unreadable().unwrap().id)?;
+    /// assert_eq!((row.id, row.ts.as_str()), (1, "yesterday"));
+    /// assert!(audit.poll(None, &Want::all())?.is_empty());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidArgument` if another event, or none, is the next one, or if it can be read; then
+    /// nothing is acknowledged. Otherwise as [`acknowledge`](Consumer::acknowledge).
+    pub fn skip(&self, id: EventId) -> Result<UnreadableEvent> {
+        match self.next_unreadable()? {
+            Some(row) if row.id == id => self.store(id).map(|_| row),
+            next => {
+                let next = next.map_or("readable".to_owned(), |row| format!("event {}", row.id));
+                fail!(
+                    InvalidArgument,
+                    "event {id} is not passed over, because it is not the next event of {} or can \
+                     be read: the next one is {next}",
+                    self.ident
+                )
+            }
+        }
+    }
+
+    /// The next event of this reliable consumer, if it cannot be read.
+    ///
+    /// # Errors
+    /// As [`poll`](Consumer::poll), but for `CorruptEvent`.
+    pub fn next_unreadable(&self) -> Result<Option<UnreadableEvent>> {
+        self.check_reliable("pass over an event")?;
+        let cursor = self.store(0)?;
+        let pool = self.reader.pool()?;
+        match pool.repeatable(|c| self.reader.read(c, cursor, &Want::all(), 1)) {
+            Ok(_) => Ok(None),
+            Err(error) => error.unreadable().cloned().map(Some).ok_or(error),
+        }
     }
 
     fn store(&self, last_id: EventId) -> Result<EventId> {

@@ -5,7 +5,7 @@ use crate::backend::write::{Change, Written};
 use crate::backend::{Connection, HolderInfo, ReadRange, Settled, Watch};
 use crate::config::Settings;
 use crate::consumer::{Ident, Want};
-use crate::error::{ErrorKind, Result, fail};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId, MAX_EVENT_ID, NewEvent};
 use crate::group::Group;
 use crate::hint::Hint;
@@ -170,7 +170,14 @@ impl Reader {
             limit: limit - found.events.len(),
             max_bytes: max_bytes - found.bytes,
         };
-        let chunk = self.read_range(connection, rest)?;
+        let chunk = match self.read_range(connection, rest) {
+            // What is before the row that cannot be read comes first.
+            Err(error) if error.unreadable().is_some() && !found.events.is_empty() => {
+                self.recent.goes_on(place, found.upto);
+                return Ok(Chunk { events: found.events, settled_to: found.upto });
+            }
+            result => result?,
+        };
         let settled = lock(&self.settled);
         if self.breaks.load(Ordering::Acquire) == breaks {
             self.recent.keep(place, found.upto, chunk.settled_to, &chunk.events, read);
@@ -195,7 +202,10 @@ impl Reader {
                 return Ok(Chunk { events: batch.events, settled_to });
             }
         }
-        let batch = connection.read(&all)?;
+        let batch = match connection.read(&all) {
+            Err(error) => return self.before_unreadable(connection, all, horizon, error),
+            Ok(batch) => batch,
+        };
         let mut last = all.after;
         let mut events = batch.events;
         let settled = events
@@ -223,15 +233,37 @@ impl Reader {
             return Ok(Chunk { events, settled_to: last });
         }
         // A fresh read: rows of the gap may have appeared since the first one.
-        let rest = connection.read(&ReadRange {
-            after: last,
-            upto,
-            limit: all.limit - events.len(),
-            ..all
-        })?;
+        let limit = all.limit - events.len();
+        let rest = match connection.read(&ReadRange { after: last, upto, limit, ..all }) {
+            Err(error) if error.unreadable().is_some() && !events.is_empty() => {
+                return Ok(Chunk { events, settled_to: last });
+            }
+            result => result?,
+        };
         let settled_to = if rest.cut { rest.scanned } else { upto };
         events.extend(rest.events);
         Ok(Chunk { events, settled_to })
+    }
+
+    /// The first row that is visible after `all.after` cannot be read. What may still appear before
+    /// it comes first; then it is the error.
+    fn before_unreadable(
+        &self,
+        connection: &mut Connection,
+        all: ReadRange<'_>,
+        horizon: EventId,
+        error: Error,
+    ) -> Result<Chunk> {
+        let Some(id) = error.unreadable().map(|row| row.id) else { return Err(error) };
+        if id <= horizon.max(all.after) + 1 {
+            return Err(error);
+        }
+        let upto = self.settle(all.after)?.horizon;
+        if upto <= all.after {
+            return Ok(Chunk { events: Vec::new(), settled_to: all.after });
+        }
+        let batch = connection.read(&ReadRange { upto, ..all })?;
+        Ok(Chunk { settled_to: if batch.cut { batch.scanned } else { upto }, events: batch.events })
     }
 
     /// With a filter missing ids do not show: what is settled must be known first.
@@ -243,7 +275,12 @@ impl Reader {
         loop {
             if after < upto {
                 let limit = all.limit - events.len();
-                let batch = connection.read(&ReadRange { after, upto, limit, ..all })?;
+                let batch = match connection.read(&ReadRange { after, upto, limit, ..all }) {
+                    Err(error) if error.unreadable().is_some() && !events.is_empty() => {
+                        return Ok(Chunk { events, settled_to: after });
+                    }
+                    result => result?,
+                };
                 events.extend(batch.events);
                 if batch.cut {
                     return Ok(Chunk { events, settled_to: batch.scanned });

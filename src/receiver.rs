@@ -17,7 +17,8 @@ pub type CallbackResult = std::result::Result<(), Box<dyn std::error::Error + Se
 type Callback = Box<dyn FnMut(&Delivery) -> CallbackResult + Send>;
 type OnNotice = Arc<dyn Fn(&Notice) + Send + Sync>;
 
-/// What a receiver does about events that its callback fails on, again and again.
+/// What a receiver does about events that its callback fails on, again and again, and about those
+/// that cannot be read from the database (`CorruptEvent`, told as a [`Notice::WorkerError`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Poison {
     /// Bring them again for ever, with a back-off. The default: nothing passes unprocessed.
@@ -187,6 +188,7 @@ impl Core {
             before: lock(&self.stats).subscription,
             subscription: None,
             pending: None,
+            unread: None,
             backoff: Backoff::default(),
         };
         *slot = Some(Arc::new(Worker::start("fes-receiver", task)?));
@@ -232,6 +234,8 @@ struct ReceiverTask {
     before: SubscriptionStats,
     subscription: Option<Subscription>,
     pending: Option<Pending>,
+    /// The event that could not be read, and how often that was.
+    unread: Option<(EventId, u32)>,
     backoff: Backoff,
 }
 
@@ -317,16 +321,45 @@ impl ReceiverTask {
         Ok(Next::Sleep(self.backoff.next()))
     }
 
+    /// The next event cannot be read: as the callback failing on it alone. LIVE goes on behind it.
+    fn unreadable(&mut self, error: Error) -> Result<Next> {
+        let Some(row) = error.unreadable().filter(|_| self.component != LIVE) else {
+            return Err(error);
+        };
+        let failures = match self.unread {
+            Some((id, failures)) if id == row.id => failures + 1,
+            _ => 1,
+        };
+        self.unread = Some((row.id, failures));
+        match (self.options.poison, &self.subscription) {
+            (Poison::Stop, _) => {
+                self.notice(Notice::WorkerError(error));
+                Ok(Next::Done)
+            }
+            (Poison::SkipAfter(limit), Some(subscription)) if failures >= limit => {
+                let id = row.id;
+                subscription.skip(id)?;
+                self.unread = None;
+                self.skipped(id, EventType::stored(&row.type_text()), error.to_string());
+                Ok(Next::Again)
+            }
+            _ => Err(error),
+        }
+    }
+
     fn skip(&self, pending: &Pending, error: String) {
         let event = &pending.delivery.events[0];
-        let event_type = event.event_type.clone();
+        self.skipped(event.id, event.event_type.clone(), error);
+    }
+
+    fn skipped(&self, id: EventId, event_type: EventType, error: String) {
         let mut stats = lock(&self.stats);
         if stats.skipped.len() >= MAX_SKIPPED {
             stats.skipped.remove(0);
         }
-        stats.skipped.push((event.id, event_type.clone(), error.clone()));
+        stats.skipped.push((id, event_type.clone(), error.clone()));
         drop(stats);
-        self.notice(Notice::Skipped { id: event.id, event_type, error });
+        self.notice(Notice::Skipped { id, event_type, error });
     }
 }
 
@@ -340,7 +373,11 @@ impl Task for ReceiverTask {
         let pending = match self.pending.take() {
             Some(pending) => pending,
             None => {
-                let Some(delivery) = subscription.next(SLICE)? else { return Ok(Next::Again) };
+                let delivery = match subscription.next(SLICE) {
+                    Err(error) if error.unreadable().is_some() => return self.unreadable(error),
+                    result => result?,
+                };
+                let Some(delivery) = delivery else { return Ok(Next::Again) };
                 let count = delivery.events.len();
                 (self.options.on_notice)(&Notice::NewEvents(count));
                 Pending { delivery, single: false, failures: 0 }

@@ -147,7 +147,7 @@ impl ReadRange<'_> {
 #[derive(Default)]
 pub(crate) struct Batch {
     pub events: Vec<Event>,
-    /// A limit was reached: there may be more in the range, after `scanned`.
+    /// A limit was reached, or a row that cannot be read: there may be more in the range, after `scanned`.
     pub cut: bool,
     /// The last id that was read, wanted or not; 0 if there was none.
     pub scanned: EventId,
@@ -158,18 +158,28 @@ pub(crate) struct Batch {
 impl Batch {
     /// Whether another row may be read under the limits of `range`.
     fn wants_more(&mut self, range: &ReadRange<'_>) -> bool {
-        self.cut = self.rows >= range.limit || self.bytes >= range.max_bytes;
+        self.cut = self.cut || self.rows >= range.limit || self.bytes >= range.max_bytes;
         !self.cut
     }
 
-    /// Takes a row. The type is compared again: some collations ignore case.
-    fn push(&mut self, range: &ReadRange<'_>, event: Event) {
+    /// Takes a row. The type is compared again: some collations ignore case. A row that cannot be
+    /// read ends the batch before it, and is an error only where it is the first one.
+    fn push(&mut self, range: &ReadRange<'_>, event: Result<Event>) -> Result<()> {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) if error.unreadable().is_some() && self.rows > 0 => {
+                self.cut = true;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         self.rows += 1;
         self.scanned = event.id;
         if range.want.matches(&event.event_type) {
             self.bytes += event.data.as_str().len();
             self.events.push(event);
         }
+        Ok(())
     }
 }
 
@@ -431,22 +441,6 @@ fn event_id(number: i64) -> Result<EventId> {
             format!("{number} is not an event id: ids are positive"),
         )
     })
-}
-
-/// A row whose time stamp makes no sense.
-fn bad_ts(id: EventId, found: impl std::fmt::Display) -> Error {
-    Error::new(
-        ErrorKind::CorruptEvent,
-        format!("event {id} has the ts {found}, which is no date and time: correct it with UPDATE"),
-    )
-}
-
-/// A row whose type or data is no text.
-fn bad_column(id: EventId, column: &str) -> Error {
-    Error::new(
-        ErrorKind::CorruptEvent,
-        format!("the {column} of event {id} is not UTF-8 text: correct it with UPDATE"),
-    )
 }
 
 #[cfg(test)]

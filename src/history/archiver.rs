@@ -148,7 +148,14 @@ impl Archiver {
         let mut total = 0;
         let mut complete = false;
         while !complete && go_on() {
-            let count = pass.batch()?;
+            let count = match pass.batch() {
+                Ok(count) => count,
+                Err(error) => {
+                    // What is in the history is acknowledged all the same, if that can be done.
+                    let _ = pass.acknowledge();
+                    return Err(error);
+                }
+            };
             total += count as u64;
             complete = count == 0 || pass.after >= Some(until);
         }
@@ -223,6 +230,8 @@ struct Pass {
     lease: Option<(OwnerLease, Instant)>,
     /// The last id that is in the history; `None` if that has to be found out.
     after: Option<EventId>,
+    /// The stored cursor, when that was found out.
+    cursor: EventId,
     /// The sizes of the batches that are in the history and not acknowledged yet, since when.
     unacknowledged: (Vec<usize>, Instant),
     /// What was read while the batch before was written.
@@ -241,6 +250,7 @@ impl Pass {
             core,
             lease: None,
             after: None,
+            cursor: 0,
             unacknowledged: (Vec::new(), Instant::now()),
             ahead: None,
             at_warehouse: false,
@@ -285,9 +295,9 @@ impl Pass {
             Some(after) => after,
             None => self.resume()?,
         };
-        let chunk = match self.ahead.take() {
-            Some(chunk) => chunk,
-            None => core.read(after)?,
+        let (after, chunk) = match self.ahead.take() {
+            Some(chunk) => (after, chunk),
+            None => self.read_after(after)?,
         };
         let Some(last) = chunk.events.last().map(|event| event.id) else {
             // The batch before was full, and yet the last one.
@@ -324,6 +334,20 @@ impl Pass {
         Ok(count)
     }
 
+    /// Reads the next batch, behind events that cannot be read where the cursor was moved past them:
+    /// somebody has decided that the history is to lack them.
+    fn read_after(&mut self, mut after: EventId) -> Result<(EventId, Chunk)> {
+        loop {
+            match self.core.read(after) {
+                Err(error) => match error.unreadable() {
+                    Some(row) if row.id <= self.cursor => after = row.id,
+                    _ => return Err(error),
+                },
+                Ok(chunk) => return Ok((after, chunk)),
+            }
+        }
+    }
+
     /// Stores the cursor. It need not follow every batch: what is in the history and not
     /// acknowledged would be compared, not written again.
     fn acknowledge(&mut self) -> Result<()> {
@@ -348,6 +372,7 @@ impl Pass {
         let end = self.core.warehouse.end()?;
         self.at_warehouse = false;
         let after = if end > 0 { end.min(cursor) } else { cursor };
+        self.cursor = cursor;
         self.after = Some(after);
         Ok(after)
     }

@@ -169,7 +169,13 @@ impl HubTask {
     fn read(&mut self, connection: &mut Connection) -> Result<Next> {
         let settings = &self.reader.settings;
         let limit = settings.max_chunk_events;
-        let chunk = self.reader.read(connection, self.position, &Want::all(), limit)?;
+        let chunk = match self.reader.read(connection, self.position, &Want::all(), limit) {
+            Err(error) if error.unreadable().is_some() => {
+                self.pass_over(&error);
+                return Ok(Next::Again);
+            }
+            result => result?,
+        };
         let full = chunk.events.len() >= limit;
         let events: Vec<Arc<Event>> = chunk.events.into_iter().map(Arc::new).collect();
         let piece = Piece { after: self.position, upto: chunk.settled_to, events: &events };
@@ -198,6 +204,17 @@ impl HubTask {
             self.sleep = settings.sleep_max.max(NOTIFIED_IDLE_LOOK);
         }
         Ok(if full { Next::Again } else { Next::Sleep(self.sleep) })
+    }
+
+    /// Goes on behind the event that cannot be read, so that it holds up only those who want it.
+    fn pass_over(&mut self, error: &Error) {
+        let Some(row) = error.unreadable() else { return };
+        log::warn!("futoin-eventstream: hub: {error}");
+        for member in self.members() {
+            member.pass_over(row.id, error);
+        }
+        self.position = row.id;
+        self.moved_at = Instant::now();
     }
 
     /// Stores the cursors that are due, in one transaction, in the order of their idents so that

@@ -72,6 +72,13 @@ impl Tail {
         self.span != before
     }
 
+    /// The event `id` could not be read: whoever has not passed it has to read from the database,
+    /// and meets it there.
+    pub fn break_at(&mut self, id: EventId) {
+        self.span = Some((id, id));
+        self.clear();
+    }
+
     /// Takes at most `limit` events after `position`.
     pub fn take(&mut self, position: EventId, limit: usize) -> Taken {
         let Some((start, end)) = &mut self.span else { return Taken::Behind };

@@ -64,6 +64,8 @@ struct State {
     stored_at: Instant,
     delivered: u64,
     error: Option<Error>,
+    /// The event after `position` that could not be read.
+    unreadable: Option<EventId>,
     closed: bool,
 }
 
@@ -110,6 +112,18 @@ impl Member {
         if news {
             self.changed.notify_all();
         }
+    }
+
+    /// The hub passes over the event `id`, which cannot be read. A reliable subscriber meets it when
+    /// it reads from the database, if it wants it; a LIVE one is told once.
+    pub fn pass_over(&self, id: EventId, error: &Error) {
+        let mut state = self.state();
+        match &mut state.queue {
+            Queue::Reliable(tail) => tail.break_at(id),
+            Queue::Live(_, from) if id > *from => state.error = Some(error.copy()),
+            Queue::Live(..) => {}
+        }
+        self.changed.notify_all();
     }
 
     /// The next call of `next` gives this error.
@@ -289,6 +303,7 @@ impl Subscription {
                 stored_at: Instant::now(),
                 delivered: 0,
                 error: None,
+                unreadable: None,
                 closed: false,
             }),
         });
@@ -312,7 +327,8 @@ impl Subscription {
     ///
     /// # Errors
     /// `Closed` after [`close`](Self::close) or [`EventStream::close`]; `NotRegistered`;
-    /// `Occupied` if the lease was lost to another process; those of the database. After any but
+    /// `Occupied` if the lease was lost to another process; those of the database; `CorruptEvent` if
+    /// the next event cannot be read: see [`skip`](Self::skip). After any but
     /// the first the call may be repeated: nothing is lost.
     ///
     /// [`EventStream::close`]: crate::EventStream::close
@@ -373,10 +389,13 @@ impl Subscription {
             Ok(Chunk { events, upto: chunk.settled_to })
         };
         let chunk = match self.hub.backlog() {
-            Some(backlog) => backlog.get(&request, read)?,
-            None => read()?,
+            Some(backlog) => backlog.get(&request, read),
+            None => read(),
         };
         let mut state = self.member.state();
+        state.unreadable =
+            chunk.as_ref().err().and_then(|error| error.unreadable().map(|row| row.id));
+        let chunk = chunk?;
         state.position = chunk.upto;
         if chunk.events.is_empty() {
             return Ok(None);
@@ -397,6 +416,26 @@ impl Subscription {
         state.acked = position;
         drop(state);
         self.member.changed.notify_all();
+        Ok(())
+    }
+
+    /// Passes over the event `id`, which [`next`](Self::next) has named in its last error of kind
+    /// `CorruptEvent` because it cannot be read. It counts as acknowledged once everything before it
+    /// is. For a LIVE subscriber there is nothing to do: it is told once.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if another event, or none, is the one that could not be read.
+    pub fn skip(&self, id: EventId) -> Result<()> {
+        let mut state = self.member.state();
+        if state.unreadable != Some(id) {
+            fail!(
+                InvalidArgument,
+                "event {id} is not the next one of {}, or it can be read: it is not passed over",
+                self.ident()
+            );
+        }
+        state.unreadable = None;
+        state.position = state.position.max(id);
         Ok(())
     }
 

@@ -5,11 +5,11 @@ mod values;
 mod verify;
 mod watch;
 
-use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts};
+use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp};
+use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp, UnreadableEvent};
 use crate::url::{Server, TlsMode};
 use crate::value::Value;
 use mysql::consts::CapabilityFlags;
@@ -402,7 +402,7 @@ impl Connection {
         let mut rows = self.client.exec_iter(&sql, Params::Positional(params))?;
         while batch.wants_more(range) {
             let Some(row) = rows.next() else { break };
-            batch.push(range, event(row?)?);
+            batch.push(range, event(row?))?;
         }
         Ok(batch)
     }
@@ -522,27 +522,52 @@ impl IntoId for Option<u64> {
 }
 
 fn event(row: Row) -> Result<Event> {
-    let mut columns = row.unwrap().into_iter();
-    let mut next = || columns.next().unwrap_or(Raw::NULL);
-    let id = match next() {
+    let mut columns = row.unwrap();
+    columns.resize(4, Raw::NULL);
+    let id = match columns[0] {
         Raw::UInt(id) => id,
         Raw::Int(id) => super::event_id(id)?,
-        other => return Err(bad_column(0, &format!("id {}", other.as_sql(true)))),
+        _ => fail!(CorruptEvent, "{} is not an event id", columns[0].as_sql(true)),
     };
-    let mut text = |column| match next() {
-        Raw::Bytes(bytes) => String::from_utf8(bytes).map_err(|_| bad_column(id, column)),
-        // The npm package's column allows NULL.
-        Raw::NULL if column == "data" => Ok("null".to_owned()),
-        _ => Err(bad_column(id, column)),
-    };
-    let (event_type, data) = (text("type")?, text("data")?);
-    let ts = match next() {
+    let unreadable = |columns: Vec<Raw>, column| Err(unreadable(id, &columns, column));
+    let ts = match columns[3] {
         Raw::Date(year, month, day, hour, minute, second, _) => Timestamp::from_parts(
             [year.into(), month.into(), day.into()],
             [hour.into(), minute.into(), second.into()],
-        )
-        .ok_or_else(|| bad_ts(id, format_args!("{year:04}-{month:02}-{day:02}")))?,
-        other => return Err(bad_ts(id, other.as_sql(true))),
+        ),
+        _ => None,
     };
-    Ok(Event { id, event_type: EventType::stored(&event_type), data: EventData::stored(data), ts })
+    let event_type = match &columns[1] {
+        Raw::Bytes(bytes) => std::str::from_utf8(bytes).ok().map(EventType::stored),
+        _ => None,
+    };
+    let Some(event_type) = event_type else { return unreadable(columns, "type") };
+    let Some(ts) = ts else { return unreadable(columns, "ts") };
+    let data = match std::mem::replace(&mut columns[2], Raw::NULL) {
+        // The npm package's column allows NULL.
+        Raw::NULL => "null".to_owned(),
+        Raw::Bytes(bytes) => match String::from_utf8(bytes) {
+            Ok(data) => data,
+            Err(error) => {
+                columns[2] = Raw::Bytes(error.into_bytes());
+                return unreadable(columns, "data");
+            }
+        },
+        other => {
+            columns[2] = other;
+            return unreadable(columns, "data");
+        }
+    };
+    Ok(Event { id, event_type, data: EventData::stored(data), ts })
+}
+
+fn unreadable(id: EventId, columns: &[Raw], column: &'static str) -> Error {
+    let bytes = |value: &Raw| match value {
+        Raw::NULL => None,
+        Raw::Bytes(bytes) => Some(bytes.clone()),
+        other => Some(other.as_sql(true).into_bytes()),
+    };
+    let ts = columns[3].as_sql(true).trim_matches('\'').to_owned();
+    let (event_type, data) = (bytes(&columns[1]), bytes(&columns[2]));
+    UnreadableEvent { id, column, event_type, data, ts }.error()
 }

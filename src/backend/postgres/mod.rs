@@ -6,11 +6,11 @@ mod values;
 mod verify;
 mod watch;
 
-use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
+use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, event_id};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp};
+use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp, UnreadableEvent};
 use crate::url::{Server, Tls, TlsMode};
 use crate::value::Value;
 use dial::Dial;
@@ -24,7 +24,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use values::{EPOCH, Micros, RawText, Text};
+use values::{EPOCH, Micros, RawBytes, RawText, Text};
 
 pub(crate) use watch::Watch;
 
@@ -450,7 +450,7 @@ impl Connection {
             let mut batch = Batch::default();
             while batch.wants_more(range) {
                 let Some(row) = rows.next()? else { break };
-                batch.push(range, event(&row)?);
+                batch.push(range, event(&row))?;
             }
             Ok(batch)
         };
@@ -581,14 +581,29 @@ pub(crate) fn insert_event<C: postgres::GenericClient>(
 
 fn event(row: &Row) -> Result<Event> {
     let id = event_id(row.try_get(0)?)?;
-    let event_type: RawText<'_> = row.try_get(1).map_err(|_| bad_column(id, "type"))?;
-    let data: RawText<'_> = row.try_get(2).map_err(|_| bad_column(id, "data"))?;
-    let Micros(micros) = row.try_get(3).map_err(|_| bad_ts(id, "of another type"))?;
-    let seconds = micros.div_euclid(1_000_000).saturating_add(EPOCH);
-    Ok(Event {
-        id,
-        event_type: EventType::stored(event_type.0),
-        data: EventData::stored(data.0.to_owned()),
-        ts: Timestamp::from_unix(seconds).ok_or_else(|| bad_ts(id, "infinity"))?,
-    })
+    let Ok(RawText(event_type)) = row.try_get(1) else { return Err(unreadable(id, row, "type")) };
+    let Ok(RawText(data)) = row.try_get(2) else { return Err(unreadable(id, row, "data")) };
+    let ts = row.try_get(3).ok().and_then(|Micros(micros)| {
+        Timestamp::from_unix(micros.div_euclid(1_000_000).saturating_add(EPOCH))
+    });
+    let Some(ts) = ts else { return Err(unreadable(id, row, "ts")) };
+    let (event_type, data) = (EventType::stored(event_type), EventData::stored(data.to_owned()));
+    Ok(Event { id, event_type, data, ts })
+}
+
+fn unreadable(id: EventId, row: &Row, column: &'static str) -> Error {
+    let bytes = |index| {
+        row.try_get::<_, Option<RawBytes<'_>>>(index)
+            .ok()
+            .flatten()
+            .map(|RawBytes(raw)| raw.to_vec())
+    };
+    let ts = match row.try_get::<_, Option<Micros>>(3) {
+        Ok(Some(Micros(i64::MAX))) => "infinity".to_owned(),
+        Ok(Some(Micros(i64::MIN))) => "-infinity".to_owned(),
+        Ok(Some(Micros(micros))) => format!("{micros} microseconds after 2000-01-01"),
+        Ok(None) => "NULL".to_owned(),
+        Err(_) => bytes(3).unwrap_or_default().escape_ascii().to_string(),
+    };
+    UnreadableEvent { id, column, event_type: bytes(1), data: bytes(2), ts }.error()
 }

@@ -46,6 +46,19 @@ impl<'a> FromSql<'a> for RawText<'a> {
     }
 }
 
+/// The bytes of any column.
+pub(super) struct RawBytes<'a>(pub &'a [u8]);
+
+impl<'a> FromSql<'a> for RawBytes<'a> {
+    fn from_sql(ty: &Type, raw: &'a [u8]) -> std::result::Result<Self, BoxError> {
+        Ok(RawBytes(if *ty == Type::JSONB { raw.get(1..).unwrap_or_default() } else { raw }))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
 /// A `timestamp`, with or without time zone: microseconds since 2000.
 pub(super) struct Micros(pub i64);
 

@@ -5,11 +5,11 @@ mod history;
 mod values;
 mod verify;
 
-use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, bad_column, bad_ts, event_id};
+use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, event_id};
 use crate::config::{Settings, Synchronous, TableName};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp};
+use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp, UnreadableEvent};
 use crate::url::SqliteFile;
 use crate::value::Value;
 use rusqlite::types::ValueRef;
@@ -427,7 +427,7 @@ impl Connection {
         };
         while batch.wants_more(range) {
             let Some(row) = rows.next()? else { break };
-            batch.push(range, event(row)?);
+            batch.push(range, event(row))?;
         }
         Ok(batch)
     }
@@ -484,27 +484,35 @@ fn run_insert(
 
 fn event(row: &Row<'_>) -> Result<Event> {
     let id = event_id(row.get(0)?)?;
-    let text = |index, column| match row.get_ref(index)? {
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
-            std::str::from_utf8(bytes).map_err(|_| bad_column(id, column))
-        }
-        _ => Err(bad_column(id, column)),
-    };
+    let unreadable = |column| Err(unreadable(id, row, column));
+    let Some(event_type) = text(row.get_ref(1)?) else { return unreadable("type") };
+    let Some(data) = text(row.get_ref(2)?) else { return unreadable("data") };
     let ts = match row.get_ref(3)? {
-        ValueRef::Text(bytes) => {
-            let text = String::from_utf8_lossy(bytes);
-            Timestamp::parse(&text).ok_or_else(|| bad_ts(id, format_args!("{text:?}")))?
-        }
+        ValueRef::Text(bytes) => Timestamp::parse(&String::from_utf8_lossy(bytes)),
         // What plain SQL wrote with unixepoch().
-        ValueRef::Integer(seconds) => {
-            Timestamp::from_unix(seconds).ok_or_else(|| bad_ts(id, seconds))?
-        }
-        other => return Err(bad_ts(id, format_args!("{other:?}"))),
+        ValueRef::Integer(seconds) => Timestamp::from_unix(seconds),
+        _ => None,
     };
-    Ok(Event {
-        id,
-        event_type: EventType::stored(text(1, "type")?),
-        data: EventData::stored(text(2, "data")?.to_owned()),
-        ts,
-    })
+    let Some(ts) = ts else { return unreadable("ts") };
+    let (event_type, data) = (EventType::stored(event_type), EventData::stored(data.to_owned()));
+    Ok(Event { id, event_type, data, ts })
+}
+
+/// Text, or bytes that are text.
+fn text(value: ValueRef<'_>) -> Option<&str> {
+    match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+fn unreadable(id: EventId, row: &Row<'_>, column: &'static str) -> Error {
+    let bytes = |index| match row.get_ref(index) {
+        Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => Some(bytes.to_vec()),
+        Ok(ValueRef::Integer(number)) => Some(number.to_string().into_bytes()),
+        Ok(ValueRef::Real(number)) => Some(number.to_string().into_bytes()),
+        _ => None,
+    };
+    let ts = bytes(3).map_or("NULL".into(), |ts| String::from_utf8_lossy(&ts).into_owned());
+    UnreadableEvent { id, column, event_type: bytes(1), data: bytes(2), ts }.error()
 }

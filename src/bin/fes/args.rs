@@ -69,6 +69,8 @@ pub enum Command {
     Register(Register),
     /// Remove a consumer and its cursor
     Unregister(Consumer),
+    /// Show the next event of a consumer that cannot be read, or pass over it
+    Skip(Skip),
     /// List the registered consumers
     Consumers,
     /// Show how far the consumers are behind, and what holds the stream up
@@ -129,6 +131,18 @@ pub struct Consumer {
     /// Its name within the user
     #[arg(long)]
     pub component: String,
+}
+
+#[derive(Args)]
+pub struct Skip {
+    #[command(flatten)]
+    pub consumer: Consumer,
+    /// Pass over this event; without it, only show what cannot be read
+    #[arg(value_name = "ID", value_parser = id(1))]
+    pub id: Option<EventId>,
+    /// Also if it can be read; it must be the next one all the same
+    #[arg(long, requires = "id")]
+    pub force: bool,
 }
 
 /// Who reads: a reliable consumer, or LIVE.

@@ -1,11 +1,11 @@
 //! `fes register`, `fes unregister`, `fes consumers` and `fes lag`.
 
-use crate::args::{Consumer, Global, Lag as LagArgs, Register, Start};
+use crate::args::{Consumer, Global, Lag as LagArgs, Register, Skip, Start};
 use crate::failure::{Failure, Result, redact};
 use crate::output::Side::{Left, Right};
 use crate::output::{Out, duration, nobody_reads, printable, say};
 use crate::signals::Stop;
-use futoin_eventstream::{ConsumerLag, EventStream, Lag, StartAt};
+use futoin_eventstream::{ConsumerLag, EventStream, Lag, StartAt, UnreadableEvent, Want};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, stdout};
 use std::time::Duration;
@@ -32,6 +32,52 @@ pub fn unregister(global: &Global, args: &Consumer, out: &mut Out) -> Result {
         &json!({"ident": ident, "registered": false, "was_registered": was}),
         &format!("{ident} {text}"),
     )
+}
+
+pub fn skip(global: &Global, args: &Skip, out: &mut Out) -> Result {
+    let consumer = global.stream()?.consumer(&args.consumer.user, &args.consumer.component)?;
+    let ident = consumer.ident().as_str();
+    let next = consumer.next_unreadable()?;
+    let Some(id) = args.id else {
+        return match next {
+            Some(row) => {
+                let text = printable(&row.show());
+                out.either(&json!({"ident": ident, "unreadable": unreadable_json(&row)}), &text)
+            }
+            None => out.either(
+                &json!({"ident": ident, "unreadable": null}),
+                &format!("the next event of {ident}, if there is one, can be read"),
+            ),
+        };
+    };
+    let shown = match next {
+        None if args.force => {
+            let events = consumer.poll_at_most(None, &Want::all(), 1)?;
+            let Some(event) = events.first().filter(|event| event.id == id) else {
+                let next = events.first().map_or("none".to_owned(), |event| event.id.to_string());
+                let text = format!("event {id} is not the next one of {ident}, but {next}");
+                return Err(Failure::Other(text));
+            };
+            consumer.acknowledge(id)?;
+            serde_json::to_value(event).unwrap_or_default()
+        }
+        _ => unreadable_json(&consumer.skip(id)?),
+    };
+    out.either(
+        &json!({"ident": ident, "skipped": shown}),
+        &format!("{ident} has passed over event {id}: {}", printable(&shown.to_string())),
+    )
+}
+
+fn unreadable_json(row: &UnreadableEvent) -> Value {
+    let bytes = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|b| b.escape_ascii().to_string());
+    json!({
+        "id": row.id.to_string(),
+        "column": row.column,
+        "type": bytes(&row.event_type),
+        "data": bytes(&row.data),
+        "ts": row.ts,
+    })
 }
 
 pub fn consumers(global: &Global, out: &mut Out) -> Result {

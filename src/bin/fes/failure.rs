@@ -81,6 +81,9 @@ fn is_usage(kind: ErrorKind) -> bool {
 fn hint(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::NotMigrated => Some("\n  make the tables by: fes migrate"),
+        ErrorKind::CorruptEvent => Some(
+            "\n  see it by: fes skip --user USER --component COMPONENT; pass over it with its id",
+        ),
         ErrorKind::NotRegistered => {
             Some("\n  register it by: fes register --user USER --component COMPONENT")
         }

@@ -51,6 +51,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result {
         Command::Tail(args) => tail::tail(global, args, out),
         Command::Register(args) => consumers::register(global, args, out),
         Command::Unregister(args) => consumers::unregister(global, args, out),
+        Command::Skip(args) => consumers::skip(global, args, out),
         Command::Consumers => consumers::consumers(global, out),
         Command::Lag(args) => consumers::lag(global, args, out),
         Command::Metrics => metrics::metrics(global, out),
