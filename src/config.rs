@@ -89,7 +89,9 @@ pub const OPTIONS: &[OptionSpec] = &[
         "expire_after_s",
         "0",
         "Discarder: unregisters consumers that were not seen for this time, in s, 60 or more; 0 \
-         never does. The archiver always stays.",
+         never does. The archiver always stays. A jump of the clock does not count: a discarder that \
+         runs ages consumers by its own clock, and one that has just begun believes the table only if \
+         another consumer was seen lately and the clocks agree.",
     ),
     option("enable_archiver", "true", "Service app: whether to archive, if there is a warehouse."),
     option("enable_discarder", "false", "Service app: whether to discard."),

@@ -39,7 +39,7 @@ pub use event::{
     UnreadableEvent,
 };
 pub use generator::{EventTarget, Statement, Transaction};
-pub use history::{Archiver, Discarder, HistoryNotice, Replay, Warehouse};
+pub use history::{Archiver, Discarder, HistoryNotice, Replay, Warehouse, WorkerHealth};
 pub use poll::Consumer;
 pub use push::{Deliveries, Delivery, Subscription, SubscriptionStats};
 pub use receiver::{

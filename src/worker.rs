@@ -41,6 +41,10 @@ struct State {
     woken: bool,
     stopping: bool,
     ended: bool,
+    /// When the present step began.
+    step: Option<Instant>,
+    /// Steps that failed in a row.
+    failures: u32,
 }
 
 impl Signal {
@@ -75,6 +79,22 @@ impl Signal {
 
     fn has_ended(&self) -> bool {
         self.state().ended
+    }
+
+    fn step_begins(&self) {
+        self.state().step = Some(Instant::now());
+    }
+
+    fn step_ends(&self, failed: bool) {
+        let mut state = self.state();
+        state.step = None;
+        state.failures = if failed { state.failures.saturating_add(1) } else { 0 };
+    }
+
+    /// Since when it is at its present step (`None` between two), and how many steps failed in a row.
+    pub fn health(&self) -> (Option<Duration>, u32) {
+        let state = self.state();
+        (state.step.map(|at| at.elapsed()), state.failures)
     }
 
     /// Waits until the thread has done its last, if that takes no longer than `time`.
@@ -174,7 +194,9 @@ impl Drop for Worker {
 fn run(task: &mut impl Task, signal: &Signal) {
     let mut backoff = Backoff::default();
     while !signal.is_stopping() {
+        signal.step_begins();
         let step = catch_unwind(AssertUnwindSafe(|| task.step(signal)));
+        signal.step_ends(!matches!(step, Ok(Ok(_))));
         let error = match step {
             Ok(Ok(Next::Done)) => return,
             Ok(Ok(next)) => {

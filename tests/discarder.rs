@@ -249,3 +249,44 @@ on_each_server!(it_works_by_itself_and_stops_at_once, |db| {
     assert!(!lazy.is_running() && !eager.is_running());
     assert_eq!(*gone.lock().unwrap(), 149);
 });
+
+/// How long the tests below let consumers be away.
+const HOUR: (&str, &str) = ("expire_after_s", "3600");
+
+fn idents(stream: &EventStream) -> Vec<String> {
+    stream.lag().unwrap().consumers.into_iter().map(|c| c.ident).collect()
+}
+
+/// As after a jump of the clock by a day: everybody was last seen a day earlier.
+fn jump(db: &Db, whom: &str) {
+    let earlier = match db.kind {
+        DatabaseKind::Sqlite => "datetime(last_time, '-1 day')",
+        DatabaseKind::Postgres => "last_time - interval '1 day'",
+        DatabaseKind::Mysql => "last_time - INTERVAL 1 DAY",
+    };
+    db.raw().exec(&format!("UPDATE evt_consumers SET last_time = {earlier} WHERE {whom}"));
+}
+
+on_each_server!(a_jump_of_the_clock_unregisters_nobody, |db| {
+    let stream = db.stream();
+    let works = registered(&stream, "Works");
+    registered(&stream, "Slow");
+    let running = discarder(&stream, &[HOUR]);
+    assert_eq!(running.run_once().unwrap(), 0);
+    jump(db, "1 = 1");
+    running.run_once().unwrap();
+    // One of them comes again, by the new clock; the other one is at work.
+    works.acknowledge(add(&stream, 10)).unwrap();
+    running.run_once().unwrap();
+    assert_eq!(idents(&stream), ["app:Slow", "app:Works"]);
+
+    // A discarder that has just begun knows no better, but that nobody at all was seen.
+    jump(db, "ident = 'app:Works'");
+    let fresh = discarder(&stream, &[HOUR]);
+    let notices = listen(&fresh);
+    fresh.run_once().unwrap();
+    fresh.run_once().unwrap();
+    assert_eq!(idents(&stream), ["app:Slow", "app:Works"]);
+    let notices = notices.lock().unwrap();
+    assert!(notices.len() == 1 && notices[0].contains("no consumer at all"), "{notices:?}");
+});

@@ -76,9 +76,9 @@ impl Connection {
         each!(self, c => c.first_since(ts))
     }
 
-    /// Unregisters consumers other than `keep` that were not seen for this time; their idents.
-    pub fn expire(&mut self, seconds: u64, keep: &Ident) -> Result<Vec<String>> {
-        each!(self, c => c.expire(seconds, keep))
+    /// Unregisters a consumer, if it was not seen for this time; whether it was there.
+    pub fn expire(&mut self, seconds: u64, ident: &str) -> Result<bool> {
+        each!(self, c => c.expire(seconds, ident))
     }
 
     /// Deletes the oldest events, as far as every registered consumer has acknowledged them, and

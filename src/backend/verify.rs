@@ -22,6 +22,8 @@ pub(crate) struct Cursor {
     pub last_id: i128,
     /// When it was registered, in whole seconds since 1970 by the database's clock, rounded down.
     pub registered: Option<i64>,
+    /// When it last polled or acknowledged, likewise.
+    pub seen: Option<i64>,
 }
 
 /// Ids that are no event ids: below 1, or above the highest that may be.

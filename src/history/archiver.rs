@@ -1,6 +1,6 @@
 //! The archiver: copies the stream to the history, and then acknowledges it.
 
-use super::{HistoryNotice, Notify, Running, Warehouse, archiver_ident};
+use super::{HistoryNotice, Notify, Running, Warehouse, WorkerHealth, archiver_ident};
 use crate::backend::Connection;
 use crate::backend::lease::OwnerLease;
 use crate::config::Options;
@@ -118,6 +118,11 @@ impl Archiver {
     /// Whether the thread runs.
     pub fn is_running(&self) -> bool {
         self.running.is_alive()
+    }
+
+    /// How the thread fares. Asks no database.
+    pub fn health(&self) -> WorkerHealth {
+        self.running.health()
     }
 
     /// Archives, on this thread, what is settled now; returns how many events that were.

@@ -1,15 +1,17 @@
 //! The discarder: deletes from the event table what every consumer has acknowledged.
 
-use super::{HistoryNotice, Notify, Running, archiver_ident};
+use super::expiry::{Expiry, Look};
+use super::{HistoryNotice, Notify, Running, WorkerHealth, archiver_ident, lock};
 use crate::backend::history::{Discard, Discarded};
+use crate::backend::pool::Pool;
 use crate::config::{Options, Settings};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
 use crate::stream::EventStream;
 use crate::worker::{Next, Signal, Task};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// After each statement of the thread: this many times as long as it took.
 const REST: u32 = 4;
@@ -24,7 +26,9 @@ const REST: u32 = 4;
 /// - The event with the highest id always stays: it keeps its id from being drawn again.
 /// - A consumer that does not come back holds everything up: [`lag`](crate::EventStream::lag)
 ///   shows it. With `expire_after_s`, one that was not seen for this time is unregistered, and a
-///   notice tells so.
+///   notice tells so. A jump of the clock does not count: while this handle lives, ages grow by the
+///   clock of this process; and what the table says is not believed at first, if no consumer at all
+///   was seen for so long, or the clocks of the database and of this machine disagree (a notice).
 ///
 /// Transactions are short, the event table is not locked, and its thread works for a fifth of the
 /// time at most, so that who adds events hardly notices. Any number of discarders may run. All
@@ -58,6 +62,8 @@ struct Core {
     archiver: Ident,
     require_archiver: bool,
     notify: Notify,
+    /// When consumers were seen.
+    expiry: Mutex<Expiry>,
 }
 
 impl Discarder {
@@ -81,6 +87,7 @@ impl Discarder {
             settings,
             archiver: archiver_ident()?,
             notify: Notify::default(),
+            expiry: Mutex::default(),
         };
         Ok(Discarder { core: Arc::new(core), running: Running::default() })
     }
@@ -115,6 +122,11 @@ impl Discarder {
         self.running.is_alive()
     }
 
+    /// How the thread fares. Asks no database.
+    pub fn health(&self) -> WorkerHealth {
+        self.running.health()
+    }
+
     /// Discards, on this thread, all that may be discarded now; returns how many events that were.
     ///
     /// # Errors
@@ -138,6 +150,32 @@ impl Discarder {
     }
 }
 
+impl Core {
+    /// Unregisters who was not seen for long.
+    fn expire(&self, pool: &Pool) -> Result<()> {
+        let seconds = self.settings.expire_after;
+        let look = pool.repeatable(|connection| {
+            let cursors = connection.cursors()?;
+            let rows = cursors.into_iter().filter_map(|row| row.seen.map(|seen| (row.ident, seen)));
+            let database = connection.stream_row()?.now;
+            let client = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs());
+            Ok(Look { database, client: client.cast_signed(), rows: rows.collect() })
+        })?;
+        let limit = Duration::from_secs(seconds);
+        let due = lock(&self.expiry).look(Instant::now(), &look, limit);
+        if let Some(why) = due.doubt {
+            self.notify.tell(HistoryNotice::Waiting(why));
+        }
+        for ident in due.idents.into_iter().filter(|ident| ident != self.archiver.as_str()) {
+            // Not if it came back a moment ago.
+            if pool.once(|connection| connection.expire(seconds, &ident))? {
+                self.notify.tell(HistoryNotice::Expired(ident));
+            }
+        }
+        Ok(())
+    }
+}
+
 struct Pass {
     core: Arc<Core>,
     /// How the last discarding left it.
@@ -157,10 +195,7 @@ impl Pass {
         let core = self.core.clone();
         let pool = core.reader.pool()?;
         if self.idle && core.settings.expire_after > 0 {
-            let seconds = core.settings.expire_after;
-            for ident in pool.repeatable(|c| c.expire(seconds, &core.archiver))? {
-                core.notify.tell(HistoryNotice::Expired(ident));
-            }
+            core.expire(&pool)?;
         }
         let order = Discard {
             known: self.known,

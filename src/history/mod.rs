@@ -4,6 +4,7 @@
 
 mod archiver;
 mod discarder;
+mod expiry;
 mod replay;
 mod warehouse;
 
@@ -62,6 +63,19 @@ pub enum HistoryNotice {
     ReceiverError(Error),
     /// It has ended: by `stop`, or by an error that trying again cannot help.
     Stopped(Option<Error>),
+}
+
+/// How the thread of an [`Archiver`] or a [`Discarder`] fares, for watchdogs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerHealth {
+    /// Whether the thread runs.
+    pub running: bool,
+    /// How long it has been at its present step, such as one batch; `None` while it waits for something to do. Far
+    /// more than a step may take means that it hangs.
+    pub busy_for: Option<Duration>,
+    /// How many steps failed in a row; 0 after one that succeeded.
+    pub failures: u32,
 }
 
 type OnNotice = Arc<dyn Fn(&HistoryNotice) + Send + Sync>;
@@ -124,6 +138,15 @@ impl Running {
 
     fn is_alive(&self) -> bool {
         lock(&self.0).as_ref().is_some_and(|worker| worker.is_alive())
+    }
+
+    fn health(&self) -> WorkerHealth {
+        let worker = lock(&self.0).clone();
+        let Some(worker) = worker.filter(|worker| worker.is_alive()) else {
+            return WorkerHealth::default();
+        };
+        let (busy_for, failures) = worker.signal().health();
+        WorkerHealth { running: true, busy_for, failures }
     }
 }
 

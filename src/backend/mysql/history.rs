@@ -26,7 +26,6 @@ pub(super) struct Sql {
     bound_locked: String,
     cut: String,
     delete: String,
-    stale: String,
     expire: String,
     first_since: String,
 }
@@ -56,7 +55,6 @@ impl Sql {
                  ORDER BY id LIMIT ?) oldest"
             ),
             delete: format!("DELETE FROM {queue}"),
-            stale: format!("SELECT ident FROM {consumers} WHERE {stale} AND ident <> ?"),
             expire: format!("DELETE FROM {consumers} WHERE {exactly} AND {stale}"),
             first_since: format!("SELECT MIN(id) FROM {queue} WHERE ts >= ?"),
         }
@@ -194,17 +192,10 @@ impl Connection {
         Ok((deleted, bound))
     }
 
-    pub fn expire(&mut self, seconds: u64, keep: &Ident) -> Result<Vec<String>> {
+    pub fn expire(&mut self, seconds: u64, ident: &str) -> Result<bool> {
         let sql = self.sql.clone();
-        let stale: Vec<String> = self.client.exec(&sql.history.stale, (seconds, keep.as_str()))?;
-        let mut gone = Vec::new();
-        for ident in stale {
-            self.client.exec_drop(&sql.history.expire, (&ident, &ident, seconds))?;
-            if self.client.affected_rows() > 0 {
-                gone.push(ident);
-            }
-        }
-        Ok(gone)
+        self.client.exec_drop(&sql.history.expire, (ident, ident, seconds))?;
+        Ok(self.client.affected_rows() > 0)
     }
 
     pub fn first_since(&mut self, ts: Timestamp) -> Result<Option<EventId>> {

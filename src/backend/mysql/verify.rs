@@ -43,7 +43,8 @@ impl Sql {
         Sql {
             cursors: format!(
                 "SELECT ident, CAST(last_evt_id AS CHAR), \
-                 TIMESTAMPDIFF(SECOND, '1970-01-01', reg_time) FROM {consumers} ORDER BY ident"
+                 TIMESTAMPDIFF(SECOND, '1970-01-01', reg_time), \
+                 TIMESTAMPDIFF(SECOND, '1970-01-01', last_time) FROM {consumers} ORDER BY ident"
             ),
             queue: Ids::of(&settings.event_table),
             history: Ids::of(&settings.history_table),
@@ -61,10 +62,11 @@ impl Sql {
 impl Connection {
     pub fn cursors(&mut self) -> Result<Vec<Cursor>> {
         let sql = self.sql.clone();
-        let rows: Vec<(String, String, Option<i64>)> = self.client.query(&sql.verify.cursors)?;
-        let cursor = |(ident, last_id, registered): (String, String, Option<i64>)| {
+        type Row = (String, String, Option<i64>, Option<i64>);
+        let rows: Vec<Row> = self.client.query(&sql.verify.cursors)?;
+        let cursor = |(ident, last_id, registered, seen): Row| {
             // A number of 64 bits.
-            Cursor { ident, last_id: last_id.parse().unwrap_or(-1), registered }
+            Cursor { ident, last_id: last_id.parse().unwrap_or(-1), registered, seen }
         };
         Ok(rows.into_iter().map(cursor).collect())
     }

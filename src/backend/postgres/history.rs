@@ -48,7 +48,7 @@ impl Sql {
             ),
             expire: format!(
                 "DELETE FROM {consumers} WHERE last_time < {now} - $1::bigint * interval \
-                 '1 second' AND ident <> $2 RETURNING ident"
+                 '1 second' AND ident = $2 RETURNING 1"
             ),
             first_since: format!("SELECT min(id) FROM {queue} WHERE ts >= $1::text::timestamp"),
             table,
@@ -183,12 +183,11 @@ impl Connection {
         Ok(())
     }
 
-    pub fn expire(&mut self, seconds: u64, keep: &Ident) -> Result<Vec<String>> {
+    pub fn expire(&mut self, seconds: u64, ident: &str) -> Result<bool> {
         let sql = self.sql.clone();
         let grant = || format!("SELECT, DELETE on {}", sql.consumers_table);
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        let rows = self.run(&sql.history.expire, &[&seconds, &keep.as_str()], grant)?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        Ok(!self.run(&sql.history.expire, &[&seconds, &ident], grant)?.is_empty())
     }
 
     pub fn first_since(&mut self, ts: Timestamp) -> Result<Option<EventId>> {

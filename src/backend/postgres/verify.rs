@@ -46,8 +46,8 @@ impl Sql {
         let consumers = settings.consumer_table.quoted('"');
         Sql {
             cursors: format!(
-                "SELECT ident, last_evt_id::bigint, floor(extract(epoch FROM reg_time))::bigint \
-                 FROM {consumers} ORDER BY ident"
+                "SELECT ident, last_evt_id::bigint, floor(extract(epoch FROM reg_time))::bigint, \
+                 floor(extract(epoch FROM last_time))::bigint FROM {consumers} ORDER BY ident"
             ),
             consumers,
             queue: Ids::of(&settings.event_table),
@@ -78,8 +78,8 @@ impl Connection {
         rows.iter()
             .map(|row| {
                 let last_id: i64 = row.try_get(1)?;
-                let (ident, registered) = (row.try_get(0)?, row.try_get(2)?);
-                Ok(Cursor { ident, last_id: last_id.into(), registered })
+                let (ident, registered, seen) = (row.try_get(0)?, row.try_get(2)?, row.try_get(3)?);
+                Ok(Cursor { ident, last_id: last_id.into(), registered, seen })
             })
             .collect()
     }

@@ -41,7 +41,7 @@ impl Sql {
             delete: format!("DELETE FROM {queue} WHERE id > ?1 AND id <= ?2"),
             expire: format!(
                 "DELETE FROM {consumers} WHERE last_time < datetime('now', '-' || ?1 || \
-                 ' seconds') AND ident <> ?2 RETURNING ident"
+                 ' seconds') AND ident = ?2"
             ),
             first_since: format!(
                 "SELECT min(id) FROM {queue} WHERE CASE typeof(ts) WHEN 'integer' THEN ts \
@@ -109,12 +109,12 @@ impl Connection {
         Ok(Some(statement.execute([piece.after as i64, piece.cut as i64])? as u64))
     }
 
-    pub fn expire(&mut self, seconds: u64, keep: &Ident) -> Result<Vec<String>> {
-        let _turn = self.turn()?;
-        let mut statement = self.inner.prepare_cached(&self.sql.history.expire)?;
+    pub fn expire(&mut self, seconds: u64, ident: &str) -> Result<bool> {
         let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
-        let idents = statement.query_map(params![seconds, keep.as_str()], |row| row.get(0))?;
-        Ok(idents.collect::<rusqlite::Result<_>>()?)
+        self.write(|| {
+            let mut statement = self.inner.prepare_cached(&self.sql.history.expire)?;
+            Ok(statement.execute(params![seconds, ident])? > 0)
+        })
     }
 
     pub fn first_since(&mut self, ts: Timestamp) -> Result<Option<EventId>> {

@@ -43,8 +43,8 @@ impl Sql {
         let consumers = settings.consumer_table.quoted('"');
         Sql {
             cursors: format!(
-                "SELECT ident, last_evt_id, CAST(strftime('%s', reg_time) AS INTEGER) \
-                 FROM {consumers} ORDER BY ident"
+                "SELECT ident, last_evt_id, CAST(strftime('%s', reg_time) AS INTEGER), \
+                 CAST(strftime('%s', last_time) AS INTEGER) FROM {consumers} ORDER BY ident"
             ),
             queue: Ids::of(&settings.event_table),
             history: Ids::of(&settings.history_table),
@@ -64,7 +64,8 @@ impl Connection {
         let mut statement = self.inner.prepare_cached(&self.sql.verify.cursors)?;
         let rows = statement.query_map([], |row| {
             let last_id: i64 = row.get(1)?;
-            Ok(Cursor { ident: row.get(0)?, last_id: last_id.into(), registered: row.get(2)? })
+            let (registered, seen) = (row.get(2)?, row.get(3)?);
+            Ok(Cursor { ident: row.get(0)?, last_id: last_id.into(), registered, seen })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }

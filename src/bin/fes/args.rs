@@ -33,7 +33,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Global {
     /// The database of the stream: sqlite:FILE, postgres://USER:PASSWORD@HOST:PORT/DB or mysql://...
     #[arg(long, global = true, value_name = "URL", conflicts_with = "db_file")]
@@ -221,6 +221,19 @@ pub struct Follow {
     /// Go on with what comes later, until SIGINT or SIGTERM
     #[arg(long)]
     pub follow: bool,
+    /// Begin each line with the time
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Stamps::Auto)]
+    pub timestamps: Stamps,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Stamps {
+    /// Unless the journal of systemd reads it, which notes the time itself
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 #[derive(Args)]
@@ -282,6 +295,9 @@ pub struct Run {
     /// Make the tables first, or bring them up to date
     #[arg(long)]
     pub migrate: bool,
+    /// Begin each line with the time
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Stamps::Auto)]
+    pub timestamps: Stamps,
 }
 
 fn id(lowest: u64) -> clap::builder::RangedU64ValueParser<EventId> {

@@ -5,11 +5,14 @@ mod args;
 mod connect;
 mod consumers;
 mod failure;
+#[cfg(unix)]
+mod manager;
 mod metrics;
 mod output;
 mod progress;
 mod read;
 mod report;
+mod run;
 mod service;
 mod shell;
 mod signals;
@@ -60,7 +63,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result {
         Command::History(args) => read::history(global, args, out),
         Command::Export(args) => read::export(global, args, out),
         Command::Verify(args) => verify::verify(global, args, out),
-        Command::Run(args) => service::run(global, args, out),
+        Command::Run(args) => run::run(global, args, out),
         Command::Completions { shell } => shell::completions(*shell, out),
         Command::Man { dir } => shell::man(dir.as_deref(), out),
     }

@@ -1,12 +1,16 @@
 //! What the workers tell while they work, as lines of text or JSON.
 
+use crate::args::Stamps;
 use crate::failure::{Failure, Result, redact};
-use crate::output::{Out, events, printable};
+use crate::manager::Manager;
+use crate::output::{Out, duration, events, printable};
 use crate::signals::{SLICE, Stop};
-use futoin_eventstream::{Archiver, Discarder, Error, HistoryNotice};
+use futoin_eventstream::{Archiver, Discarder, Error, HistoryNotice, Timestamp, WorkerHealth};
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How often it is told how many events were done.
 const TELL: Duration = Duration::from_secs(10);
@@ -17,10 +21,14 @@ pub trait Work: Send + 'static {
     fn start(&self) -> futoin_eventstream::Result<()>;
     fn stop(&self);
     fn run_once(&self) -> futoin_eventstream::Result<u64>;
+    fn health(&self) -> Workers;
 }
 
+/// The names of those that are at work, and how they fare.
+pub type Workers = Vec<(&'static str, WorkerHealth)>;
+
 macro_rules! work {
-    ($name:ident) => {
+    ($name:ident, $text:literal) => {
         impl Work for $name {
             fn on_notice(&self, call: impl Fn(&HistoryNotice) + Send + Sync + 'static) {
                 self.on_notice(call);
@@ -34,18 +42,23 @@ macro_rules! work {
             fn run_once(&self) -> futoin_eventstream::Result<u64> {
                 self.run_once()
             }
+            fn health(&self) -> Workers {
+                vec![($text, self.health())]
+            }
         }
     };
 }
 
-work!(Archiver);
-work!(Discarder);
+work!(Archiver, "archiver");
+work!(Discarder, "discarder");
 
 /// What is told from a worker's thread.
 enum Note {
     Archived(u64),
     Discarded(u64),
     Line(Value, String),
+    /// As a line, of a failure that it works on after.
+    Trouble(Value, String),
     Failed(Error),
 }
 
@@ -59,7 +72,7 @@ impl Notes {
             let text = redact(&printable(text));
             let kind = error.map(|error| error.kind().name());
             let value = json!({"notice": what, "message": text, "error": kind});
-            Note::Line(value, text)
+            if error.is_some() { Note::Trouble(value, text) } else { Note::Line(value, text) }
         };
         let note = match notice {
             HistoryNotice::ProcessedEvents(count) => Note::Archived(*count as u64),
@@ -94,13 +107,38 @@ pub struct Report<'a> {
     discarded: u64,
     /// How many of both were told, and when.
     told: (u64, Instant),
+    /// Whether lines begin with the time.
+    stamps: bool,
+    /// A failure was told, and nothing better since.
+    trouble: bool,
+    hangup: Arc<AtomicBool>,
+    pub manager: Manager,
 }
 
 impl<'a> Report<'a> {
-    pub fn new(out: &'a mut Out) -> (Self, Notes) {
+    pub fn new(out: &'a mut Out, stamps: Stamps) -> Result<(Self, Notes)> {
         let (sender, notes) = channel();
-        let told = (0, Instant::now());
-        (Report { out, notes, archived: 0, discarded: 0, told }, Notes(sender))
+        let journal = || std::env::var_os("JOURNAL_STREAM").is_some();
+        let report = Report {
+            out,
+            notes,
+            archived: 0,
+            discarded: 0,
+            told: (0, Instant::now()),
+            stamps: stamps == Stamps::Always || stamps == Stamps::Auto && !journal(),
+            trouble: false,
+            hangup: Stop::on_hangup()?,
+            manager: Manager::of_environment(),
+        };
+        Ok((report, Notes(sender)))
+    }
+
+    /// Tells that servers are waited for.
+    pub fn waiting(&mut self, error: &Error, what: &str) {
+        let kind = error.kind().name();
+        let text = redact(&printable(&format!("{what}{error} ({kind}); waiting for it")));
+        let value = json!({"notice": "waiting", "message": text, "error": kind});
+        self.tell(&value, &text);
     }
 
     /// Tells what is at work.
@@ -112,8 +150,10 @@ impl<'a> Report<'a> {
     }
 
     /// Tells what comes, until a signal comes or a worker gives up.
-    pub fn until(&mut self, stop: &Stop) -> Result {
+    pub fn until(&mut self, stop: &Stop, health: impl Fn() -> Workers) -> Result {
+        self.manager.ready();
         while !stop.is_set() {
+            self.watch(&health());
             match self.notes.recv_timeout(SLICE) {
                 Ok(note) => self.note(note)?,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -125,6 +165,47 @@ impl<'a> Report<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Feeds the watchdog while no worker hangs, and tells what has changed.
+    fn watch(&mut self, workers: &Workers) {
+        let patience = self.manager.patience().unwrap_or(Duration::MAX);
+        let hangs = |health: &WorkerHealth| {
+            !health.running || health.busy_for.is_some_and(|time| time >= patience)
+        };
+        if !workers.iter().any(|(_, health)| hangs(health)) {
+            self.manager.alive();
+        }
+        if self.trouble && workers.iter().all(|(_, health)| health.running && health.failures == 0)
+        {
+            self.trouble = false;
+            self.tell(&json!({"notice": "recovered"}), "it works again");
+        }
+        if self.hangup.swap(false, Ordering::AcqRel) {
+            self.status(workers);
+        }
+    }
+
+    fn status(&mut self, workers: &Workers) {
+        let (archived, discarded) = (self.archived, self.discarded);
+        let mut text = format!("status: {} archived, {discarded} discarded", events(archived));
+        let mut list = Vec::new();
+        for (name, health) in workers {
+            let busy = health.busy_for.map(|time| time.as_secs_f64());
+            let state = match (health.running, health.failures, busy) {
+                (false, ..) => "ended".to_owned(),
+                (_, 0, None) => "waits for work".to_owned(),
+                (_, 0, Some(busy)) => format!("at work for {}", duration(busy as i64)),
+                (_, failures, _) => format!("failed {failures} times in a row"),
+            };
+            text += &format!("; {name}: {state}");
+            let (running, failures) = (health.running, health.failures);
+            list.push(
+                json!({"name": name, "running": running, "failures": failures, "busy_s": busy}),
+            );
+        }
+        let value = json!({"notice": "status", "archived": archived, "discarded": discarded, "workers": list});
+        self.tell(&value, &text);
     }
 
     /// Tells the sums, after the workers have stopped.
@@ -140,6 +221,10 @@ impl<'a> Report<'a> {
             Note::Archived(count) => self.archived += count,
             Note::Discarded(count) => self.discarded += count,
             Note::Line(value, text) => self.tell(&value, &text),
+            Note::Trouble(value, text) => {
+                self.trouble = true;
+                self.tell(&value, &text);
+            }
             Note::Failed(error) => return Err(Failure::from(error)),
         }
         Ok(())
@@ -154,6 +239,17 @@ impl<'a> Report<'a> {
     }
 
     fn tell(&mut self, value: &Value, text: &str) {
-        let _ = self.out.either(value, text).and_then(|()| self.out.flush());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        let now = Timestamp::from_unix(now.cast_signed()).filter(|_| self.stamps);
+        let told = match (now, value) {
+            (Some(now), Value::Object(fields)) if self.out.json => {
+                let mut fields = fields.clone();
+                fields.insert("time".to_owned(), now.to_string().into());
+                self.out.document(&Value::Object(fields))
+            }
+            (Some(now), _) => self.out.line(&format!("{now} {text}")),
+            (None, _) => self.out.either(value, text),
+        };
+        let _ = told.and_then(|()| self.out.flush());
     }
 }

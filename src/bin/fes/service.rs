@@ -1,17 +1,17 @@
-//! `fes migrate`, `fes archive`, `fes discard` and `fes run`.
+//! `fes migrate`, `fes archive` and `fes discard`.
 
-use crate::args::{Follow, Global, Run};
+use crate::args::{Follow, Global, Stamps};
 use crate::failure::{Failure, Result};
-use crate::output::{Out, events};
+use crate::output::{Out, events, printable, say};
 use crate::progress::Progress;
 use crate::report::{Report, Work};
 use crate::signals::{SLICE, Stop};
 use futoin_eventstream::{
-    Archiver, DatabaseKind, Discarder, Error, EventStream, HistoryNotice, Options, ServiceApp,
+    Archiver, DatabaseKind, Discarder, Error, EventStream, HistoryNotice, Options,
 };
 use serde_json::json;
 use std::io::{IsTerminal, stderr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 /// The ident of the archiver.
@@ -53,7 +53,7 @@ pub fn archive(global: &Global, args: &Follow, out: &mut Out) -> Result {
     let stream = global.stream()?;
     let archiver = Archiver::new(&stream, &warehouse, &Options::new())?;
     if args.follow {
-        return follow(&archiver, &stop, out);
+        return follow(&archiver, &stop, args.timestamps, out);
     }
     let behind = || {
         let lag = stream.lag().ok()?;
@@ -61,7 +61,7 @@ pub fn archive(global: &Global, args: &Follow, out: &mut Out) -> Result {
         Some(archiver.events_behind)
     };
     let progress = Progress::new(if stderr().is_terminal() { behind() } else { None });
-    let count = once(&stream, archiver, progress, &stop)?;
+    let (count, _) = once(&stream, archiver, progress, &stop)?;
     out.either(&json!({"archived": count}), &format!("{} archived", events(count)))
 }
 
@@ -70,19 +70,37 @@ pub fn discard(global: &Global, args: &Follow, out: &mut Out) -> Result {
     let stream = global.stream()?;
     let discarder = Discarder::new(&stream, &Options::new())?;
     if args.follow {
-        return follow(&discarder, &stop, out);
+        return follow(&discarder, &stop, args.timestamps, out);
     }
-    let count = once(&stream, discarder, Progress::new(None), &stop)?;
-    out.either(&json!({"discarded": count}), &format!("{} discarded", events(count)))
+    let (count, expired) = once(&stream, discarder, Progress::new(None), &stop)?;
+    if !out.json {
+        for ident in &expired {
+            out.line(&format!("{} was not seen for long: unregistered", printable(ident)))?;
+        }
+    }
+    let value = json!({"discarded": count, "expired": expired});
+    out.either(&value, &format!("{} discarded", events(count)))
 }
 
-/// One pass on a thread of its own, so that a signal ends it after the batch that it is at.
-fn once<W: Work>(stream: &EventStream, work: W, progress: Progress, stop: &Stop) -> Result<u64> {
+/// One pass on a thread of its own, so that a signal ends it after the batch that it is at. Gives how many events that
+/// were, and the consumers that were unregistered.
+fn once<W: Work>(
+    stream: &EventStream,
+    work: W,
+    progress: Progress,
+    stop: &Stop,
+) -> Result<(u64, Vec<String>)> {
     let progress = Arc::new(progress);
     let bar = progress.clone();
+    let expired = Arc::new(Mutex::new(Vec::new()));
+    let gone = expired.clone();
     work.on_notice(move |notice| match notice {
         HistoryNotice::ProcessedEvents(count) => bar.add(*count as u64),
         HistoryNotice::Discarded(count) => bar.add(*count),
+        HistoryNotice::Expired(ident) => {
+            gone.lock().unwrap_or_else(PoisonError::into_inner).push(ident.clone());
+        }
+        HistoryNotice::Waiting(why) => say(&printable(why)),
         _ => {}
     });
     let pass = thread::spawn(move || work.run_once());
@@ -99,40 +117,18 @@ fn once<W: Work>(stream: &EventStream, work: W, progress: Progress, stop: &Stop)
     if stop.is_set() && done.is_err() {
         return Err(Failure::Interrupted);
     }
-    Ok(done?)
+    let expired = std::mem::take(&mut *expired.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok((done?, expired))
 }
 
 /// Works until a signal comes.
-fn follow(work: &impl Work, stop: &Stop, out: &mut Out) -> Result {
-    let (mut report, notes) = Report::new(out);
+fn follow(work: &impl Work, stop: &Stop, stamps: Stamps, out: &mut Out) -> Result {
+    let (mut report, notes) = Report::new(out, stamps)?;
     work.on_notice(move |notice| notes.take(notice));
     work.start()?;
-    let failed = report.until(stop);
+    let failed = report.until(stop, || work.health());
+    report.manager.stopping();
     work.stop();
-    report.end();
-    failed
-}
-
-pub fn run(global: &Global, args: &Run, out: &mut Out) -> Result {
-    let stop = Stop::on_signals()?;
-    let mut options = global.library_options()?;
-    if args.discard {
-        options = options.set("enable_discarder", "true")?;
-    }
-    let app = ServiceApp::of(global.stream_with(&options)?, global.warehouse_if_given()?)?;
-    if app.archiver().is_none() && app.discarder().is_none() {
-        let text = "nothing to run: give a warehouse (--dwh), or --discard";
-        return Err(Failure::Usage(text.to_owned()));
-    }
-    if args.migrate {
-        app.migrate()?;
-    }
-    let (mut report, notes) = Report::new(out);
-    app.on_notice(move |notice| notes.take(notice));
-    app.start()?;
-    report.started(app.archiver().is_some(), app.discarder().is_some());
-    let failed = report.until(&stop);
-    app.close();
     report.end();
     failed
 }

@@ -1,7 +1,7 @@
 //! SIGINT and SIGTERM ask for an orderly end; the second one ends the process at once.
 
 use crate::failure::{Failure, Result};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +25,14 @@ impl Stop {
                 .map_err(|why| Failure::Other(format!("cannot watch for signals: {why}")))?;
         }
         Ok(Stop(stop))
+    }
+
+    /// Asked by SIGHUP, which ends nothing from now on, to tell how it is.
+    pub fn on_hangup() -> Result<Arc<AtomicBool>> {
+        let asked = Arc::new(AtomicBool::new(false));
+        flag::register(SIGHUP, asked.clone())
+            .map_err(|why| Failure::Other(format!("cannot watch for signals: {why}")))?;
+        Ok(asked)
     }
 
     pub fn is_set(&self) -> bool {
