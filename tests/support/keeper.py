@@ -9,11 +9,16 @@ keeper itself be killed, the kernel takes the servers with it (PR_SET_PDEATHSIG)
 A test makes servers fail by `$FES_TEST_CONTROL kill|stop|start NAME`, which is this file too: it asks the
 keeper and waits for it. `kill` is SIGKILL to every process of the server, `stop` is a clean shutdown, `start`
 returns when the server accepts connections again, at the same port and with the same data.
+
+`make NAME KIND [ARGUMENT...]` makes one more server for the test that needs it, of one of the kinds and with
+arguments of its own, and prints its administrator's URL; one that is there already is started if need be. `drop
+NAME` ends it and removes what it left.
 """
 
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -24,9 +29,9 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 
-from servers import SERVERS, Failure, Server, Setup  # noqa: E402
+from servers import KINDS, SERVERS, Failure, Server, Setup  # noqa: E402
 
-ACTIONS = ("kill", "stop", "start")
+ACTIONS = ("kill", "stop", "start", "make", "drop")
 
 
 def make_folder() -> Path:
@@ -96,28 +101,18 @@ async def serve(setup: Setup, servers: dict[str, Server], names: list[str]) -> N
     """Starts the servers, says so, and serves the control commands."""
     environment = make_certificates(setup)
     for name in names:
-        servers[name] = SERVERS[name](setup)
+        servers[name] = KINDS[name](name, setup)
         environment |= servers[name].environment()
-
-    async def bring_up(server: Server) -> None:
-        await server.create()
-        await server.start()
-
     async with asyncio.TaskGroup() as group:  # the first failure ends the others
         for server in servers.values():
-            group.create_task(bring_up(server))
+            group.create_task(server.bring_up())
 
     async def control(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        action, name = (await reader.readline()).decode().split()
-        answer = "ok"
-        if name not in servers:
-            answer = f"{name} is not a server of this run"
-        else:
-            async with servers[name].lock:
-                try:
-                    await getattr(servers[name], action)()
-                except Failure as failure:
-                    answer = str(failure)
+        action, name, *arguments = shlex.split((await reader.readline()).decode())
+        try:
+            answer = "ok" + await act(setup, servers, action, name, arguments)
+        except (Failure, OSError) as failure:
+            answer = str(failure)
         writer.write(answer.encode())
         writer.close()
 
@@ -127,6 +122,28 @@ async def serve(setup: Setup, servers: dict[str, Server], names: list[str]) -> N
         environment |= {"FES_TEST_CONTROL": str(Path(__file__).resolve()), "FES_TEST_CONTROL_SOCKET": str(path)}
         print(json.dumps(environment), flush=True)
         await listener.serve_forever()
+
+
+async def act(setup: Setup, servers: dict[str, Server], action: str, name: str, arguments: list[str]) -> str:
+    """Does one control command; returns what it has to say."""
+    if action == "make" and name not in servers:
+        kind, *more = arguments
+        servers[name] = KINDS[kind](name, setup, more)
+    if name not in servers:
+        raise Failure(f"{name} is not a server of this run")
+    server = servers[name]
+    async with server.lock:
+        match action:
+            case "make":
+                await server.bring_up()
+                return f" {server.url()}"
+            case "drop":
+                await server.end(server.drop, 5)
+                shutil.rmtree(server.home, ignore_errors=True)
+                servers.pop(name, None)
+            case _:
+                await getattr(server, action)()
+    return ""
 
 
 # What tests/run does with it.
@@ -165,15 +182,15 @@ class Keeper:
 # The command.
 
 
-def ask(action: str, name: str) -> str:
-    """Has the keeper do something to a server; returns its answer."""
+def ask(command: list[str]) -> str:
+    """Has the keeper do something to a server; returns its answer, which begins with ok."""
     path = os.environ.get("FES_TEST_CONTROL_SOCKET")
     if not path:
         return "FES_TEST_CONTROL_SOCKET is not set: tests/run did not start these servers"
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(path)
-            connection.sendall(f"{action} {name}\n".encode())
+            connection.sendall(f"{shlex.join(command)}\n".encode())
             return connection.makefile().read()
     except OSError as error:
         return f"{path}: {error.strerror}"
@@ -188,14 +205,22 @@ def main(arguments: list[str]) -> int:
             except* Failure as failures:
                 print(*failures.exceptions, sep="\n", file=sys.stderr)
             return 1
-        case [action, name] if action in ACTIONS and name in SERVERS:
-            answer = ask(action, name)
-            if answer != "ok":
-                print(f"{action} {name}: {answer or 'the servers are gone'}", file=sys.stderr)
-            return 0 if answer == "ok" else 1
+        case ["make", name, kind, *_] if kind in KINDS:
+            pass
+        case [action, name] if action in ACTIONS and action != "make":
+            pass
         case _:
-            print(f"usage: keeper.py {'|'.join(ACTIONS)} {'|'.join(SERVERS)}", file=sys.stderr)
+            usage = "|".join(action for action in ACTIONS if action != "make")
+            print(f"usage: keeper.py {usage} NAME, or make NAME {'|'.join(KINDS)} ARG...", file=sys.stderr)
             return 2
+    answer = ask(arguments)
+    good, _, said = answer.partition(" ")
+    if good != "ok":
+        print(f"{shlex.join(arguments)}: {answer or 'the servers are gone'}", file=sys.stderr)
+        return 1
+    if said:
+        print(said)
+    return 0
 
 
 if __name__ == "__main__":

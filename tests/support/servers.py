@@ -64,9 +64,10 @@ class Server:
     clean: signal.Signals  # shuts down cleanly, without waiting for clients
     drop: signal.Signals  # ends it at once; the data are of no interest any more
 
-    def __init__(self, name: str, setup: Setup):
+    def __init__(self, name: str, setup: Setup, more: list[str] | None = None):
         self.name = name
         self.setup = setup
+        self.more = more or []  # arguments of its own
         self.home = setup.folder / name
         self.home.mkdir()
         setup.give(self.home, 0o755)
@@ -96,12 +97,19 @@ class Server:
 
     # What they have in common.
 
+    def url(self) -> str:
+        """The administrator's URL."""
+        return f"{self.scheme}://{ADMIN}:{self.setup.password}@127.0.0.1:{self.port}/{self.database}"
+
     def environment(self) -> dict[str, str]:
         prefix = f"FES_TEST_{self.name.upper()}"
-        return {
-            f"{prefix}_URL": f"{self.scheme}://{ADMIN}:{self.setup.password}@127.0.0.1:{self.port}/{self.database}",
-            f"{prefix}_SOCKET": str(self.socket()),
-        }
+        return {f"{prefix}_URL": self.url(), f"{prefix}_SOCKET": str(self.socket())}
+
+    async def bring_up(self) -> None:
+        """Makes it, unless it was made before, and starts it."""
+        if not self.data.exists():
+            await self.create()
+        await self.start()
 
     async def spawn(self, command: list, stdin: int = subprocess.DEVNULL) -> asyncio.subprocess.Process:
         """Starts a program as the servers' user; it dies with this process."""
@@ -207,8 +215,8 @@ class Postgres(Server):
     clean = signal.SIGINT  # fast shutdown
     drop = signal.SIGQUIT  # immediate shutdown: the postmaster takes its children with it
 
-    def __init__(self, name: str, setup: Setup, programs: Path):
-        super().__init__(name, setup)
+    def __init__(self, name: str, setup: Setup, programs: Path, more: list[str] | None = None):
+        super().__init__(name, setup, more)
         self.programs = programs
 
     def socket(self) -> Path:
@@ -237,7 +245,7 @@ class Postgres(Server):
             "ssl_key_file": self.setup.folder / "tls/server.key",
         }
         arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
-        return [self.programs / "postgres", "-D", self.data, *arguments]
+        return [self.programs / "postgres", "-D", self.data, *arguments, *self.more]
 
     async def greeted(self, reader, writer) -> bool:
         # A startup message of protocol 3.0; the answer is R (authenticate) or E (not yet).
@@ -300,6 +308,7 @@ class MySql(Server):
             f"--ssl-cert={tls / 'server.pem'}",
             f"--ssl-key={tls / 'server.key'}",
             *self.settings,
+            *self.more,
             *first,
         ]
 
@@ -323,12 +332,18 @@ class MariaDb(MySql):
         )  # fmt: skip
 
 
-SERVERS = {
-    "postgres": lambda setup: Postgres("postgres", setup, install.postgres_bin()),
-    "postgres18": lambda setup: Postgres("postgres18", setup, install.SID / "usr/lib/postgresql/18/bin"),
-    "mariadb": lambda setup: MariaDb("mariadb", setup),
-    "mysql": lambda setup: MySql("mysql", setup),
+# How to make one of each kind: by its name, the setup, and arguments of its own.
+KINDS = {
+    "postgres": lambda name, setup, more=None: Postgres(name, setup, install.postgres_bin(), more),
+    "postgres18": lambda name, setup, more=None: Postgres(
+        name, setup, install.SID / "usr/lib/postgresql/18/bin", more
+    ),
+    "mariadb": MariaDb,
+    "mysql": MySql,
 }
+
+# Those that every run starts, each named as its kind.
+SERVERS = ("postgres", "postgres18", "mariadb", "mysql")
 
 
 def free_port() -> int:
