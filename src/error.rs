@@ -191,6 +191,12 @@ impl Error {
         self
     }
 
+    /// Whether the connection is of no use any more: it broke, or its server is not the one, or not of
+    /// the kind, that it should be. Another connection may reach another server.
+    pub(crate) fn ends_connection(&self) -> bool {
+        matches!(self.kind(), ErrorKind::ConnectionLost | ErrorKind::UnsafeServer)
+    }
+
     /// Puts what was being done in front of the message.
     pub(crate) fn context(mut self, doing: impl fmt::Display) -> Self {
         self.0.message = format!("{doing}: {}", self.0.message);

@@ -325,9 +325,12 @@ impl Reader {
                 None => slot.insert(Watch::open(self.pool()?.backend())?),
             };
             match work(watch) {
-                Err(error) if error.kind() == ErrorKind::ConnectionLost => {
+                Err(error) if error.ends_connection() => {
                     *slot = None;
                     self.forget();
+                    if error.kind() != ErrorKind::ConnectionLost {
+                        return Err(error);
+                    }
                 }
                 result => return result,
             }

@@ -99,6 +99,15 @@ impl Backend {
         }
     }
 
+    /// How often new connections have reached another server than those before; connections from
+    /// before that are [stale](Connection::is_stale).
+    pub fn generation(&self) -> u64 {
+        match self {
+            Backend::Mysql(connector) => connector.generation(),
+            Backend::Sqlite(_) | Backend::Postgres(_) => 0,
+        }
+    }
+
     /// A new connection of its own, outside of any pool.
     pub fn connect(&self) -> Result<Connection> {
         let _silence = self.silence();
@@ -252,6 +261,14 @@ impl Connection {
     /// Asks the server for a sign of life.
     pub fn ping(&mut self) -> Result<()> {
         each!(self, c => c.ping())
+    }
+
+    /// Whether the address leads to another server than it did when this connection was made.
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Connection::Mysql(connection) => connection.is_stale(),
+            Connection::Sqlite(_) | Connection::Postgres(_) => false,
+        }
     }
 
     /// Starts a transaction that will write.

@@ -58,9 +58,10 @@ impl Pool {
         &self.shared.backend
     }
 
-    /// How many connections of this pool were seen to break.
+    /// How often connections of this pool were seen to break, or another server to be reached: what
+    /// was learnt before may be wrong since.
     pub fn breaks(&self) -> u64 {
-        self.shared.breaks.load(Ordering::Acquire)
+        self.shared.breaks.load(Ordering::Acquire) + self.shared.backend.generation()
     }
 
     /// Lends a connection that was alive a moment ago.
@@ -70,6 +71,10 @@ impl Pool {
                 Error::new(ErrorKind::ConnectFailed, format!("no connection to be had: {why}"))
             })?;
             let mut lease = Lease { slot, shared: self.shared.clone() };
+            if lease.is_stale() {
+                lease.discard();
+                continue;
+            }
             if lease.seems_alive() || lease.call(Connection::ping).is_ok() {
                 return Ok(lease);
             }
@@ -86,7 +91,7 @@ impl Pool {
     /// Runs what only reads, or may run twice: once more if the connection turns out to be broken.
     pub fn repeatable<T>(&self, work: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
         match self.lend()?.call(&work) {
-            Err(error) if error.kind() == ErrorKind::ConnectionLost => self.lend()?.call(&work),
+            Err(error) if error.ends_connection() => self.lend()?.call(&work),
             result => result,
         }
     }
@@ -111,7 +116,7 @@ impl Lease {
         let result = work(&mut self.slot.connection);
         self.slot.broken = broken;
         if let Err(error) = &result
-            && error.kind() == ErrorKind::ConnectionLost
+            && error.ends_connection()
         {
             self.discard();
         }

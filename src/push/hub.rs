@@ -6,7 +6,7 @@ use super::queue::Piece;
 use super::subscription::Member;
 use crate::backend::{Backend, Connection};
 use crate::consumer::{Ident, Want};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::{Event, EventId};
 use crate::hint::Listening;
 use crate::reader::Reader;
@@ -273,7 +273,7 @@ impl Task for HubTask {
             }
         });
         match next {
-            Err(error) if error.kind() == ErrorKind::ConnectionLost => Err(error),
+            Err(error) if error.ends_connection() => Err(error),
             result => {
                 self.connection = Some(connection);
                 result

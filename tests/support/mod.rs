@@ -2,6 +2,7 @@
 #![allow(dead_code)] // each test program uses a part of it
 
 pub mod proxy;
+pub mod spare;
 pub mod stress;
 
 use futoin_eventstream::{
@@ -63,7 +64,6 @@ impl Db {
     /// A new database on the server, or `None` (with a word on it) if there is no such server,
     /// which is a failure where the run promised one.
     pub fn on(server: &str) -> Option<Db> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let server = SERVERS.iter().find(|name| **name == server).expect("a server");
         if *server == "sqlite" {
             let folder = tempfile::tempdir().unwrap();
@@ -84,14 +84,20 @@ impl Db {
             eprintln!("left out: {server}, because {variable} is not set (tests/run sets it)");
             return None;
         };
-        let kind = match *server {
+        Some(Db::at(server, &admin))
+    }
+
+    /// A new database on the server of this kind that the administrator's URL leads to.
+    pub fn at(server: &'static str, admin: &str) -> Db {
+        let kind = match server {
             "postgres" | "postgres18" => DatabaseKind::Postgres,
             _ => DatabaseKind::Mysql,
         };
+        static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("fes_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let url = with_database(&admin, &name);
-        Raw::connect(kind, &admin).exec(&format!("CREATE DATABASE {name}"));
-        Some(Db { server, kind, url, admin, name, folder: None })
+        let url = with_database(admin, &name);
+        Raw::connect(kind, admin).exec(&format!("CREATE DATABASE {name}"));
+        Db { server, kind, url, admin: admin.to_owned(), name, folder: None }
     }
 
     /// The file of a SQLite database.

@@ -121,6 +121,7 @@ impl Connection {
     }
 
     pub fn discard_bound(&mut self, archiver: Option<&Ident>) -> Result<EventId> {
+        self.check_server()?;
         let sql = self.sql.clone();
         if let Some(ident) = archiver {
             let name = ident.as_str();
@@ -134,6 +135,7 @@ impl Connection {
     }
 
     pub fn discard_piece(&mut self, after: EventId, upto: EventId, limit: usize) -> Result<Piece> {
+        self.check_server()?;
         let sql = self.sql.clone();
         let row: Option<(Option<u64>, u64)> =
             self.client.exec_first(&sql.history.cut, (after, upto, limit))?;
@@ -147,6 +149,7 @@ impl Connection {
     /// a row: this takes REPEATABLE READ. What others hold is not waited for long: it costs only
     /// another try.
     pub fn discard_if_acknowledged(&mut self, piece: Piece) -> Result<Option<u64>> {
+        self.check_server()?;
         let Piece { cut, count, .. } = piece;
         let delete: String = piece
             .statements()
@@ -193,6 +196,7 @@ impl Connection {
     }
 
     pub fn expire(&mut self, seconds: u64, ident: &str) -> Result<bool> {
+        self.check_server()?;
         let sql = self.sql.clone();
         self.client.exec_drop(&sql.history.expire, (ident, ident, seconds))?;
         Ok(self.client.affected_rows() > 0)

@@ -1,6 +1,7 @@
 //! MySQL and MariaDB (InnoDB): ids are drawn from a counter of the table, seen at commit.
 
 mod history;
+mod server;
 mod values;
 mod verify;
 mod watch;
@@ -19,6 +20,7 @@ use std::borrow::Borrow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use server::{Reached, Servers};
 use values::{positional, value};
 
 pub(crate) use watch::Watch;
@@ -104,6 +106,7 @@ pub(crate) struct Connector {
     plain: Option<mysql::Opts>,
     ca: Option<PathBuf>,
     sql: Arc<Sql>,
+    servers: Arc<Servers>,
     single_writer_node: bool,
 }
 
@@ -140,8 +143,14 @@ impl Connector {
             options: tls(options, &server).into(),
             ca: server.tls.ca,
             sql,
+            servers: Arc::default(),
             single_writer_node: settings.single_writer_node,
         }
+    }
+
+    /// How often new connections have reached another server than those before.
+    pub fn generation(&self) -> u64 {
+        self.servers.generation()
     }
 
     /// The event table with its database.
@@ -156,18 +165,19 @@ impl Connector {
             }
             (result, _) => result,
         };
-        let client = client.and_then(|client| {
+        let client = client.and_then(|mut client| {
             without_limit(&client)?;
-            Ok(client)
+            let server = Reached::of(&mut client, &self.servers, self.single_writer_node)?;
+            Ok((client, server))
         });
-        let client = client.map_err(|why| {
+        let (client, server) = client.map_err(|why| {
             let message = match &self.ca {
                 Some(ca) => format!("cannot connect to MySQL with the certificates of {ca:?}"),
                 None => "cannot connect to MySQL".to_owned(),
             };
             Error::from(why).while_connecting(message)
         })?;
-        Ok(Connection { client, sql: self.sql.clone(), limits: None })
+        Ok(Connection { client, server, sql: self.sql.clone(), limits: None })
     }
 }
 
@@ -214,6 +224,7 @@ fn tls(options: OptsBuilder, server: &Server) -> OptsBuilder {
 /// One open connection.
 pub(crate) struct Connection {
     client: Conn,
+    server: Reached,
     sql: Arc<Sql>,
     limits: Option<Limits>,
 }
@@ -235,9 +246,8 @@ impl Connection {
     }
 
     /// Whether this is MariaDB.
-    pub fn is_mariadb(&mut self) -> Result<bool> {
-        let version: Option<String> = self.client.query_first("SELECT VERSION()")?;
-        Ok(version.is_some_and(|version| version.contains("MariaDB")))
+    pub fn is_mariadb(&self) -> bool {
+        self.server.mariadb
     }
 
     fn limits(&mut self) -> Result<Limits> {
@@ -347,6 +357,7 @@ impl Connection {
     }
 
     pub fn register(&mut self, ident: &Ident, cursor: EventId) -> Result<()> {
+        self.check_server()?;
         let sql = self.sql.clone();
         let name = ident.as_str();
         match self.client.exec_drop(&sql.register, (cursor, name, name)) {
@@ -366,12 +377,14 @@ impl Connection {
     }
 
     pub fn unregister(&mut self, ident: &Ident) -> Result<bool> {
+        self.check_server()?;
         let sql = self.sql.clone();
         self.client.exec_drop(&sql.unregister, (ident.as_str(), ident.as_str()))?;
         Ok(self.client.affected_rows() > 0)
     }
 
     pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
+        self.check_server()?;
         let sql = self.sql.clone();
         self.client.exec_drop(&sql.advance, (to, to, ident.as_str(), ident.as_str()))?;
         let found = self.client.affected_rows() > 0;
@@ -379,6 +392,7 @@ impl Connection {
     }
 
     pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
+        self.check_server()?;
         let sql = self.sql.clone();
         self.read_rows(&sql.read, range)
     }

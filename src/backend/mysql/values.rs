@@ -43,6 +43,7 @@ impl From<mysql::Error> for Error {
             {
                 ErrorKind::TooLarge
             }
+            MySqlError(error) if is_read_only(error) => ErrorKind::ConnectionLost,
             MySqlError(error) => kind_of(error.code),
             DriverError(error) => match error {
                 self::DriverError::PacketTooLarge => ErrorKind::TooLarge,
@@ -61,6 +62,9 @@ impl From<mysql::Error> for Error {
             _ => ErrorKind::Database,
         };
         let hint = match &why {
+            MySqlError(error) if is_read_only(error) => {
+                ": it may be a replica by now, so this connection is given up"
+            }
             MySqlError(error) if error.code == 1146 => {
                 ": if it is a table of the event stream, run migrate()"
             }
@@ -81,12 +85,22 @@ impl From<mysql::Error> for Error {
     }
 }
 
+/// Whether the whole server takes no writes, as a replica does: the address may lead to another one
+/// by now. The number 1290 stands for other options, too.
+fn is_read_only(error: &mysql::MySqlError) -> bool {
+    match error.code {
+        1290 => error.message.contains("read-only") || error.message.contains("read_only"),
+        1836 | 1874 => true,
+        _ => false,
+    }
+}
+
 /// The server's error numbers; MySQL and MariaDB share them but for the last ones.
 fn kind_of(code: u16) -> ErrorKind {
     use ErrorKind::*;
     match code {
         1146 | 1051 => NotMigrated,
-        1044 | 1142 | 1143 | 1227 | 1290 | 1370 | 1836 => PermissionDenied,
+        1044 | 1142 | 1143 | 1227 | 1290 | 1370 => PermissionDenied,
         1040 | 1045 | 1049 | 1129 | 1130 | 1203 | 1226 | 1698 => ConnectFailed,
         1205 | 3572 => Busy,
         1213 => Conflict,

@@ -19,7 +19,7 @@
 use super::{Connection, Connector};
 use crate::backend::{HolderInfo, Settled};
 use crate::config::TableName;
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventId;
 use crate::settle::{AgeTracker, Holder, Tracker};
 use mysql::prelude::Queryable;
@@ -66,7 +66,7 @@ type Bound = std::result::Result<EventId, String>;
 impl Watch {
     pub fn open(connector: &Connector) -> Result<Self> {
         let mut reader = connector.connect()?;
-        check_cluster(&mut reader, connector.single_writer_node)?;
+        reader.check_server()?;
         let mut looker = connector.connect()?;
         looker.driver().query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")?;
         let queue = &connector.sql.queue;
@@ -77,10 +77,9 @@ impl Watch {
             table.name.make_ascii_lowercase();
             table.schema = table.schema.map(|schema| schema.to_lowercase());
         }
-        let mariadb = looker.is_mariadb()?;
+        let mariadb = looker.is_mariadb();
         let nowait = if mariadb { "LOCK IN SHARE MODE NOWAIT" } else { "FOR SHARE OF e NOWAIT" };
         let mut watch = Watch {
-            reader,
             looker,
             locks: Locks::Mysql(Tracker::default()),
             table,
@@ -90,8 +89,10 @@ impl Watch {
             ),
             ahead: format!(
                 "SELECT (SELECT id FROM {queue} WHERE id > ? ORDER BY id LIMIT 1), \
-                 (SELECT MAX(id) FROM {queue})"
+                 (SELECT MAX(id) FROM {queue}), {}",
+                reader.server_columns()
             ),
+            reader,
             highest: format!("SELECT MAX(id) FROM {queue}"),
             any: format!("SELECT id FROM {queue} WHERE id BETWEEN ? AND ? LIMIT 1"),
             // Lookups of single keys, which meet no lock on any other row.
@@ -132,9 +133,11 @@ impl Watch {
 
     pub fn settle(&mut self, position: EventId) -> Result<Settled> {
         let after = position;
-        let ahead: Option<(Option<EventId>, Option<EventId>)> =
+        let ahead: Option<(Option<EventId>, Option<EventId>, String)> =
             self.reader.driver().exec_first(&self.ahead, (after,))?;
-        let (next, highest) = ahead.unwrap_or_default();
+        let (next, highest, server) = ahead.unwrap_or_default();
+        self.reader.check_look(&server)?;
+        self.looker.check_server()?;
         let (Some(next), Some(highest)) = (next, highest) else {
             let nothing =
                 Settled { horizon: after, after, visible: after, more: false, blocked: None };
@@ -439,24 +442,4 @@ fn missing_evidence(error: Error) -> Result<String> {
         )),
         _ => Err(error),
     }
-}
-
-/// Refuses clusters in which other nodes may insert: their statements show no lock here.
-fn check_cluster(connection: &mut Connection, promised: bool) -> Result<()> {
-    let driver = connection.driver();
-    let step: Option<u64> = driver.query_first("SELECT @@global.auto_increment_increment")?;
-    let wsrep: Vec<(String, String)> = driver.query("SHOW GLOBAL VARIABLES LIKE 'wsrep_on'")?;
-    let galera = wsrep.iter().any(|(_, value)| value == "ON");
-    if !promised && (galera || step.is_some_and(|step| step > 1)) {
-        fail!(
-            UnsafeServer,
-            "this server is in a cluster with several writing nodes (auto_increment_increment is \
-             {}, wsrep_on is {}): inserts in flight on another node do not show here, and events \
-             would be lost. If all events are written on this node, set the option \
-             single_writer_node=true",
-            step.unwrap_or(1),
-            if galera { "ON" } else { "OFF" }
-        );
-    }
-    Ok(())
 }
