@@ -1078,7 +1078,7 @@ fes_status fes_stream_add_events(const fes_stream *stream,
  * How far each registered consumer is behind and what holds the stream up, as a JSON object, which
  * the caller frees with `fes_text_free`. Ids are strings, as in `fes_events_json`:
  * `{"highest_id":"9","first_unsettled":"8"|null,"holders":[{"id","since","application"}],
- * "blocked":text|null,"consumers":[{"ident","last_id","events_behind","seconds_behind",
+ * "blocked":text|null,"warnings":[text],"consumers":[{"ident","last_id","events_behind","seconds_behind",
  * "seconds_since_seen","seconds_registered"}]}`.
  *
  * Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, those of the database.

@@ -281,7 +281,7 @@ macro_rules! event_target {
 }
 
 event_target!(Sqlite: rusqlite::Connection, rusqlite::Transaction<'_>, rusqlite::Savepoint<'_> =>
-    |target, table, event| sqlite::insert_event(target, &sqlite::insert_sql(table), event));
+    |target, table, event| sqlite::insert_event(target, table, event));
 event_target!(Postgres: postgres::Client, postgres::Transaction<'_> =>
     |target, table, event| quietly(|| pg::insert_event(target, table, event)));
 event_target!(Mysql: mysql::Conn, mysql::Transaction<'_> =>

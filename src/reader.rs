@@ -374,6 +374,9 @@ impl Reader {
                 *lock(&self.watch) = None;
                 self.forget();
             }
+            if let Some(what) = connection.unreachable()? {
+                fail!(CorruptEvent, "{what}");
+            }
         }
         self.check_drawn(connection, id, whose)
     }

@@ -253,10 +253,9 @@ impl EventStream {
     /// # Errors
     /// `NotMigrated`, `UnsafeServer`, and those of the database.
     pub fn lag(&self) -> Result<Lag> {
-        let (rows, stream) = self
-            .reader
-            .pool()?
-            .repeatable(|connection| Ok((connection.consumers()?, connection.stream_row()?)))?;
+        let (rows, stream, unreachable) = self.reader.pool()?.repeatable(|connection| {
+            Ok((connection.consumers()?, connection.stream_row()?, connection.unreachable()?))
+        })?;
         let lowest = rows.iter().map(|row| row.last_id).min().unwrap_or(0);
         let (look, holders) = self.reader.look(lowest)?;
         Ok(Lag {
@@ -264,6 +263,7 @@ impl EventStream {
             first_unsettled: (look.visible > look.horizon).then_some(look.horizon + 1),
             holders,
             blocked: look.blocked,
+            warnings: unreachable.into_iter().collect(),
             consumers: rows
                 .into_iter()
                 .map(|row| ConsumerLag {
@@ -297,6 +297,9 @@ pub struct Lag {
     pub holders: Vec<HolderInfo>,
     /// What keeps this library from knowing better, and the grant that helps.
     pub blocked: Option<String>,
+    /// Rows that consumers do not get, and why: ids that are no event ids, and events that appeared
+    /// below ids that were settled at an earlier call of this handle.
+    pub warnings: Vec<String>,
     /// The registered consumers in order of their idents.
     pub consumers: Vec<ConsumerLag>,
 }

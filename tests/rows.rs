@@ -5,7 +5,7 @@ mod support;
 
 use futoin_eventstream::{
     Archiver, Consumer, DatabaseKind, ErrorKind, Event, EventId, EventStream, HistoryNotice,
-    Notice, Options, Poison, ReceiverOptions, ReliableReceiver, Want, Warehouse,
+    NewEvent, Notice, Options, Poison, ReceiverOptions, ReliableReceiver, Want, Warehouse,
 };
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -382,4 +382,119 @@ on_each_server!(the_command_shows_an_unreadable_event_and_passes_over_exactly_it
     assert_eq!(fes(&["skip", "--force", &bad]).0, Some(1));
     assert_eq!(fes(&["skip", "--force", &last]).0, Some(0));
     assert_eq!(fes(&["poll"]), (Some(0), String::new()));
+});
+
+const LIMIT: EventId = futoin_eventstream::MAX_EVENT_ID;
+
+/// Sets what the next id is drawn from: the last id that was drawn.
+fn set_counter(db: &Db, last: EventId) {
+    let next = last + 1;
+    db.raw().exec(&match db.kind {
+        DatabaseKind::Sqlite => {
+            format!("UPDATE sqlite_sequence SET seq = {last} WHERE name = 'evt_queue'")
+        }
+        DatabaseKind::Postgres => {
+            format!("SELECT setval(pg_get_serial_sequence('evt_queue', 'id'), {last})")
+        }
+        DatabaseKind::Mysql => format!("ALTER TABLE evt_queue AUTO_INCREMENT = {next}"),
+    });
+}
+
+on_each_server!(an_id_above_the_limit_is_refused_before_anybody_is_told_of_it, |db| {
+    let stream = db.stream();
+    add(&stream, &["A"]);
+    if db.kind == DatabaseKind::Postgres {
+        // Sequences of tables that were made before `migrate` bounded them.
+        db.raw().exec("ALTER SEQUENCE evt_queue_id_seq NO MAXVALUE");
+    }
+    let event = NewEvent::new("B", &1).unwrap();
+    set_counter(db, LIMIT - 1);
+    assert_eq!(stream.add(&event).unwrap(), LIMIT, "the last one that may be");
+    let mut raw = db.raw();
+    let mut own = db.raw();
+    let count = |raw: &mut Raw| raw.number("SELECT count(*) FROM evt_queue");
+    for beyond in [0, 5, 1 << 62] {
+        set_counter(db, LIMIT + beyond);
+        let error = stream.add(&event).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnsafeServer, "{error}");
+        assert!(error.to_string().contains("999999999999999999"), "{error}");
+        assert_eq!(
+            failure(stream.add_events(&[event.clone(), event.clone()])),
+            ErrorKind::UnsafeServer
+        );
+        let many = vec![event.clone(); 1500];
+        assert_eq!(failure(stream.add_events(&many)), ErrorKind::UnsafeServer);
+        let own = match &mut own {
+            Raw::Sqlite(own) => stream.add_event_to(own, "B", &1),
+            Raw::Postgres(own) => stream.add_event_to(&mut **own, "B", &1),
+            Raw::Mysql(own) => stream.add_event_to(&mut **own, "B", &1),
+        };
+        assert_eq!(failure(own), ErrorKind::UnsafeServer);
+        for many in [false, true] {
+            let mut tx = stream.begin().unwrap();
+            let added = match many {
+                true => tx.add_events(&[event.clone(), event.clone()]).map(|_| ()),
+                false => tx.add(&event).map(|_| ()),
+            };
+            assert_eq!(failure(added), ErrorKind::UnsafeServer);
+            // Whoever commits all the same commits nothing of it.
+            let committed = tx.commit();
+            assert_eq!(committed.is_err(), db.kind == DatabaseKind::Postgres);
+        }
+        // Threads that share commits.
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..5 {
+                        assert_eq!(failure(stream.add(&event)), ErrorKind::UnsafeServer);
+                    }
+                });
+            }
+        });
+        assert_eq!(count(&mut raw), 2);
+    }
+    assert_eq!(everything(&stream).len(), 2);
+});
+
+on_each_server!(ids_that_nobody_is_ever_given_are_told, |db| {
+    let stream = db.stream();
+    let last = add(&stream, &["A"])[0];
+    let consumer = registered(&stream, "Audit");
+    assert_eq!(stream.lag().unwrap().warnings, Vec::<String>::new());
+    let insert = |id: &str| {
+        let now = db.now_sql();
+        db.raw().exec(&format!(
+            "INSERT INTO evt_queue(id, type, data, ts) VALUES ({id}, 'B', '1', {now})"
+        ));
+    };
+    insert("1000000000000000000");
+    if db.kind != DatabaseKind::Mysql {
+        insert("-3");
+    }
+    assert_eq!(ids(&consumer.poll(None, &Want::all()).unwrap()), [last]);
+    let warnings = stream.lag().unwrap().warnings.join(" ");
+    assert!(warnings.contains("1000000000000000000"), "{warnings}");
+    // Who would see nothing is told so, again and again.
+    let live = stream.live("app").unwrap();
+    for _ in 0..2 {
+        let end = Instant::now() + PATIENCE;
+        let told = |error: futoin_eventstream::Error| {
+            assert_eq!(error.kind(), ErrorKind::CorruptEvent, "{error}");
+            assert!(error.to_string().contains("1000000000000000000"), "{error}");
+        };
+        loop {
+            let polled =
+                consumer.poll(Some(last), &Want::all()).and(live.poll(Some(last), &Want::all()));
+            match polled {
+                Err(error) => break told(error),
+                Ok(events) => assert_eq!(events, []),
+            }
+            assert!(Instant::now() < end, "it is told");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    let (_receiver, _received, notices) = receive(&stream, "Pushed", Want::all(), Poison::Retry);
+    assert_eq!(notices.recv_timeout(PATIENCE).unwrap(), "CorruptEvent");
+    db.raw().exec("DELETE FROM evt_queue WHERE id > 999999999999999999 OR id < 1");
+    assert_eq!(stream.lag().unwrap().warnings, Vec::<String>::new());
 });

@@ -16,7 +16,7 @@ pub(crate) mod tls;
 pub(crate) mod verify;
 pub(crate) mod write;
 
-use crate::config::Settings;
+use crate::config::{Settings, TableName};
 use crate::consumer::{Ident, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId, EventType, MAX_EVENT_ID, NewEvent};
@@ -310,15 +310,20 @@ impl Connection {
     }
 
     /// Runs `work` in a transaction of its own, and undoes it where `work` or the commit fails: the
-    /// one place that ends transactions of this library. Where even that fails, the error is
-    /// `ConnectionLost`, and whoever holds the connection drops it, which undoes the transaction.
-    /// Dropping it is also what happens after a panic.
+    /// one place that ends transactions of this library. Where even that fails, whoever holds the
+    /// connection drops it, which undoes the transaction: it has an open one, or the error is
+    /// `ConnectionLost`. Dropping it is also what happens after a panic.
     pub fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.begin()?;
         let result = work(self).and_then(|result| self.commit().map(|()| result));
         result.map_err(|error| match self.rollback() {
             Ok(()) => error,
             Err(lost) if lost.kind() == ErrorKind::ConnectionLost => lost,
+            // Whoever holds the connection sees that, and drops it.
+            Err(why) if self.has_open_transaction() => {
+                log::warn!("futoin-eventstream: a transaction could not be undone: {why}");
+                error
+            }
             Err(why) => error
                 .context(format!("the transaction could not be undone ({why}) after its failure"))
                 .with_kind(ErrorKind::ConnectionLost),
@@ -448,6 +453,23 @@ impl Watch {
 fn with_silence<T>(work: impl FnOnce() -> T) -> T {
     let _silence = Silence::begin();
     work()
+}
+
+/// The failure of an insert whose id lies above the highest one there may be: no poll would give it.
+fn above_limit(table: &TableName) -> Error {
+    Error::new(
+        ErrorKind::UnsafeServer,
+        format!(
+            "the event was not added: the next id of {table} lies above {MAX_EVENT_ID}, the highest \
+             event id, and no consumer would ever get it. Somebody has inserted such an id, or set the \
+             counter of the table: give those rows other ids, and set the counter back"
+        ),
+    )
+}
+
+/// Refuses ids, drawn by an insert that is to be undone then, of which one lies above the limit.
+fn within_limit(ids: &[EventId]) -> bool {
+    ids.iter().all(|id| *id <= MAX_EVENT_ID)
 }
 
 /// An id as a driver gave it.

@@ -3,7 +3,7 @@
 
 use super::{Connection, each};
 use crate::error::Result;
-use crate::event::EventId;
+use crate::event::{EventId, MAX_EVENT_ID};
 
 /// Where events are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,5 +53,19 @@ impl Connection {
     /// The ids that are no event ids, of which the first `limit` are given.
     pub fn strays(&mut self, place: Place, limit: usize) -> Result<Strays> {
         each!(self, c => c.strays(place, limit))
+    }
+
+    /// What is wrong with the event table where it has ids that no consumer would ever be given. Two
+    /// searches by the primary key.
+    pub fn unreachable(&mut self) -> Result<Option<String>> {
+        let first = each!(self, c => c.first_strays(Place::Queue, 3))?;
+        Ok((!first.is_empty()).then(|| {
+            format!(
+                "the event table has events that no consumer ever gets, because their ids are not \
+                 between 1 and {MAX_EVENT_ID}: {}{}. Give them other ids, or delete them",
+                first.join(", "),
+                if first.len() < 3 { "" } else { " and maybe others" }
+            )
+        }))
     }
 }

@@ -273,7 +273,9 @@ impl Task for HubTask {
             }
         });
         match next {
-            Err(error) if error.ends_connection() => Err(error),
+            Err(error) if error.ends_connection() || connection.has_open_transaction() => {
+                Err(error)
+            }
             result => {
                 self.connection = Some(connection);
                 result

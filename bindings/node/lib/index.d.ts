@@ -162,6 +162,8 @@ export interface Lag {
     holders: { id: string; since: unknown; application: unknown }[];
     /** Why nothing can be told of what is unsettled, and what helps. */
     blocked: string | null;
+    /** Rows that consumers do not get, and why. */
+    warnings: string[];
     consumers: {
         ident: string;
         lastId: bigint;

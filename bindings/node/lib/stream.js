@@ -108,6 +108,7 @@ class EventStream {
             firstUnsettled: id(lag.first_unsettled),
             holders: lag.holders,
             blocked: lag.blocked,
+            warnings: lag.warnings,
             consumers: lag.consumers.map((consumer) => ({
                 ident: consumer.ident,
                 lastId: id(consumer.last_id),

@@ -6,7 +6,7 @@ mod values;
 mod verify;
 mod watch;
 
-use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow};
+use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, above_limit, within_limit};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result, fail};
@@ -328,7 +328,9 @@ impl Connection {
     pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
         self.check_size(event)?;
         let sql = self.sql.clone();
-        insert_event(&mut self.client, &sql.insert, event)
+        let id = insert_event(&mut self.client, &sql.insert, event)?;
+        undo_above_limit(&mut self.client, &sql.table, &[id])?;
+        Ok(id)
     }
 
     /// Whether [`insert_events`](Self::insert_events) is a single statement.
@@ -353,7 +355,10 @@ impl Connection {
         // The server draws the ids of one such statement without others in between.
         let first = self.client.last_insert_id();
         let step = self.limits()?.auto_increment_increment;
-        Ok((0..events.len() as u64).map(|index| first + index * step).collect())
+        let last = first.saturating_add((events.len() as u64 - 1).saturating_mul(step));
+        let ids: Vec<EventId> = (first..=last).step_by(step.max(1) as usize).collect();
+        undo_above_limit(&mut self.client, &self.sql.table, &ids)?;
+        Ok(ids)
     }
 
     pub fn register(&mut self, ident: &Ident, cursor: EventId) -> Result<()> {
@@ -468,6 +473,28 @@ pub(crate) fn insert_event<C: Queryable + LastInsertId>(
     }
 }
 
+/// Deletes events that were just added, where an id of them lies above the limit. The server knows
+/// the id only when the row is there, so that a crash in between leaves a row; but nobody was told
+/// that it was added, and polls and `lag` tell that it is there.
+fn undo_above_limit<C: Queryable>(
+    client: &mut C,
+    table: &TableName,
+    ids: &[EventId],
+) -> Result<()> {
+    if within_limit(ids) {
+        return Ok(());
+    }
+    let places = vec!["?"; ids.len()].join(", ");
+    let delete = format!("DELETE FROM {} WHERE id IN ({places})", table.quoted('`'));
+    let params = ids.iter().map(|id| Raw::from(*id)).collect();
+    match client.exec_drop(&delete, Params::Positional(params)) {
+        Ok(()) => Err(above_limit(table)),
+        Err(why) => Err(above_limit(table).context(format!(
+            "the rows with the ids {ids:?} are there, and cannot be deleted ({why})"
+        ))),
+    }
+}
+
 /// After a parameter above `max_allowed_packet` the server refuses the prepared statement for ever:
 /// then the one that the driver keeps is closed.
 fn drop_spoilt<C: Queryable>(client: &mut C, sql: &str, why: mysql::Error) -> Error {
@@ -490,15 +517,16 @@ pub(crate) fn insert_event_for_caller<C: Queryable + LastInsertId>(
     const REFUSED_NULL: &str = "1048";
     let sql = insert_rows_sql(table, "IF(@@SESSION.sql_mode LIKE '%STRICT%', ?, NULL)", 1);
 
+    let checked = |client: &mut C, id| undo_above_limit(client, table, &[id]).map(|()| id);
     match insert_event(client, &sql, event) {
         Err(error) if error.sql_state() == Some(REFUSED_NULL) => {}
-        result => return result,
+        result => return result.and_then(|id| checked(client, id)),
     }
     let mode: Option<String> = client.query_first("SELECT @@SESSION.sql_mode")?;
     client.query_drop("SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',STRICT_ALL_TABLES')")?;
     let result = insert_event(client, &sql, event);
     client.exec_drop("SET SESSION sql_mode = ?", (mode,))?;
-    result
+    result.and_then(|id| checked(client, id))
 }
 
 /// What a connection and a transaction of the driver have in common besides queries.

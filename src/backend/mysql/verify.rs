@@ -84,9 +84,12 @@ impl Connection {
     pub fn strays(&mut self, place: Place, limit: usize) -> Result<Strays> {
         let sql = self.sql.clone();
         let sql = sql.verify.ids(place);
-        Ok(Strays {
-            count: self.client.query_first(&sql.stray_count)?.unwrap_or(0),
-            first: self.client.exec(&sql.strays, (limit,))?,
-        })
+        let count = self.client.query_first(&sql.stray_count)?.unwrap_or(0);
+        Ok(Strays { count, first: self.first_strays(place, limit)? })
+    }
+
+    pub fn first_strays(&mut self, place: Place, limit: usize) -> Result<Vec<String>> {
+        let sql = self.sql.clone();
+        Ok(self.client.exec(&sql.verify.ids(place).strays, (limit,))?)
     }
 }

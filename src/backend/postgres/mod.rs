@@ -6,11 +6,15 @@ mod values;
 mod verify;
 mod watch;
 
-use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, event_id};
+use crate::backend::{
+    Batch, ConsumerRow, ReadRange, StreamRow, above_limit, event_id, within_limit,
+};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp, UnreadableEvent};
+use crate::event::{
+    Event, EventData, EventId, EventType, MAX_EVENT_ID, NewEvent, Timestamp, UnreadableEvent,
+};
 use crate::url::{Server, Tls, TlsMode};
 use crate::value::Value;
 use dial::Dial;
@@ -36,6 +40,22 @@ pub(crate) fn insert_sql(table: &TableName) -> String {
     )
 }
 
+/// The id of a new event. One above the limit makes the statement fail, and so undoes it: the text is
+/// no number.
+fn returning_id() -> String {
+    format!(
+        "RETURNING CASE WHEN id <= {MAX_EVENT_ID} THEN id ELSE ('{ABOVE_LIMIT} ' || id)::bigint END"
+    )
+}
+
+const ABOVE_LIMIT: &str = "above the highest event id:";
+
+/// The error of an insert, which says so where the id was the reason.
+fn insert_error(error: Error, table: &TableName) -> Error {
+    let by_id = error.sql_state() == Some("22P02") && error.message().contains(ABOVE_LIMIT);
+    if by_id { above_limit(table) } else { error }
+}
+
 /// Reads of a table, without and with a filter. The upper bound of the first stands outside: with
 /// two bounds, and no statistics yet, the server would sort all that is behind the lower one.
 fn read_sql(table: &str) -> [String; 2] {
@@ -55,6 +75,7 @@ fn read_sql(table: &str) -> [String; 2] {
 /// The statements of a stream, with its table names.
 struct Sql {
     queue: String,
+    table: TableName,
     consumers_table: String,
     insert: String,
     insert_returning: String,
@@ -76,7 +97,8 @@ impl Sql {
         let [read, read_want] = read_sql(&queue);
         Sql {
             insert: insert_sql(&settings.event_table),
-            insert_returning: format!("{} RETURNING id", insert_sql(&settings.event_table)),
+            insert_returning: format!("{} {}", insert_sql(&settings.event_table), returning_id()),
+            table: settings.event_table.clone(),
             // Ids of consumers are small integers: a refused INSERT would use one up.
             register: format!(
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
@@ -326,7 +348,8 @@ impl Connection {
     }
 
     pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
-        self.afresh(|connection| connection.try_insert(event))
+        let inserted = self.afresh(|connection| connection.try_insert(event));
+        inserted.map_err(|error| insert_error(error, &self.sql.table))
     }
 
     fn try_insert(&mut self, event: &NewEvent) -> Result<EventId> {
@@ -339,7 +362,14 @@ impl Connection {
             self.run(&sql.insert, params, || target.grant(&sql))?;
             self.run("SELECT currval($1::text::regclass)", &[&target.sequence], String::new)?
         };
-        first_id(&rows)
+        let id = first_id(&rows)?;
+        if !within_limit(&[id]) {
+            // A role that may not read what it wrote cannot be kept from it in the statement; `migrate`
+            // keeps the sequence from giving such an id.
+            return Err(above_limit(&sql.table)
+                .context(format!("id {id} was drawn, and stays until somebody deletes it")));
+        }
+        Ok(id)
     }
 
     /// Whether [`insert_events`](Self::insert_events) is a single statement.
@@ -348,7 +378,8 @@ impl Connection {
     }
 
     pub fn insert_events<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
-        self.afresh(|connection| connection.try_insert_many(events))
+        let inserted = self.afresh(|connection| connection.try_insert_many(events));
+        inserted.map_err(|error| insert_error(error, &self.sql.table))
     }
 
     fn try_insert_many<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
@@ -390,7 +421,8 @@ impl Connection {
             insert_many: format!(
                 "INSERT INTO {queue}(type, data, ts) SELECT t::{type_type}, d::{data_type}, \
                  clock_timestamp() AT TIME ZONE 'UTC' \
-                 FROM unnest($1::text[], $2::text[]) AS e(t, d) RETURNING id"
+                 FROM unnest($1::text[], $2::text[]) AS e(t, d) {}",
+                returning_id()
             ),
         });
         self.target = Some(target.clone());
@@ -568,13 +600,13 @@ pub(crate) fn insert_event<C: postgres::GenericClient>(
     table: &TableName,
     event: &NewEvent,
 ) -> Result<EventId> {
-    let sql = format!("{} RETURNING id", insert_sql(table));
+    let sql = format!("{} {}", insert_sql(table), returning_id());
     let row = client
         .query_one(&sql, &[&Text(event.event_type.as_str()), &Text(event.data.as_str())])
         .map_err(|why| {
             let queue = table.quoted('"');
             let grant = || format!("INSERT and SELECT (id) on {queue}, and USAGE on its sequence");
-            name_grant(why.into(), grant)
+            insert_error(name_grant(why.into(), grant), table)
         })?;
     event_id(row.try_get(0)?)
 }

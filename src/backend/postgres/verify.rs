@@ -101,10 +101,14 @@ impl Connection {
         let sql = self.sql.clone();
         let sql = sql.verify.ids(place);
         let count = self.check(&sql.stray_count, &[], &sql.table)?;
+        let count = event_id(first(&count)?.try_get(0)?)?;
+        Ok(Strays { count, first: self.first_strays(place, limit)? })
+    }
+
+    pub fn first_strays(&mut self, place: Place, limit: usize) -> Result<Vec<String>> {
+        let sql = self.sql.clone();
+        let sql = sql.verify.ids(place);
         let rows = self.check(&sql.strays, &[&(limit as i64)], &sql.table)?;
-        Ok(Strays {
-            count: event_id(first(&count)?.try_get(0)?)?,
-            first: rows.iter().map(|row| Ok(row.try_get(0)?)).collect::<Result<_>>()?,
-        })
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 }

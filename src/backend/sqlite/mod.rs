@@ -5,11 +5,15 @@ mod history;
 mod values;
 mod verify;
 
-use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, event_id};
+use crate::backend::{
+    Batch, ConsumerRow, ReadRange, StreamRow, above_limit, event_id, within_limit,
+};
 use crate::config::{Settings, Synchronous, TableName};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp, UnreadableEvent};
+use crate::event::{
+    Event, EventData, EventId, EventType, MAX_EVENT_ID, NewEvent, Timestamp, UnreadableEvent,
+};
 use crate::url::SqliteFile;
 use crate::value::Value;
 use rusqlite::types::ValueRef;
@@ -23,6 +27,16 @@ use values::value;
 /// The SQL that adds an event.
 pub(crate) fn insert_sql(table: &TableName) -> String {
     format!("INSERT INTO {}(type, data, ts) VALUES (?, ?, datetime('now'))", table.quoted('"'))
+}
+
+/// The same, giving the id. One above the limit makes the statement fail, and so undoes it: the
+/// absolute value of the lowest number is not to be had.
+fn insert_returning_sql(table: &TableName) -> String {
+    format!(
+        "{} RETURNING CASE WHEN id <= {MAX_EVENT_ID} THEN id \
+         ELSE abs(id - id - 9223372036854775807 - 1) END",
+        insert_sql(table)
+    )
 }
 
 /// Reads of a table: of all events, of some types, of one.
@@ -52,7 +66,9 @@ impl Reads {
 
 /// The statements of a stream, with its table names.
 struct Sql {
+    queue: TableName,
     insert: String,
+    insert_returning: String,
     register: String,
     unregister: String,
     cursor: String,
@@ -73,7 +89,9 @@ impl Sql {
         Sql {
             history: history::Sql::new(settings),
             verify: verify::Sql::new(settings),
+            queue: settings.event_table.clone(),
             insert: insert_sql(&settings.event_table),
+            insert_returning: insert_returning_sql(&settings.event_table),
             // A refused INSERT would use up an id.
             register: format!(
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
@@ -338,7 +356,8 @@ impl Connection {
     }
 
     pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
-        self.write(|| insert_event(&self.inner, &self.sql.insert, event))
+        let sql = &self.sql;
+        self.write(|| insert_one(&self.inner, &sql.queue, &sql.insert_returning, event))
     }
 
     /// Whether [`insert_events`](Self::insert_events) is a single statement.
@@ -348,8 +367,21 @@ impl Connection {
 
     pub fn insert_events<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
         let mut insert = self.inner.prepare_cached(&self.sql.insert)?;
-        let ids = events.iter().map(|event| run_insert(&self.inner, &mut insert, event.borrow()));
-        ids.collect()
+        let ids = events.iter().map(|event| {
+            let NewEvent { event_type, data } = event.borrow();
+            insert.execute([event_type.as_str(), data.as_str()])?;
+            event_id(self.inner.last_insert_rowid())
+        });
+        let ids = ids.collect::<Result<Vec<_>>>()?;
+        if !within_limit(&ids) {
+            // The caller may commit its transaction all the same.
+            let delete = format!("DELETE FROM {} WHERE id = ?", self.sql.queue.quoted('"'));
+            for id in &ids {
+                self.inner.prepare_cached(&delete)?.execute([*id as i64])?;
+            }
+            return Err(above_limit(&self.sql.queue));
+        }
+        Ok(ids)
     }
 
     pub fn register(&mut self, ident: &Ident, cursor: EventId) -> Result<()> {
@@ -467,19 +499,30 @@ impl Connection {
 /// Adds an event on any connection of the driver, the caller's own too.
 pub(crate) fn insert_event(
     connection: &rusqlite::Connection,
+    table: &TableName,
+    event: &NewEvent,
+) -> Result<EventId> {
+    insert_one(connection, table, &insert_returning_sql(table), event)
+}
+
+fn insert_one(
+    connection: &rusqlite::Connection,
+    table: &TableName,
     sql: &str,
     event: &NewEvent,
 ) -> Result<EventId> {
-    run_insert(connection, &mut *connection.prepare_cached(sql)?, event)
-}
-
-fn run_insert(
-    connection: &rusqlite::Connection,
-    insert: &mut rusqlite::Statement<'_>,
-    event: &NewEvent,
-) -> Result<EventId> {
-    insert.execute([event.event_type.as_str(), event.data.as_str()])?;
-    event_id(connection.last_insert_rowid())
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut insert = || -> rusqlite::Result<i64> {
+        let mut rows = statement.query([event.event_type.as_str(), event.data.as_str()])?;
+        let id = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?.get(0)?;
+        // The step after the last row is what commits, and says whether that failed.
+        rows.next()?;
+        Ok(id)
+    };
+    match insert() {
+        Err(why) if why.to_string().contains("integer overflow") => Err(above_limit(table)),
+        result => event_id(result?),
+    }
 }
 
 fn event(row: &Row<'_>) -> Result<Event> {

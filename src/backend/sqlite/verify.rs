@@ -86,8 +86,13 @@ impl Connection {
         let sql = self.sql.clone();
         let sql = sql.verify.ids(place);
         let count: i64 = self.inner.query_row(&sql.stray_count, [], |row| row.get(0))?;
-        let mut statement = self.inner.prepare_cached(&sql.strays)?;
+        let first = self.first_strays(place, limit)?;
+        Ok(Strays { count: count.unsigned_abs(), first })
+    }
+
+    pub fn first_strays(&mut self, place: Place, limit: usize) -> Result<Vec<String>> {
+        let mut statement = self.inner.prepare_cached(&self.sql.verify.ids(place).strays)?;
         let first = statement.query_map([limit as i64], |row| row.get(0))?;
-        Ok(Strays { count: count.unsigned_abs(), first: first.collect::<rusqlite::Result<_>>()? })
+        Ok(first.collect::<rusqlite::Result<_>>()?)
     }
 }

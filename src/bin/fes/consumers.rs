@@ -168,6 +168,9 @@ fn show(lag: &Lag, out: &mut Out) -> Result {
     if let Some(why) = &lag.blocked {
         out.line(&format!("blocked     {}", printable(why)))?;
     }
+    for warning in &lag.warnings {
+        out.line(&format!("warning     {}", printable(warning)))?;
+    }
     if lag.consumers.is_empty() {
         return out.line("no consumer is registered");
     }
@@ -219,6 +222,7 @@ fn lag_json(lag: &Lag) -> Value {
         "first_unsettled": lag.first_unsettled.map(|id| id.to_string()),
         "holders": holders.collect::<Vec<_>>(),
         "blocked": lag.blocked,
+        "warnings": lag.warnings,
         "consumers": lag.consumers.iter().map(consumer_json).collect::<Vec<_>>(),
     })
 }

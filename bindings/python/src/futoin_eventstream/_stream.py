@@ -173,8 +173,9 @@ class EventStream(Owner):
     def lag(self) -> dict[str, Any]:
         """How far each registered consumer is behind, and what holds the stream up:
         `{"highest_id": int, "first_unsettled": int | None, "holders": [{"id", "since", "application"}],
-        "blocked": str | None, "consumers": [{"ident", "last_id", "events_behind", "seconds_behind",
-        "seconds_since_seen", "seconds_registered"}]}`.
+        "blocked": str | None, "warnings": [str], "consumers": [{"ident", "last_id", "events_behind",
+        "seconds_behind", "seconds_since_seen", "seconds_registered"}]}`. The warnings name rows that consumers
+        do not get.
 
         Raises `NotMigrated`, `UnsafeServer`, and those of the database.
         """
