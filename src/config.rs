@@ -363,6 +363,13 @@ impl TableName {
         Ok(TableName { schema: schema.map(str::to_owned), name: name.to_owned() })
     }
 
+    /// The same table with the schema that a server has told, unless that name would have to be escaped.
+    pub fn in_schema(&self, schema: &str) -> Self {
+        let plain = schema.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-');
+        let schema = (plain && !schema.is_empty()).then(|| schema.to_owned());
+        TableName { schema, name: self.name.clone() }
+    }
+
     /// The name between `mark`s, the only place where an identifier gets into SQL text.
     pub fn quoted(&self, mark: char) -> String {
         match &self.schema {

@@ -1,9 +1,14 @@
 //! Adding events: alone, many at once, in a transaction of ours, or in one of the caller's driver.
 
 use crate::backend::pool::Lease;
+<<<<<<< HEAD
 use crate::backend::{Connection, DatabaseKind, mysql as my, postgres as pg, quietly, sqlite};
+=======
+use crate::backend::session::{first_word, transaction_ended};
+use crate::backend::{Connection, DatabaseKind, mysql as my, postgres as pg, sqlite};
+>>>>>>> d1a5e70 (Keep sessions as we set them, and say when a transaction was ended by a statement of its own)
 use crate::config::{Options, Settings, TableName};
-use crate::error::{Result, fail};
+use crate::error::{ErrorKind, Result, fail};
 use crate::event::{EventId, NewEvent};
 use crate::hint::Hint;
 use crate::value::Value;
@@ -45,6 +50,16 @@ fn insert_all(connection: &mut Connection, events: &[NewEvent]) -> Result<Vec<Ev
     Ok(ids)
 }
 
+/// What became of a transaction by the statements in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    /// The caller's own SQL has ended it.
+    Ended,
+    /// The database undid everything so far when a statement failed.
+    Undone,
+}
+
 /// A database transaction: the caller's own changes and their events, together or not at all.
 /// Made by [`EventStream::begin`]; rolled back when dropped without [`commit`](Self::commit).
 ///
@@ -71,8 +86,7 @@ fn insert_all(connection: &mut Connection, events: &[NewEvent]) -> Result<Vec<Ev
 pub struct Transaction {
     /// `None` once it has ended.
     connection: Option<Lease>,
-    /// The database undid everything so far when a statement failed.
-    undone: bool,
+    state: State,
     settings: Arc<Settings>,
     hint: Arc<Hint>,
 }
@@ -84,7 +98,7 @@ impl Transaction {
         hint: Arc<Hint>,
     ) -> Result<Self> {
         connection.call(|c| c.begin())?;
-        Ok(Transaction { connection: Some(connection), undone: false, settings, hint })
+        Ok(Transaction { connection: Some(connection), state: State::Open, settings, hint })
     }
 
     /// Runs `work`, unless it would no longer be in the transaction: some failures make the
@@ -93,16 +107,45 @@ impl Transaction {
         let Some(connection) = &mut self.connection else {
             fail!(Closed, "the transaction has ended");
         };
-        if self.undone {
-            fail!(
+        match self.state {
+            State::Open => {}
+            State::Ended => return Err(transaction_ended()),
+            State::Undone => fail!(
                 Conflict,
                 "the database undid the transaction when a statement in it failed: run it again \
                  from its beginning"
-            );
+            ),
         }
         let result = work(connection);
-        self.undone = result.is_err() && !connection.in_transaction();
+        if let Err(error) = &result {
+            if error.kind() == ErrorKind::TransactionEnded {
+                self.state = State::Ended;
+            } else if !connection.in_transaction() {
+                self.state = State::Undone;
+            }
+        }
         result
+    }
+
+    /// Runs a statement of the caller's, which may change the session, or end the transaction.
+    fn call_own<T>(
+        &mut self,
+        sql: &str,
+        work: impl FnOnce(&mut Connection) -> Result<T>,
+    ) -> Result<T> {
+        self.call(|lease| {
+            lease.note_caller_sql(sql);
+            lease.call(|connection| {
+                let result = work(connection)?;
+                match connection.has_ended_transaction(sql)? {
+                    false => Ok(result),
+                    true => Err(transaction_ended().context(format!(
+                        "{} was run by execute() or query()",
+                        first_word(sql).to_ascii_uppercase()
+                    ))),
+                }
+            })
+        })
     }
 
     /// Runs the caller's own statement with bound parameters, in the placeholder style of the
@@ -113,7 +156,7 @@ impl Transaction {
     /// `Conflict` nothing of it is left on any database: run it again from its beginning. MySQL
     /// ends the transaction by itself at statements like `CREATE TABLE`: keep them out of it.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
-        self.call(|lease| lease.call(|c| c.execute(sql, params)))
+        self.call_own(sql, |c| c.execute(sql, params))
     }
 
     /// Runs the caller's own query and returns all its rows.
@@ -122,7 +165,7 @@ impl Transaction {
     /// As [`execute`](Self::execute). On PostgreSQL, columns of types that [`Value`] does not
     /// know are refused: cast them with `::text`.
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
-        self.call(|lease| lease.call(|c| c.query(sql, params)))
+        self.call_own(sql, |c| c.query(sql, params))
     }
 
     /// Adds an event that lives and dies with this transaction; returns its id.

@@ -108,7 +108,11 @@ impl EventStream {
     /// version of this library made them, `PermissionDenied`, and those of the database.
     pub fn migrate(&self) -> Result<()> {
         let settings = &self.settings;
-        self.reader.pool()?.once(|connection| migrate::active(connection, settings))
+        let mut lease = self.reader.pool()?.lend()?;
+        let migrated = lease.call(|connection| migrate::active(connection, settings));
+        // A new connection finds the tables, and their schema, when it is made.
+        lease.retire();
+        migrated
     }
 
     /// Adds one event and returns its id, after the commit is as durable as the database is set

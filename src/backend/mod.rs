@@ -9,6 +9,7 @@ pub(crate) mod migrate;
 pub(crate) mod mysql;
 pub(crate) mod pool;
 pub(crate) mod postgres;
+pub(crate) mod session;
 mod sigpipe;
 pub(crate) mod sqlite;
 #[cfg(feature = "tls")]
@@ -287,6 +288,30 @@ impl Connection {
     /// Whether the transaction of `begin` is still there after a statement failed.
     pub fn in_transaction(&mut self) -> bool {
         each!(self, c => c.in_transaction())
+    }
+
+    /// Puts the session back into the state of a new one; `false` where that takes a new connection.
+    pub fn reset(&mut self) -> Result<bool> {
+        match self {
+            // Temporary tables, attached files and pragmas go with the connection.
+            Connection::Sqlite(_) => Ok(false),
+            Connection::Postgres(c) => c.reset(),
+            Connection::Mysql(c) => c.reset(),
+        }
+    }
+
+    /// Whether the server has told that the caller's SQL changed something of the session.
+    pub fn session_is_changed(&self) -> bool {
+        matches!(self, Connection::Mysql(c) if c.session_is_changed())
+    }
+
+    /// Whether the transaction of `begin` was ended by this statement of the caller's, which succeeded.
+    pub fn has_ended_transaction(&mut self, sql: &str) -> Result<bool> {
+        match self {
+            Connection::Sqlite(c) => Ok(c.has_ended_transaction()),
+            Connection::Postgres(c) => c.has_ended_transaction(sql),
+            Connection::Mysql(c) => c.has_ended_transaction(sql),
+        }
     }
 
     /// The caller's own statement; returns the number of rows it touched.

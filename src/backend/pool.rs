@@ -4,6 +4,7 @@
 //! or another one of the pool broke since it was used), so that a busy stream pays no extra round
 //! trip, and a stream on a restarted server does not notice.
 
+use super::session::may_change_session;
 use super::{Backend, Connection};
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
@@ -70,7 +71,7 @@ impl Pool {
             let slot = self.inner.get().map_err(|why| {
                 Error::new(ErrorKind::ConnectFailed, format!("no connection to be had: {why}"))
             })?;
-            let mut lease = Lease { slot, shared: self.shared.clone() };
+            let mut lease = Lease { slot, shared: self.shared.clone(), touched: false };
             if lease.is_stale() {
                 lease.discard();
                 continue;
@@ -106,6 +107,8 @@ impl Pool {
 pub(crate) struct Lease {
     slot: r2d2::PooledConnection<Manager>,
     shared: Arc<Shared>,
+    /// The caller's SQL may have changed the session.
+    touched: bool,
 }
 
 impl Lease {
@@ -130,6 +133,31 @@ impl Lease {
         *self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
+    /// Notes that a statement of the caller's runs on this connection. If it may change the session,
+    /// the session is reset before the connection is lent again.
+    pub fn note_caller_sql(&mut self, sql: &str) {
+        self.touched |= may_change_session(sql);
+    }
+
+    /// Closes the connection when it comes back, although nothing is wrong with it.
+    pub fn retire(&mut self) {
+        self.slot.broken = true;
+    }
+
+    fn reset_if_touched(&mut self) {
+        if self.slot.broken || !(self.touched || self.slot.connection.session_is_changed()) {
+            return;
+        }
+        match self.call(Connection::reset) {
+            Ok(true) => {}
+            Ok(false) => self.retire(),
+            Err(error) => {
+                log::warn!("futoin-eventstream: a used connection cannot be reset: {error}");
+                self.retire();
+            }
+        }
+    }
+
     fn seems_alive(&self) -> bool {
         let trouble = *self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         self.slot.used.elapsed() < REST && trouble.is_none_or(|when| when < self.slot.used)
@@ -138,6 +166,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        self.reset_if_touched();
         self.slot.used = Instant::now();
     }
 }

@@ -33,9 +33,24 @@ static void fails(fes_stream *stream, fes_status status, const char *const befor
     fes_tx_free(tx);
 }
 
-static void of_statements(fes_stream *stream) {
+/* A statement that ends the transaction behind its handle: DDL on MySQL, COMMIT everywhere. */
+static void of_ended_transactions(fes_stream *stream) {
+    const char *ddl = "CREATE TABLE c_numbers(n INT PRIMARY KEY, m INT)";
     fes_tx *tx = begin(stream);
-    execute(tx, "CREATE TABLE c_numbers(n INT PRIMARY KEY, m INT)");
+    if (kind == FES_MYSQL) {
+        FAILS(FES_TRANSACTION_ENDED, fes_tx_execute(tx, ddl, NULL, 0, NULL, ERR));
+    } else {
+        execute(tx, ddl);
+        FAILS(FES_TRANSACTION_ENDED, fes_tx_execute(tx, "COMMIT", NULL, 0, NULL, ERR));
+    }
+    FAILS(FES_TRANSACTION_ENDED, fes_tx_add_event(tx, "A", NULL, 0, NULL, ERR));
+    FAILS(FES_TRANSACTION_ENDED, fes_tx_commit(tx, ERR));
+    fes_tx_free(tx);
+}
+
+static void of_statements(fes_stream *stream) {
+    of_ended_transactions(stream);
+    fes_tx *tx = begin(stream);
     execute(tx, "INSERT INTO c_numbers VALUES (1, 1), (2, 2)");
     OK(fes_tx_commit(tx, ERR));
     fes_tx_free(tx);

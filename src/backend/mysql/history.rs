@@ -199,6 +199,7 @@ impl Connection {
         self.check_server()?;
         let sql = self.sql.clone();
         self.client.exec_drop(&sql.history.expire, (ident, ident, seconds))?;
+        self.committed()?;
         Ok(self.client.affected_rows() > 0)
     }
 

@@ -2,10 +2,12 @@
 
 mod history;
 mod server;
+mod session;
 mod values;
 mod verify;
 mod watch;
 
+use crate::backend::session::{first_word, transaction_ended};
 use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, above_limit, within_limit};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
@@ -21,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use server::{Reached, Servers};
+use session::State;
 use values::{positional, value};
 
 pub(crate) use watch::Watch;
@@ -40,6 +43,7 @@ fn insert_rows_sql(table: &TableName, event_type: &str, rows: usize) -> String {
 
 /// The statements of a stream, with its table names.
 struct Sql {
+    database: String,
     queue: String,
     table: TableName,
     insert: String,
@@ -93,6 +97,7 @@ impl Sql {
                  AUTO_INCREMENT - 1 FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? \
                  AND TABLE_NAME = ?), 0))"
             ),
+            database: database.to_owned(),
             queue,
             table,
         }
@@ -129,14 +134,12 @@ impl Connector {
             .tcp_keepalive_time_ms(Some(60_000))
             // Groups of events of any size have a statement each.
             .stmt_cache_size(Some(128))
-            // UPDATE counts the rows it found, as on the other databases.
-            .additional_capabilities(CapabilityFlags::CLIENT_FOUND_ROWS)
-            .init(vec![
-                "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-                // Too long values are errors, not cut off.
-                "SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), \
-                 time_zone = '+00:00'",
-            ]);
+            // UPDATE counts the rows it found, as on the other databases; answers tell of the
+            // session's state.
+            .additional_capabilities(
+                CapabilityFlags::CLIENT_FOUND_ROWS | CapabilityFlags::CLIENT_SESSION_TRACK,
+            )
+            .init(session::SETTINGS.to_vec());
         let preferred = server.tls.mode == TlsMode::Prefer;
         Connector {
             plain: preferred.then(|| options.clone().into()),
@@ -177,7 +180,10 @@ impl Connector {
             };
             Error::from(why).while_connecting(message)
         })?;
-        Ok(Connection { client, server, sql: self.sql.clone(), limits: None })
+        let mut client = client;
+        let state = State::of_new(&client);
+        state.check_autocommit(&mut client)?;
+        Ok(Connection { client, server, sql: self.sql.clone(), limits: None, state })
     }
 }
 
@@ -227,6 +233,7 @@ pub(crate) struct Connection {
     server: Reached,
     sql: Arc<Sql>,
     limits: Option<Limits>,
+    state: State,
 }
 
 /// Variables of the session that matter to inserts.
@@ -284,36 +291,101 @@ impl Connection {
     }
 
     pub fn begin(&mut self) -> Result<()> {
-        Ok(self.client.query_drop("START TRANSACTION")?)
+        self.client.query_drop("START TRANSACTION")?;
+        self.state.observe(&self.client);
+        self.state.begin();
+        Ok(())
     }
 
     pub fn commit(&mut self) -> Result<()> {
-        Ok(self.client.query_drop("COMMIT")?)
+        if self.state.has_ended() {
+            return Err(transaction_ended());
+        }
+        self.client.query_drop("COMMIT")?;
+        self.end_transaction()
     }
 
     pub fn rollback(&mut self) -> Result<()> {
-        Ok(self.client.query_drop("ROLLBACK")?)
+        self.client.query_drop("ROLLBACK")?;
+        self.end_transaction()
+    }
+
+    fn end_transaction(&mut self) -> Result<()> {
+        self.state.end();
+        self.committed()
+    }
+
+    /// Takes what the answer to a write tells: outside of a transaction it must be committed.
+    fn committed(&mut self) -> Result<()> {
+        self.state.observe(&self.client);
+        self.state.check_committed()
     }
 
     /// A deadlock ends it, and so may a lock timeout; a savepoint stays only inside of one.
     pub fn in_transaction(&mut self) -> bool {
+        !self.state.has_ended() && self.has_savepoints()
+    }
+
+    /// Whether a savepoint stays until it is released, as it does in a transaction only.
+    fn has_savepoints(&mut self) -> bool {
         let probe = ["SAVEPOINT fes_probe", "RELEASE SAVEPOINT fes_probe"];
         probe.iter().all(|sql| self.client.query_drop(sql).is_ok())
     }
 
+    /// Whether the transaction of `begin` was ended by this statement of the caller's, which
+    /// succeeded: as the server told with its answer, or else by asking for a savepoint.
+    pub fn has_ended_transaction(&mut self, sql: &str) -> Result<bool> {
+        let word = first_word(sql);
+        if self.state.tracks() {
+            // MySQL tells of an end at CREATE TEMPORARY TABLE, too, which is none.
+            let open = self.state.has_ended() && word == "create" && self.has_savepoints();
+            self.state.correct(open);
+            return Ok(self.state.has_ended());
+        }
+        let harmless = ["select", "insert", "update", "delete", "replace", "with"];
+        Ok(!harmless.contains(&word.as_str()) && !self.has_savepoints())
+    }
+
+    /// Whether the caller's SQL may have changed something of the session, as the server tells.
+    pub fn session_is_changed(&self) -> bool {
+        self.state.is_changed()
+    }
+
+    /// Puts the session back into the state of a new one.
+    pub fn reset(&mut self) -> Result<bool> {
+        self.client.reset()?;
+        self.state = State::of_new(&self.client);
+        let database = self.sql.database.clone();
+        self.client.select_db(&database)?;
+        Ok(true)
+    }
+
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
-        match self.client.exec_drop(sql, positional(params)) {
-            Ok(()) => Ok(self.client.affected_rows()),
+        let done = match self.client.exec_drop(sql, positional(params)) {
+            // USE, SAVEPOINT and some others cannot be prepared.
+            Err(mysql::Error::MySqlError(why)) if why.code == 1295 && params.is_empty() => {
+                self.client.query_drop(sql)
+            }
+            result => result,
+        };
+        match done {
+            Ok(()) => {
+                self.state.observe(&self.client);
+                Ok(self.client.affected_rows())
+            }
             Err(why) => Err(drop_spoilt(&mut self.client, sql, why)),
         }
     }
 
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
         match self.client.exec::<Row, _, _>(sql, positional(params)) {
-            Ok(rows) => Ok(rows
-                .into_iter()
-                .map(|row| row.unwrap().into_iter().map(value).collect())
-                .collect()),
+            Ok(rows) => {
+                self.state.observe(&self.client);
+                Ok(rows
+                    .into_iter()
+                    .map(|row| row.unwrap().into_iter().map(value).collect())
+                    .collect())
+            }
             Err(why) => Err(drop_spoilt(&mut self.client, sql, why)),
         }
     }
@@ -329,6 +401,7 @@ impl Connection {
         self.check_size(event)?;
         let sql = self.sql.clone();
         let id = insert_event(&mut self.client, &sql.insert, event)?;
+        self.committed()?;
         undo_above_limit(&mut self.client, &sql.table, &[id])?;
         Ok(id)
     }
@@ -352,6 +425,7 @@ impl Connection {
             .flat_map(|event| [event.event_type.as_str().into(), event.data.as_str().into()])
             .collect();
         self.client.exec_drop(&sql, Params::Positional(params))?;
+        self.committed()?;
         // The server draws the ids of one such statement without others in between.
         let first = self.client.last_insert_id();
         let step = self.limits()?.auto_increment_increment;
@@ -366,7 +440,7 @@ impl Connection {
         let sql = self.sql.clone();
         let name = ident.as_str();
         match self.client.exec_drop(&sql.register, (cursor, name, name)) {
-            Ok(()) if self.client.affected_rows() == 1 => return Ok(()),
+            Ok(()) if self.client.affected_rows() == 1 => return self.committed(),
             // Somebody else was faster.
             Err(mysql::Error::MySqlError(why)) if why.code == 1062 => {}
             result => result?,
@@ -385,6 +459,7 @@ impl Connection {
         self.check_server()?;
         let sql = self.sql.clone();
         self.client.exec_drop(&sql.unregister, (ident.as_str(), ident.as_str()))?;
+        self.committed()?;
         Ok(self.client.affected_rows() > 0)
     }
 
@@ -392,6 +467,7 @@ impl Connection {
         self.check_server()?;
         let sql = self.sql.clone();
         self.client.exec_drop(&sql.advance, (to, to, ident.as_str(), ident.as_str()))?;
+        self.committed()?;
         let found = self.client.affected_rows() > 0;
         Ok(found.then(|| self.client.last_insert_id()))
     }

@@ -69,7 +69,14 @@ impl Connection {
     fn copy_history(&mut self, sql: &Sql, events: &[Event]) -> Result<()> {
         const PIECE: usize = 64 << 10;
         let statement = self.statement(&sql.copy)?;
-        let mut writer = self.driver().copy_in(&statement)?;
+        let mut writer = match self.driver().copy_in(&statement) {
+            Ok(writer) => writer,
+            Err(why) => {
+                // The driver has still to take what the server says about the COPY that it gave up.
+                let _ = self.driver().simple_query("");
+                return Err(why.into());
+            }
+        };
         let mut text = Vec::with_capacity(2 * PIECE);
         let mut send = |text: &mut Vec<u8>| {
             let sent = writer.write_all(text);

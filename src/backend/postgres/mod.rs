@@ -2,10 +2,12 @@
 
 mod dial;
 mod history;
+mod session;
 mod values;
 mod verify;
 mod watch;
 
+use crate::backend::session::{first_word, transaction_ended};
 use crate::backend::{
     Batch, ConsumerRow, ReadRange, StreamRow, above_limit, event_id, within_limit,
 };
@@ -22,11 +24,11 @@ use postgres::config::{SslMode, SslNegotiation};
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
-use postgres::{Client, Row, Statement};
+use postgres::{Client, Row, SimpleQueryMessage, Statement};
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use values::{EPOCH, Micros, RawBytes, RawText, Text};
 
@@ -74,6 +76,8 @@ fn read_sql(table: &str) -> [String; 2] {
 
 /// The statements of a stream, with its table names.
 struct Sql {
+    /// The tables' names, with their schemas once a session has found them.
+    names: Settings,
     queue: String,
     table: TableName,
     consumers_table: String,
@@ -122,11 +126,17 @@ impl Sql {
                  (SELECT extract(epoch FROM ts)::bigint FROM {queue} WHERE id > last_evt_id \
                  ORDER BY id LIMIT 1) FROM {consumers} ORDER BY ident"
             ),
+            names: settings.clone(),
             history: history::Sql::new(settings),
             verify: verify::Sql::new(settings),
             queue,
             consumers_table: consumers,
         }
+    }
+
+    /// Whether the schemas of the stream's tables are known.
+    fn is_qualified(&self) -> bool {
+        self.names.event_table.schema.is_some() && self.names.consumer_table.schema.is_some()
     }
 }
 
@@ -135,7 +145,8 @@ pub(crate) struct Connector {
     config: postgres::Config,
     tls: Tls,
     connect_timeout: Duration,
-    sql: Arc<Sql>,
+    /// The statements, by the tables that a session has found.
+    sql: Mutex<Arc<Sql>>,
 }
 
 impl Connector {
@@ -152,8 +163,7 @@ impl Connector {
             .dbname(&server.database)
             .application_name("futoin-eventstream")
             .connect_timeout(settings.connect_timeout)
-            .keepalives_idle(Duration::from_secs(60))
-            .options("-c default_transaction_isolation=read\\ committed -c timezone=UTC");
+            .keepalives_idle(Duration::from_secs(60));
         match server.socket {
             // Both, TLS and the limit of time, are the business of `Dial`.
             None => config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct),
@@ -173,22 +183,29 @@ impl Connector {
             config,
             tls: server.tls,
             connect_timeout: settings.connect_timeout,
-            sql: Arc::new(Sql::new(&settings)),
+            sql: Mutex::new(Arc::new(Sql::new(&settings))),
         })
     }
 
+    /// The statements by the best names that are known: with their schema once a session has found
+    /// the tables.
+    fn sql(&self) -> Arc<Sql> {
+        self.sql.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The quoted name of the event table.
-    pub fn queue(&self) -> &str {
-        &self.sql.queue
+    pub fn queue(&self) -> String {
+        self.sql().queue.clone()
     }
 
     pub fn connect(&self) -> Result<Connection> {
-        let client = self
+        let (client, sql) = self
             .client()
+            .and_then(|mut client| session::begin(&mut client, self).map(|sql| (client, sql)))
             .map_err(|error| error.while_connecting("cannot connect to PostgreSQL"))?;
         Ok(Connection {
             client,
-            sql: self.sql.clone(),
+            sql,
             prepared: HashMap::new(),
             target: None,
             discards: false,
@@ -241,6 +258,9 @@ struct Target {
 
 const MAX_PREPARED: usize = 100;
 
+/// Whether the transaction is the one that `begin` has started.
+const IS_OPEN: &str = "coalesce(current_setting('fes.transaction', true), '') = 'open'";
+
 impl Connection {
     /// The driver's connection, for looks.
     pub fn driver(&mut self) -> &mut Client {
@@ -289,24 +309,53 @@ impl Connection {
         Ok(self.client.check_connection()?)
     }
 
+    /// Puts the session back into the state of a new one.
+    pub fn reset(&mut self) -> Result<bool> {
+        self.prepared.clear();
+        self.target = None;
+        self.discards = false;
+        session::reset(&mut self.client)?;
+        Ok(true)
+    }
+
+    /// The setting lives as long as this transaction, and neither in a later one nor in the next one
+    /// of a chain: so it tells whether the transaction is still this one.
     pub fn begin(&mut self) -> Result<()> {
-        self.client.batch_execute("BEGIN")?;
+        self.client.batch_execute("BEGIN; SET LOCAL fes.transaction = 'open'")?;
         self.in_transaction = true;
         Ok(())
     }
 
-    /// A transaction in which a statement failed would answer COMMIT with a silent rollback.
+    /// A transaction in which a statement failed would answer COMMIT with a silent rollback, and one
+    /// that the caller's own SQL has ended with a warning: the statement before it fails then.
     pub fn commit(&mut self) -> Result<()> {
-        self.client.simple_query("SELECT 1; COMMIT").map_err(|why| {
-            let error = Error::from(why);
-            if error.sql_state() == Some(SqlState::IN_FAILED_SQL_TRANSACTION.code()) {
-                error.context("nothing was committed, because a statement failed before")
-            } else {
-                error
-            }
-        })?;
+        let sql = format!("SELECT 1 / ({IS_OPEN})::int; COMMIT");
+        let committed = self.client.simple_query(&sql).map_err(Error::from);
+        if let Err(error) = committed {
+            return Err(match error.sql_state() {
+                Some(state) if state == SqlState::IN_FAILED_SQL_TRANSACTION.code() => {
+                    error.context("nothing was committed, because a statement failed before")
+                }
+                Some(state) if state == SqlState::DIVISION_BY_ZERO.code() => transaction_ended(),
+                _ => error,
+            });
+        }
         self.in_transaction = false;
         Ok(())
+    }
+
+    /// Whether the transaction of `begin` was ended by this statement of the caller's, which
+    /// succeeded. The server is asked only after statements that can do that.
+    pub fn has_ended_transaction(&mut self, sql: &str) -> Result<bool> {
+        let may_end = ["commit", "end", "rollback", "abort", "prepare", "begin", "start"];
+        if !may_end.contains(&first_word(sql).as_str()) {
+            return Ok(false);
+        }
+        let answer = self.client.simple_query(&format!("SELECT {IS_OPEN}"))?;
+        let open = answer.iter().any(
+            |message| matches!(message, SimpleQueryMessage::Row(row) if row.get(0) == Some("t")),
+        );
+        Ok(!open)
     }
 
     pub fn rollback(&mut self) -> Result<()> {

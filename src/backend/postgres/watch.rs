@@ -34,8 +34,8 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub fn open(connector: &Connector) -> Result<Self> {
-        let queue = connector.sql.queue.clone();
         let mut connection = connector.connect()?;
+        let queue = connection.sql.queue.clone();
         let sequence = check_sequence(connection.driver(), &queue)?;
         // An insert straight into a partition, or a table that inherits, locks that one only.
         let holding = format!(

@@ -314,6 +314,16 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether the transaction of `begin` was ended by a statement of the caller's. The turn to write
+    /// is given back then.
+    pub fn has_ended_transaction(&mut self) -> bool {
+        let ended = self.turn.is_some() && self.inner.is_autocommit();
+        if ended {
+            self.turn = None;
+        }
+        ended
+    }
+
     pub fn commit(&mut self) -> Result<()> {
         self.inner.execute_batch("COMMIT")?;
         self.turn = None;
