@@ -1,12 +1,8 @@
 //! Adding events: alone, many at once, in a transaction of ours, or in one of the caller's driver.
 
 use crate::backend::pool::Lease;
-<<<<<<< HEAD
-use crate::backend::{Connection, DatabaseKind, mysql as my, postgres as pg, quietly, sqlite};
-=======
 use crate::backend::session::{first_word, transaction_ended};
-use crate::backend::{Connection, DatabaseKind, mysql as my, postgres as pg, sqlite};
->>>>>>> d1a5e70 (Keep sessions as we set them, and say when a transaction was ended by a statement of its own)
+use crate::backend::{Connection, DatabaseKind, mysql as my, postgres as pg, quietly, sqlite};
 use crate::config::{Options, Settings, TableName};
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::{EventId, NewEvent};

@@ -186,6 +186,29 @@ on_each_server!(a_transaction_that_the_callers_sql_has_ended_says_so, |db| {
     }
 });
 
+on_servers!(tables_may_be_made_before_anything_was_written, [mariadb, mysql], |db| {
+    let stream = db.stream();
+    let mut transaction = stream.begin().unwrap();
+    transaction.execute("CREATE TABLE made (id INT)", &[]).unwrap();
+    transaction.add_event("UNDONE", &1).unwrap();
+    transaction.rollback().unwrap();
+    assert_eq!(stored(db), 0);
+    let mut transaction = stream.begin().unwrap();
+    transaction.execute("DROP TABLE made", &[]).unwrap();
+    transaction.add_event("DONE", &1).unwrap();
+    transaction.commit().unwrap();
+    assert_eq!(stored(db), 1);
+});
+
+on_each_server!(two_statements_in_one_call_are_refused, |db| {
+    let stream = db.stream();
+    let mut transaction = stream.begin().unwrap();
+    let two = format!("{}; {}", db.insert_sql("A"), db.insert_sql("B"));
+    assert!(transaction.execute(&two, &[]).is_err());
+    transaction.rollback().unwrap();
+    assert_eq!(stored(db), 0);
+});
+
 on_each_server!(savepoints_and_failures_inside_do_not_count_as_the_end, |db| {
     let stream = db.stream();
     let mut transaction = stream.begin().unwrap();

@@ -243,6 +243,9 @@ struct Limits {
     auto_increment_increment: u64,
 }
 
+/// Statements that commit the transaction which they stand in, and then do their own work.
+const DDL: [&str; 6] = ["create", "alter", "drop", "truncate", "rename", "grant"];
+
 /// Events below this size fit into the smallest packet that servers are set to.
 const SURELY_FITS: usize = 512 << 10;
 
@@ -340,6 +343,10 @@ impl Connection {
             // MySQL tells of an end at CREATE TEMPORARY TABLE, too, which is none.
             let open = self.state.has_ended() && word == "create" && self.has_savepoints();
             self.state.correct(open);
+            // A schema is often made in a transaction of its own, of which nothing is lost: it begins anew.
+            if DDL.contains(&word.as_str()) && self.state.has_ended_empty() {
+                self.begin()?;
+            }
             return Ok(self.state.has_ended());
         }
         let harmless = ["select", "insert", "update", "delete", "replace", "with"];

@@ -37,6 +37,8 @@ pub(super) struct State {
     wrote: bool,
     /// The transaction of `begin` is there; `Some(true)`: it has ended since.
     begun: Option<bool>,
+    /// It had written something before it ended.
+    wrote_before_end: bool,
     /// Something of the session was changed by the caller.
     changed: bool,
 }
@@ -71,8 +73,11 @@ impl State {
         let open = !state.starts_with(b"_");
         let wrote = open && state.iter().any(|c| matches!(c, b'W' | b'w'));
         // A transaction that has lost its writes is the next one of a chain.
-        if let Some(ended) = &mut self.begun {
-            *ended |= !open || (self.wrote && !wrote);
+        if let Some(ended) = &mut self.begun
+            && (!open || (self.wrote && !wrote))
+        {
+            *ended = true;
+            self.wrote_before_end |= self.wrote;
         }
         (self.open, self.wrote) = (open, wrote);
     }
@@ -80,6 +85,12 @@ impl State {
     /// A transaction begins, as the caller wanted.
     pub fn begin(&mut self) {
         self.begun = Some(false);
+        self.wrote_before_end = false;
+    }
+
+    /// Whether the transaction of `begin` has ended by a statement, with nothing written in it before.
+    pub fn has_ended_empty(&self) -> bool {
+        self.has_ended() && !self.wrote_before_end
     }
 
     /// The transaction of `begin` has ended, as the caller wanted.
