@@ -60,6 +60,10 @@ impl Connection {
     pub fn insert_history(&mut self, events: &[Event]) -> Result<bool> {
         let sql = self.sql.clone();
         let copied = self.copy_history(&sql.history, events);
+        if copied.is_err() {
+            // The driver has still to take what the server says about the COPY that it gave up.
+            let _ = self.driver().simple_query("");
+        }
         match copied.map_err(|e| name_grant(e, || format!("INSERT on {}", sql.history.table))) {
             Err(error) if error.sql_state() == Some(SqlState::UNIQUE_VIOLATION.code()) => Ok(false),
             result => result.map(|()| true),
@@ -69,14 +73,7 @@ impl Connection {
     fn copy_history(&mut self, sql: &Sql, events: &[Event]) -> Result<()> {
         const PIECE: usize = 64 << 10;
         let statement = self.statement(&sql.copy)?;
-        let mut writer = match self.driver().copy_in(&statement) {
-            Ok(writer) => writer,
-            Err(why) => {
-                // The driver has still to take what the server says about the COPY that it gave up.
-                let _ = self.driver().simple_query("");
-                return Err(why.into());
-            }
-        };
+        let mut writer = self.driver().copy_in(&statement)?;
         let mut text = Vec::with_capacity(2 * PIECE);
         let mut send = |text: &mut Vec<u8>| {
             let sent = writer.write_all(text);
