@@ -343,6 +343,8 @@ impl Connection {
         let result = work(self).and_then(|result| self.commit().map(|()| result));
         result.map_err(|error| match self.rollback() {
             Ok(()) => error,
+            // PostgreSQL's driver gives up a connection after a COPY that failed.
+            Err(_) if self.is_closed() => error,
             Err(lost) if lost.kind() == ErrorKind::ConnectionLost => lost,
             // Whoever holds the connection sees that, and drops it.
             Err(why) if self.has_open_transaction() => {
@@ -353,6 +355,11 @@ impl Connection {
                 .context(format!("the transaction could not be undone ({why}) after its failure"))
                 .with_kind(ErrorKind::ConnectionLost),
         })
+    }
+
+    /// Whether the driver itself has given the connection up.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Connection::Postgres(connection) if connection.is_closed())
     }
 
     /// Whether a transaction is known to be open: such a connection must not be used by others.

@@ -305,6 +305,10 @@ impl Connection {
         run(self).map_err(|error| name_grant(error, grant))
     }
 
+    pub fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
     pub fn ping(&mut self) -> Result<()> {
         Ok(self.client.check_connection()?)
     }
