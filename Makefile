@@ -36,7 +36,8 @@ install:
 	$(INSTALL) -m 755 $(BUILT)/lib$(NAME).so $(LIB)/lib$(NAME).so.$(VERSION)
 	ln -sf lib$(NAME).so.$(VERSION) $(LIB)/lib$(NAME).so.0
 	ln -sf lib$(NAME).so.0 $(LIB)/lib$(NAME).so
-	$(INSTALL) -m 644 $(BUILT)/lib$(NAME).a $(LIB)
+	packaging/localize $(BUILT)/lib$(NAME).a $(LIB)/lib$(NAME).a include/symbols.txt
+	chmod 644 $(LIB)/lib$(NAME).a
 	$(FILL) packaging/$(NAME).pc.in > $(LIB)/pkgconfig/$(NAME).pc
 	$(FILL) packaging/$(NAME)-config.cmake.in > $(LIB)/cmake/$(NAME)/$(NAME)-config.cmake
 	$(FILL) packaging/$(NAME)-config-version.cmake.in > $(LIB)/cmake/$(NAME)/$(NAME)-config-version.cmake

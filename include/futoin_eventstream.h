@@ -98,9 +98,17 @@
  * Callbacks, signal handlers, fork
  * --------------------------------
  *
- * Callbacks come from threads of the library. They may call every function, except that they must not
- * close the handle that they are of (stopping it is allowed), and that a log callback must call none. No
- * exception and no longjmp may leave one.
+ * Callbacks come from threads of the library, or, for what run_once and run_for tell, from the thread that
+ * called these. What they may call:
+ *
+ * - fes_on_events and fes_on_notice: every function, but not the close of the handle that they are of.
+ *   Stopping that handle asks its thread to end and returns at once; running the archiver again gives
+ *   FES_INVALID_ARGUMENT; setting up or starting a started receiver is refused as it is elsewhere.
+ * - Two callbacks that stop each other's handle do not wait for each other.
+ * - fes_on_log: fes_cancel_..., fes_status_name, fes_error_...; what gives a fes_status is refused with
+ *   FES_INVALID_ARGUMENT. It must close and free nothing.
+ *
+ * No exception and no longjmp may leave one.
  *
  * A signal handler may call fes_cancel_cancel, fes_cancel_is_cancelled and fes_status_name, nothing else.
  *
@@ -113,7 +121,12 @@
  *
  * The library has a SQLite inside. Two of them in one process break each other's locks on a file, so
  * opening gives FES_FOREIGN_SQLITE if anybody else in this process has the file open. Add events with
- * fes_event_statement on that connection instead.
+ * fes_event_statement on that connection instead. The static library that make installs defines the
+ * functions fes_... and no others: the program's own SQLite stays the program's.
+ *
+ * The SQL of your own transactions runs with SQLite's ordinary defaults: foreign keys are not enforced, and
+ * triggers are not recursive. The option sqlite_foreign_keys enforces them. (A PRAGMA foreign_keys does
+ * nothing inside a transaction.)
  */
 
 
@@ -635,8 +648,8 @@ typedef struct fes_stream fes_stream;
 
 /**
  * A consumer that is pushed to: a thread of the stream fills a bounded queue, and
- * `fes_subscription_next` takes from it. Threads that call `next` on one at once wait for each
- * other. Close it with `fes_subscription_close`.
+ * `fes_subscription_next` takes from it. Threads that call `next` on one at once take turns: each
+ * delivery goes to one of them. Close it with `fes_subscription_close`.
  */
 typedef struct fes_subscription fes_subscription;
 
@@ -737,17 +750,24 @@ typedef struct {
  * a gap tells a LIVE receiver that a group was skipped. `events` ends with the call. Gives 0 to
  * acknowledge, anything else to get the same events again. May call every function but
  * `fes_receiver_close` of its own receiver; `fes_receiver_stop` of it returns at once there, and
- * the call is the last. No C++ exception may leave it.
+ * the call is the last. Where two callbacks stop each other's receiver at the same time, the second
+ * one does not wait. No C++ exception may leave it.
  */
 typedef int32_t (*fes_on_events)(void *user,
                                  uint64_t seq,
                                  const fes_events *events);
 
 /**
- * Called for every notice, from the thread of what it is about, one at a time. `notice` is a
+ * Called for every notice, from the thread of what it is about, one at a time; those of
+ * `fes_archiver_run_once` and its like come from the thread that called it. `notice` is a
  * `fes_notice`. `text` is never NULL (empty if there is none) and `error` may be NULL; both end
- * with the call. It must not block for long, and must not close the handle it is about; every other
- * function may be called.
+ * with the call. It must not block for long.
+ *
+ * It must not close the handle it is about. Every other function may be called, with these
+ * differences for that handle: `stop`, `stop_for` and `fes_app_stop_for` ask the thread to end and do
+ * not wait for it; `fes_archiver_run_once` and `_run_for` give `FES_INVALID_ARGUMENT`;
+ * `fes_receiver_start` and `fes_receiver_set_...` do as in every receiver that is started, and
+ * `fes_archiver_start` as in one at work; `set_on_notice` counts from the next notice on.
  */
 typedef void (*fes_on_notice)(void *user,
                               uint32_t notice,
@@ -757,8 +777,9 @@ typedef void (*fes_on_notice)(void *user,
 
 /**
  * Called with every message of the level that was asked for, from any thread, also from several at
- * once. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long and
- * must call no function of this library.
+ * once. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long, and
+ * must close and free nothing. Functions that return a `fes_status` give `FES_INVALID_ARGUMENT` there
+ * and do nothing; those of tokens, statuses and errors may be called.
  */
 typedef void (*fes_on_log)(void *user,
                            uint32_t level,
@@ -1625,8 +1646,8 @@ bool fes_archiver_is_running(const fes_archiver *archiver);
 /**
  * Archives, on this thread, what is settled now. `count` is NULL or gets how many events that were.
  *
- * Errors: `FES_OCCUPIED` if another archiver is at work; `FES_HISTORY_CONFLICT`,
- * `FES_NOT_MIGRATED`, those of both databases.
+ * Errors: `FES_OCCUPIED` if another archiver is at work; `FES_INVALID_ARGUMENT` from inside a notice
+ * of this archiver; `FES_HISTORY_CONFLICT`, `FES_NOT_MIGRATED`, those of both databases.
  */
 fes_status fes_archiver_run_once(const fes_archiver *archiver,
                                  uint64_t *count,
@@ -1828,7 +1849,7 @@ void fes_app_close(fes_app *app);
  * before; NULL for nowhere, as it is at first. One for the process. Returns after the last call of
  * the one before. `user_data` is the caller's and must be usable from every thread.
  *
- * Errors: `FES_INVALID_ARGUMENT` for a level that is none, from inside `on_log`, or in a Rust program
+ * Errors: `FES_INVALID_ARGUMENT` for a level that is none, or in a Rust program
  * that has a logger of its own.
  */
 fes_status fes_log_set(fes_on_log on_log,

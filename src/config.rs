@@ -38,6 +38,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         "SQLite: `full` makes every commit durable; `normal` may lose the last ones at a power cut.",
     ),
     option(
+        "sqlite_foreign_keys",
+        "false",
+        "SQLite: whether foreign keys are enforced for the SQL of your own transactions. SQLite's own \
+         default is not to.",
+    ),
+    option(
         "max_event_bytes",
         "8388608",
         "Most bytes of JSON text in one event; larger ones are refused.",
@@ -126,7 +132,7 @@ pub const OPTIONS: &[OptionSpec] = &[
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     settings: Settings,
-    /// What was set, in order.
+    /// What was set, each option once.
     given: Vec<(String, String)>,
 }
 
@@ -143,7 +149,11 @@ impl Options {
     /// no sense.
     pub fn set(mut self, name: &str, value: &str) -> Result<Self> {
         self.settings.set(name, value)?;
-        self.given.push((name.to_owned(), value.to_owned()));
+        // Once each: whoever changes one before every call does not make the list longer.
+        match self.given.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => value.clone_into(known),
+            None => self.given.push((name.to_owned(), value.to_owned())),
+        }
         Ok(self)
     }
 
@@ -172,6 +182,7 @@ pub(crate) struct Settings {
     pub connect_timeout: Duration,
     pub busy_timeout: Duration,
     pub sqlite_synchronous: Synchronous,
+    pub sqlite_foreign_keys: bool,
     pub max_event_bytes: usize,
     pub max_chunk_events: usize,
     pub max_chunk_bytes: usize,
@@ -215,6 +226,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_millis(10_000),
             busy_timeout: Duration::from_millis(5_000),
             sqlite_synchronous: Synchronous::Full,
+            sqlite_foreign_keys: false,
             max_event_bytes: 8 << 20,
             max_chunk_events: 1000,
             max_chunk_bytes: 16 << 20,
@@ -263,6 +275,7 @@ impl Settings {
                     _ => return Err(bad_value(name, value, "`full` or `normal`")),
                 }
             }
+            "sqlite_foreign_keys" => self.sqlite_foreign_keys = flag(name, value)?,
             "max_event_bytes" => self.max_event_bytes = number(name, value, 1, 1 << 30)?,
             "max_chunk_events" => self.max_chunk_events = number(name, value, 1, 1000)?,
             "max_chunk_bytes" => self.max_chunk_bytes = number(name, value, 1, 1 << 30)?,
@@ -401,6 +414,18 @@ mod tests {
             assert!(!spec.name.ends_with("_ms") || settings.set(spec.name, "x").is_err());
         }
         assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn an_option_that_is_set_again_takes_the_place_of_itself() {
+        let mut options = Options::new();
+        for number in 1..=1000 {
+            options = options.set("queue_max", &number.to_string()).unwrap();
+            options = options.set("max_connections", "4").unwrap();
+        }
+        assert_eq!(options.given.len(), 2);
+        let settings = options.over(&Settings::default());
+        assert_eq!((settings.queue_max, settings.max_connections), (1000, 4));
     }
 
     /// `UPDATE_DOCS=1 cargo test` rewrites the file.

@@ -4,6 +4,7 @@
 //! runs again after a back-off; a thread never dies of it.
 
 use crate::error::{Error, ErrorKind, Result};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -167,12 +168,14 @@ impl Worker {
         while !self.stop_within(Duration::from_secs(3600)) {}
     }
 
-    /// As [`stop`](Self::stop), but waits no longer than `time`; whether it is done.
+    /// As [`stop`](Self::stop), but waits no longer than `time`; whether it is done. A thread that
+    /// waits, directly or not, for the calling one to end is not waited for either.
     pub fn stop_within(&self, time: Duration) -> bool {
         self.signal.stop();
         if self.is_current() {
             return true;
         }
+        let Some(_waiting) = Waiting::begin(self.id) else { return true };
         if !self.signal.wait_for_end(time) {
             return false;
         }
@@ -182,6 +185,38 @@ impl Worker {
             let _ = thread.join();
         }
         true
+    }
+}
+
+/// Which thread waits for which one to end. Two callbacks that stop each other's thread would wait
+/// for ever.
+static WAITS: Mutex<Option<HashMap<ThreadId, ThreadId>>> = Mutex::new(None);
+
+/// The calling thread waits for another one, until dropped.
+struct Waiting(ThreadId);
+
+impl Waiting {
+    /// `None` if `other` already waits for the calling thread.
+    fn begin(other: ThreadId) -> Option<Self> {
+        let own = thread::current().id();
+        let mut waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = waits.get_or_insert_default();
+        let mut last = other;
+        while let Some(next) = waits.get(&last) {
+            if *next == own {
+                return None;
+            }
+            last = *next;
+        }
+        waits.insert(own, other);
+        Some(Waiting(own))
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.get_or_insert_default().remove(&self.0);
     }
 }
 

@@ -9,7 +9,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use support::Db;
 
-const SOURCES: &[&str] = &["tests/c/host.c", "tests/c/signals.c"];
+const SOURCES: &[&str] =
+    &["tests/c/host.c", "tests/c/signals.c", "tests/c/callbacks.c", "tests/c/waits.c"];
 
 fn compile(libraries: &Libraries) -> std::path::PathBuf {
     libraries.compile("host", SOURCES, &["-D_GNU_SOURCE"])
@@ -84,3 +85,45 @@ on_servers!(
         }
     }
 );
+
+fn nothing_is_asked_for(what: &str) {
+    panic!("the scene asked for {what}");
+}
+
+on_each_server!(what_a_callback_calls_comes_back, |db| {
+    play("callbacks", &db.url, nothing_is_asked_for);
+});
+
+/// The SQL of the caller's own transactions runs as on SQLite's own defaults, or as the option says.
+#[test]
+fn foreign_keys_are_enforced_only_where_that_is_asked_for() {
+    let db = Db::on("sqlite").unwrap();
+    let tables = "CREATE TABLE parent(id INTEGER PRIMARY KEY); \
+                  CREATE TABLE child(id INTEGER REFERENCES parent(id))";
+    let raw = futoin_eventstream::rusqlite::Connection::open(db.path()).unwrap();
+    raw.execute_batch(tables).unwrap();
+    drop(raw);
+    let insert = |stream: &futoin_eventstream::EventStream| {
+        let mut tx = stream.begin().unwrap();
+        let pragma = |tx: &mut futoin_eventstream::Transaction, name| {
+            tx.query(&format!("PRAGMA {name}"), &[]).unwrap()[0][0].as_i64().unwrap()
+        };
+        let states = [pragma(&mut tx, "foreign_keys"), pragma(&mut tx, "recursive_triggers")];
+        (states, tx.execute("INSERT INTO child VALUES (7)", &[]).map_err(|error| error.kind()))
+    };
+    let enforced = [("sqlite_foreign_keys", "true")];
+    let constraint = futoin_eventstream::ErrorKind::Constraint;
+    assert_eq!(insert(&db.stream_with(&enforced)), ([1, 0], Err(constraint)));
+    assert_eq!(insert(&db.stream()), ([0, 0], Ok(1)));
+}
+
+#[test]
+fn nobody_waits_for_another_ones_time_out() {
+    play("waits", "sqlite::memory:", nothing_is_asked_for);
+}
+
+#[test]
+fn opening_a_file_is_quick_with_thousands_of_descriptors() {
+    let db = Db::on("sqlite").unwrap();
+    play("descriptors", &db.url, nothing_is_asked_for);
+}

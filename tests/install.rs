@@ -83,6 +83,44 @@ fn a_program_can_hold_the_library_in_itself() {
     compare(&program, Path::new("/nowhere"), "standalone");
 }
 
+/// The program's own SQLite stays the program's, and ours stays ours, whichever the linker meets first.
+#[test]
+fn a_program_that_holds_the_library_keeps_its_own_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = folder.path();
+    make("install", prefix, Path::new(""));
+    let library = prefix.join("lib/libfutoin_eventstream.a");
+    let defined = run(Command::new("nm").args(["-g", "--defined-only"]).arg(&library));
+    let names: Vec<&str> = defined.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    let golden = std::fs::read_to_string(root().join("include/symbols.txt")).unwrap();
+    assert_eq!(names.len(), golden.lines().count(), "{names:?}");
+    assert!(names.iter().all(|name| name.starts_with("fes_")), "{names:?}");
+    let ours = library.display().to_string();
+    let theirs = ["-lsqlite3", "-l:libsqlite3.a"];
+    for (index, [first, second]) in
+        theirs.iter().flat_map(|own| [[ours.as_str(), own], [own, ours.as_str()]]).enumerate()
+    {
+        let program = prefix.join(format!("two{index}"));
+        run(Command::new("gcc")
+            .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-o"])
+            .arg(&program)
+            .arg("-I")
+            .arg(prefix.join("include"))
+            .arg(root().join("tests/c/two_sqlites.c"))
+            .args([first, second, "-lpthread", "-lm", "-ldl"]));
+        let output = run(Command::new(&program).arg(prefix.join("two.db")));
+        let [inside, own] = output.lines().collect::<Vec<_>>()[..] else { panic!("{output}") };
+        assert_eq!(inside, rusqlite_source(), "{first} {second}");
+        assert_ne!(own, inside, "the program got the library's SQLite: {first} {second}");
+    }
+}
+
+/// What the SQLite that is compiled in says of itself.
+fn rusqlite_source() -> String {
+    let connection = futoin_eventstream::rusqlite::Connection::open_in_memory().unwrap();
+    connection.query_row("SELECT sqlite_source_id()", [], |row| row.get(0)).unwrap()
+}
+
 #[test]
 fn the_examples_build_by_cmake() {
     if Command::new("cmake").arg("--version").output().is_err() {

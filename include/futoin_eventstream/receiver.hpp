@@ -5,6 +5,8 @@
 #include "stream.hpp"
 
 #include <functional>
+#include <memory>
+#include <vector>
 
 namespace fes {
 
@@ -23,7 +25,6 @@ namespace detail {
 /** The functions of a handle, at a place that does not move. */
 struct Callbacks {
     OnEvents on_events;
-    OnNotice on_notice;
 
     static std::int32_t events(void *user, std::uint64_t seq, const fes_events *events) {
         const auto call = [&] {
@@ -41,7 +42,7 @@ struct Callbacks {
     }
     static void notice(void *user, std::uint32_t kind, std::uint64_t number, const char *text,
                        const fes_error *error) {
-        const auto call = [&] { static_cast<Callbacks *>(user)->on_notice({kind, number, text, error}); };
+        const auto call = [&] { (*static_cast<OnNotice *>(user))({kind, number, text, error}); };
 #ifndef FES_NO_EXCEPTIONS
         try {
             call();
@@ -61,18 +62,23 @@ public:
     WithCallbacks &operator=(WithCallbacks &&other) noexcept {
         handle_ = std::move(other.handle_); // closes what was here, before its callbacks go
         callbacks_ = std::move(other.callbacks_);
+        told_ = std::move(other.told_);
         return *this;
     }
     explicit operator bool() const { return bool(handle_); }
     T *get() const noexcept { return handle_.get(); }
 
 protected:
+    /** What is refused has no effect: the callback that a thread may be calling stays as it is. */
     template <typename Set> bool tell(OnNotice on_notice, Set set) {
-        if (callbacks_)
-            callbacks_->on_notice = std::move(on_notice);
-        return run([&](auto err) { return set(get(), Callbacks::notice, callbacks_.get(), err); });
+        auto told = std::make_unique<OnNotice>(std::move(on_notice));
+        if (!run([&](auto err) { return set(get(), Callbacks::notice, told.get(), err); }))
+            return false;
+        told_.push_back(std::move(told)); // those before may be at work until the handle is closed
+        return true;
     }
     std::unique_ptr<Callbacks> callbacks_; // dropped after the handle
+    std::vector<std::unique_ptr<OnNotice>> told_;
     Handle<T, close> handle_;
 };
 } // namespace detail

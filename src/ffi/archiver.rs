@@ -105,8 +105,8 @@ pub unsafe extern "C" fn fes_archiver_is_running(archiver: *const fes_archiver) 
 
 /// Archives, on this thread, what is settled now. `count` is NULL or gets how many events that were.
 ///
-/// Errors: `FES_OCCUPIED` if another archiver is at work; `FES_HISTORY_CONFLICT`,
-/// `FES_NOT_MIGRATED`, those of both databases.
+/// Errors: `FES_OCCUPIED` if another archiver is at work; `FES_INVALID_ARGUMENT` from inside a notice
+/// of this archiver; `FES_HISTORY_CONFLICT`, `FES_NOT_MIGRATED`, those of both databases.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_run_once(
     archiver: *const fes_archiver,

@@ -26,8 +26,9 @@ pub enum fes_log_level {
 }
 
 /// Called with every message of the level that was asked for, from any thread, also from several at
-/// once. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long and
-/// must call no function of this library.
+/// once. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long, and
+/// must close and free nothing. Functions that return a `fes_status` give `FES_INVALID_ARGUMENT` there
+/// and do nothing; those of tokens, statuses and errors may be called.
 pub type fes_on_log =
     Option<unsafe extern "C" fn(user: *mut c_void, level: u32, message: *const c_char)>;
 
@@ -44,6 +45,11 @@ static INSTALL: Once = Once::new();
 thread_local! {
     /// Whether this thread is inside of a sink.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is inside of `on_log`: a call from there could wait for what its caller holds.
+pub(super) fn is_inside() -> bool {
+    INSIDE.get()
 }
 
 struct Logger;
@@ -71,7 +77,7 @@ impl Log for Logger {
 /// before; NULL for nowhere, as it is at first. One for the process. Returns after the last call of
 /// the one before. `user_data` is the caller's and must be usable from every thread.
 ///
-/// Errors: `FES_INVALID_ARGUMENT` for a level that is none, from inside `on_log`, or in a Rust program
+/// Errors: `FES_INVALID_ARGUMENT` for a level that is none, or in a Rust program
 /// that has a logger of its own.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_log_set(
@@ -84,9 +90,6 @@ pub unsafe extern "C" fn fes_log_set(
         let filter = LevelFilter::iter()
             .nth(level as usize)
             .ok_or_else(|| refuse(format!("there is no fes_log_level {level}")))?;
-        if INSIDE.get() {
-            return Err(refuse("fes_log_set was called by on_log"));
-        }
         let mut ours = true;
         INSTALL.call_once(|| ours = log::set_logger(&Logger).is_ok());
         if !ours {

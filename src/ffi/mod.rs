@@ -74,8 +74,11 @@ type Done<T = ()> = Result<T, Box<fes_error>>;
 /// Runs the body of an entry. Nothing unwinds into C: a panic becomes `FES_PANIC`.
 fn guard(err: *mut *mut fes_error, body: impl FnOnce() -> Done) -> fes_status {
     let err = unsafe { Out::optional(err, std::ptr::null_mut()) };
-    let result = catch_unwind(AssertUnwindSafe(body))
-        .unwrap_or_else(|panic| Err(fes_error::from_panic(&*panic)));
+    let result = match log::is_inside() {
+        true => Err(refuse("on_log must call no function of the library that can fail")),
+        false => catch_unwind(AssertUnwindSafe(body))
+            .unwrap_or_else(|panic| Err(fes_error::from_panic(&*panic))),
+    };
     match result {
         Ok(()) => fes_status::FES_OK,
         Err(error) => {

@@ -21,7 +21,8 @@ use std::time::Duration;
 /// a gap tells a LIVE receiver that a group was skipped. `events` ends with the call. Gives 0 to
 /// acknowledge, anything else to get the same events again. May call every function but
 /// `fes_receiver_close` of its own receiver; `fes_receiver_stop` of it returns at once there, and
-/// the call is the last. No C++ exception may leave it.
+/// the call is the last. Where two callbacks stop each other's receiver at the same time, the second
+/// one does not wait. No C++ exception may leave it.
 pub type fes_on_events =
     Option<unsafe extern "C" fn(user: *mut c_void, seq: u64, events: *const fes_events) -> i32>;
 
@@ -104,7 +105,9 @@ impl Receiver {
 impl fes_receiver {
     /// Changes the settings, which count from the first start on.
     fn set(&self, change: impl FnOnce(ReceiverOptions) -> ReceiverOptions) -> Done {
-        if lock(&self.made).is_some() {
+        // Held until it is done: a start at the same time comes before, or after.
+        let made = lock(&self.made);
+        if made.is_some() {
             return Err(refuse("the receiver was started: set it up before"));
         }
         let mut options = lock(&self.options);

@@ -10,8 +10,8 @@ use crate::push::Subscription;
 use std::ffi::c_char;
 
 /// A consumer that is pushed to: a thread of the stream fills a bounded queue, and
-/// `fes_subscription_next` takes from it. Threads that call `next` on one at once wait for each
-/// other. Close it with `fes_subscription_close`.
+/// `fes_subscription_next` takes from it. Threads that call `next` on one at once take turns: each
+/// delivery goes to one of them. Close it with `fes_subscription_close`.
 pub struct fes_subscription(Subscription);
 
 /// Subscribes the consumer `user:component`. A reliable one must be registered, and gets everything

@@ -1,6 +1,7 @@
 //! The archiver: copies the stream to the history, and then acknowledges it.
 
-use super::{HistoryNotice, Notify, Running, Warehouse, WorkerHealth, archiver_ident};
+use super::{HistoryNotice, Notify, Running, Warehouse, WorkerHealth, archiver_ident, lock};
+
 use crate::backend::Connection;
 use crate::backend::lease::OwnerLease;
 use crate::config::Options;
@@ -11,7 +12,7 @@ use crate::reader::{Chunk, Reader};
 use crate::stream::EventStream;
 use crate::worker::{Next, Signal, Task, panic_error};
 use std::sync::{Arc, Mutex, TryLockError};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 /// After a batch that was not full: more come meanwhile, for one write.
@@ -68,6 +69,24 @@ struct Core {
     notify: Notify,
     /// Held by who archives: `run_once` while another one does waits.
     once: Mutex<()>,
+    /// The thread that is in `run_once`, which its notices come from.
+    runner: Mutex<Option<ThreadId>>,
+}
+
+/// This thread is in `run_once`, until dropped.
+struct Runner<'a>(&'a Mutex<Option<ThreadId>>);
+
+impl<'a> Runner<'a> {
+    fn enter(slot: &'a Mutex<Option<ThreadId>>) -> Self {
+        *lock(slot) = Some(thread::current().id());
+        Runner(slot)
+    }
+}
+
+impl Drop for Runner<'_> {
+    fn drop(&mut self) {
+        *lock(self.0) = None;
+    }
 }
 
 impl Archiver {
@@ -86,6 +105,7 @@ impl Archiver {
             ident: archiver_ident()?,
             notify: Notify::default(),
             once: Mutex::new(()),
+            runner: Mutex::new(None),
         };
         Ok(Archiver { core: Arc::new(core), running: Running::default() })
     }
@@ -129,7 +149,8 @@ impl Archiver {
     ///
     /// # Errors
     /// `Occupied` if another archiver is at work, here or in another process; `HistoryConflict` if
-    /// the history has another event of the same id; `NotMigrated`, and those of both databases.
+    /// the history has another event of the same id; `InvalidArgument` from inside a notice of this
+    /// archiver; `NotMigrated`, and those of both databases.
     pub fn run_once(&self) -> Result<u64> {
         self.run_while(|| true).map(|(count, _)| count)
     }
@@ -137,6 +158,13 @@ impl Archiver {
     /// As [`run_once`](Self::run_once), a batch at a time as long as `go_on` says so; tells, too,
     /// whether all was archived.
     pub(crate) fn run_while(&self, go_on: impl Fn() -> bool) -> Result<(u64, bool)> {
+        if self.running.is_current() || *lock(&self.core.runner) == Some(thread::current().id()) {
+            fail!(
+                InvalidArgument,
+                "run_once was called by on_notice of the same archiver, which is at work on a batch: \
+                 call it from another thread, or when the notice has returned"
+            );
+        }
         let _once = loop {
             match self.core.once.try_lock() {
                 Ok(once) => break once,
@@ -145,6 +173,7 @@ impl Archiver {
                 Err(TryLockError::WouldBlock) => thread::sleep(GATHER),
             }
         };
+        let _runner = Runner::enter(&self.core.runner);
         let mut pass = Pass::new(self.core.clone());
         if !pass.is_owner()? {
             fail!(Occupied, "another archiver of this stream is at work");

@@ -136,6 +136,11 @@ impl Running {
         worker.is_none_or(|worker| worker.stop_within(time))
     }
 
+    /// Whether this is called by the thread itself, from a notice.
+    fn is_current(&self) -> bool {
+        lock(&self.0).as_ref().is_some_and(|worker| worker.is_current())
+    }
+
     fn is_alive(&self) -> bool {
         lock(&self.0).as_ref().is_some_and(|worker| worker.is_alive())
     }

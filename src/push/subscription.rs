@@ -209,8 +209,8 @@ impl State {
 /// `ack_interval_ms`. LIVE: what comes from now on, up to `request_max` (2) without an ack; the
 /// oldest is skipped when more than `queue_max` events wait.
 ///
-/// `next` is for one thread at a time (a second one waits for the first); everything else may be
-/// called from any thread. Dropping it stores the cursor and ends the subscription.
+/// Everything may be called from any thread. Threads that call `next` at once take turns: each
+/// delivery goes to one of them, and none waits for another one's time-out. Dropping it stores the cursor and ends the subscription.
 ///
 /// ```
 /// use futoin_eventstream::{EventStream, Options, Want};
@@ -234,7 +234,7 @@ pub struct Subscription {
     key: u64,
     member: Arc<Member>,
     request_max: usize,
-    /// One `next` at a time; with the lease of a reliable subscriber.
+    /// One `next` looks, or reads, at a time; with the lease of a reliable subscriber.
     turn: Mutex<LeaseState>,
 }
 
@@ -333,9 +333,10 @@ impl Subscription {
     ///
     /// [`EventStream::close`]: crate::EventStream::close
     pub fn next(&self, timeout: Duration) -> Result<Option<Delivery>> {
-        let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let end = Instant::now() + timeout;
         loop {
+            // Given back while this call waits: another one may look, or give up, meanwhile.
+            let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
             self.look_after_lease(&mut turn)?;
             let step = {
                 let mut state = self.member.state();
@@ -351,6 +352,7 @@ impl Subscription {
                         if left.is_zero() {
                             return Ok(None);
                         }
+                        drop(turn);
                         drop(self.member.changed.wait_timeout(state, left.min(LEASE_LOOK)));
                         continue;
                     }
@@ -368,6 +370,7 @@ impl Subscription {
                         if left.is_zero() {
                             return Ok(None);
                         }
+                        drop(turn);
                         let state = self.member.state();
                         drop(self.member.changed.wait_timeout(state, left.min(CATCH_UP_WAIT)));
                     }

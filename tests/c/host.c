@@ -25,6 +25,9 @@ static const struct {
 } SCENES[] = {
     {"cut_calls", scene_cut_calls},
     {"cut_receiver", scene_cut_receiver},
+    {"callbacks", scene_callbacks},
+    {"waits", scene_waits},
+    {"descriptors", scene_descriptors},
 };
 
 int main(int argc, char **argv) {

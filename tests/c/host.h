@@ -39,5 +39,8 @@ fes_stream *host_stream(void);
 
 void scene_cut_calls(void);
 void scene_cut_receiver(void);
+void scene_callbacks(void);
+void scene_waits(void);
+void scene_descriptors(void);
 
 #endif

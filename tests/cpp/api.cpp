@@ -164,6 +164,9 @@ static void receivers_and_history() {
         stream.add_event("A");
         for (int i = 0; i < 1000 && seen == 0; i++)
             std::this_thread::sleep_for(10ms);
+        // Refused after the start: the one before stays, and the refused one is never called.
+        FAILS(FES_INVALID_ARGUMENT, moved.on_notice([&](const fes::Notice &) { stopped += 100; }));
+        FAILS(FES_INVALID_ARGUMENT, receiver.on_notice([&](const fes::Notice &) { stopped += 100; }));
     }
     CHECK(seen == 1 && stopped == 1);
     fes::Warehouse warehouse("sqlite::memory:");

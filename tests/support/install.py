@@ -87,6 +87,8 @@ def missing(servers: list[str]) -> tuple[list[str], bool]:
     # For the tests of the C interface.
     tools = {"gcc": "gcc", "g++": "g++", "make": "make", "nm": "binutils"}
     tools |= {"pkg-config": "pkg-config", "cmake": "cmake", "valgrind": "valgrind"}
+    if not Path("/usr/include/sqlite3.h").exists():
+        packages.append("libsqlite3-dev")
     # For those of the Python binding: mysqlclient is compiled.
     tools |= {"mariadb_config": "libmariadb-dev"}
     packages += [package for name, package in tools.items() if not program(name)]

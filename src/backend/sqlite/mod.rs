@@ -156,6 +156,7 @@ impl Connector {
         };
         if connector.file == SqliteFile::Memory {
             let anchor = connector.open()?;
+            connector.prepare(&anchor).map_err(|why| connector.cannot_open(why))?;
             *lock(&connector._anchor) = Some(anchor);
         }
         Ok(connector)
@@ -177,14 +178,16 @@ impl Connector {
                 guard::open(path, self.settings.allow_foreign_sqlite, || self.open())?
             }
         };
-        Ok(Connection {
+        let connection = Connection {
             inner,
             _opened: opened,
             sql: self.sql.clone(),
             turns: self.turns.clone(),
             patience: self.settings.busy_timeout,
             turn: None,
-        })
+        };
+        self.prepare(&connection.inner).map_err(|why| self.cannot_open(why))?;
+        Ok(connection)
     }
 
     fn open(&self) -> Result<rusqlite::Connection> {
@@ -195,13 +198,13 @@ impl Connector {
             SqliteFile::Memory => OpenFlags::SQLITE_OPEN_URI,
             SqliteFile::Path(_) => OpenFlags::empty(),
         };
-        let opened = rusqlite::Connection::open_with_flags(&self.name, flags | uri)
-            .and_then(|connection| self.prepare(&connection).map(|()| connection));
-        opened.map_err(|why| {
-            let error =
-                Error::from(why).context(format!("cannot open SQLite file {:?}", self.name));
-            if error.is_retriable() { error } else { error.with_kind(ErrorKind::ConnectFailed) }
-        })
+        rusqlite::Connection::open_with_flags(&self.name, flags | uri)
+            .map_err(|why| self.cannot_open(why))
+    }
+
+    fn cannot_open(&self, why: rusqlite::Error) -> Error {
+        let error = Error::from(why).context(format!("cannot open SQLite file {:?}", self.name));
+        if error.is_retriable() { error } else { error.with_kind(ErrorKind::ConnectFailed) }
     }
 
     fn prepare(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
@@ -215,7 +218,10 @@ impl Connector {
             Synchronous::Full => "FULL",
             Synchronous::Normal => "NORMAL",
         };
-        connection.pragma_update(None, "synchronous", synchronous)
+        connection.pragma_update(None, "synchronous", synchronous)?;
+        // The SQLite that is compiled in has other defaults than most of those that applications know.
+        connection.pragma_update(None, "foreign_keys", self.settings.sqlite_foreign_keys)?;
+        connection.pragma_update(None, "recursive_triggers", false)
     }
 }
 
