@@ -24,9 +24,12 @@ static int32_t take(void *user, uint64_t seq, const fes_events *events) {
     return 0;
 }
 
-static void wait_until(unsigned done) {
+#define wait_until(done) wait_at(done, __LINE__)
+static void wait_at(unsigned done, int line) {
     for (int i = 0; i < 4000 && atomic_load(&w.done) < done; i++)
         usleep(5000);
+    if (atomic_load(&w.done) < done)
+        fprintf(stderr, "line %d waited for %u, and found %u\n", line, done, atomic_load(&w.done));
     CHECK(atomic_load(&w.done) >= done);
 }
 
@@ -45,6 +48,14 @@ static void end_world(void) {
     fes_app_close(w.app);
     fes_warehouse_close(w.dwh);
     fes_stream_close(w.stream);
+}
+
+/* What is registered holds up the discarder. */
+static void forget(const char *component) {
+    fes_consumer *consumer = NULL;
+    OK(fes_consumer_open(w.stream, "app", component, &consumer, ERR));
+    OK(fes_consumer_unregister(consumer, NULL, ERR));
+    fes_consumer_close(consumer);
 }
 
 static void add(void) { OK(fes_stream_add_event(w.stream, "A", "1", 1, NULL, ERR)); }
@@ -182,6 +193,8 @@ static void in_discarder_notice(void *user, uint32_t notice, uint64_t number, co
 static void acknowledge_all(void) {
     fes_consumer *consumer = NULL;
     uint64_t last = 0;
+    forget("Own");
+    forget("Inside");
     OK(fes_consumer_open(w.stream, "app", "Done", &consumer, ERR));
     OK(fes_consumer_register(consumer, ERR));
     for (int i = 0; i < 3; i++)
@@ -299,8 +312,8 @@ static void logs(void) {
 
 void scene_callbacks(void) {
     receivers();
-    archivers();
     discarders();
+    archivers();
     apps();
     two_that_stop_each_other();
     logs();
