@@ -1,7 +1,6 @@
 //! The archiver: copies the stream to the history, and then acknowledges it.
 
 use super::{HistoryNotice, Notify, Running, Warehouse, WorkerHealth, archiver_ident, lock};
-
 use crate::backend::Connection;
 use crate::backend::lease::OwnerLease;
 use crate::config::Options;
