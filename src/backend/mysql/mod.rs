@@ -170,18 +170,17 @@ impl Connector {
         };
         let client = client.and_then(|mut client| {
             without_limit(&client)?;
+            let state = State::of_new(&client);
             let server = Reached::of(&mut client, &self.servers, self.single_writer_node)?;
-            Ok((client, server))
+            Ok((client, server, state))
         });
-        let (client, server) = client.map_err(|why| {
+        let (mut client, server, state) = client.map_err(|why| {
             let message = match &self.ca {
                 Some(ca) => format!("cannot connect to MySQL with the certificates of {ca:?}"),
                 None => "cannot connect to MySQL".to_owned(),
             };
             Error::from(why).while_connecting(message)
         })?;
-        let mut client = client;
-        let state = State::of_new(&client);
         state.check_autocommit(&mut client)?;
         Ok(Connection { client, server, sql: self.sql.clone(), limits: None, state })
     }
