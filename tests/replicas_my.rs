@@ -11,7 +11,7 @@ use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use support::proxy::Proxy;
 use support::spare::{Replicated, Spare, eventually};
-use support::{Db, Raw, failure};
+use support::{Db, Raw, failure, splitter};
 
 /// Tests that share the pair, and those that change it as a whole.
 static PAIR: RwLock<()> = RwLock::new(());
@@ -332,3 +332,115 @@ on_mysql_and_mariadb!(an_address_that_leads_to_several_servers_by_turns_is_refus
     pair.replicate(true);
     assert_refused(refused, &["several servers by turns"]);
 });
+
+/// A database of the pair with a gap that no one can fill, and a user without a password; replication
+/// is stopped.
+fn behind_a_gap(pair: &Replicated) -> (Db, String) {
+    let db = pair.primary.db();
+    let stream = db.stream();
+    stream.consumer("app", "Audit").unwrap().register().unwrap();
+    let mut raw = db.raw();
+    raw.exec("BEGIN");
+    raw.exec(&db.insert_sql("GONE"));
+    raw.exec("ROLLBACK");
+    stream.add_event("USR_ADD", &2).unwrap();
+    let url = role(&db, &RIGHTS);
+    let user = url::Url::parse(&url).unwrap().username().to_owned();
+    raw.exec(&format!("ALTER USER {user} IDENTIFIED BY ''"));
+    pair.catch_up();
+    pair.replicate(false);
+    let url = db.url_with(|url| {
+        url.set_username(&user).unwrap();
+        url.set_password(None).unwrap();
+        url.query_pairs_mut().append_pair("ssl-mode", "DISABLED");
+    });
+    (db, url)
+}
+
+fn port(url: &str) -> u16 {
+    url::Url::parse(url).unwrap().port().unwrap()
+}
+
+fn through(url: &str, port: u16) -> EventStream {
+    let mut url = url::Url::parse(url).unwrap();
+    url.set_port(Some(port)).unwrap();
+    open(url.as_str(), false)
+}
+
+on_mysql_and_mariadb!(a_proxy_that_sends_looks_to_another_server_is_refused, |server| {
+    let _alone = alone();
+    let Some(pair) = Replicated::pair(server) else { return };
+    let (_db, url) = behind_a_gap(&pair);
+    let split = splitter::start(port(&pair.primary.url), port(&pair.replica.url), |_| {});
+    let refused = poll(&through(&url, split));
+    // Both to one server: nothing is wrong with the proxy itself.
+    let whole = splitter::start(port(&pair.primary.url), port(&pair.primary.url), |_| {});
+    let polled = poll(&through(&url, whole));
+    pair.replicate(true);
+    let error = refused.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsafeServer, "{error}");
+    assert!(error.to_string().contains("a proxy"), "{error}");
+    assert_eq!(polled.unwrap(), [2]);
+});
+
+on_mysql_and_mariadb!(a_server_that_shows_no_use_of_tables_is_refused, |server| {
+    let _alone = alone();
+    let Some(pair) = Replicated::pair(server) else { return };
+    let (_db, url) = behind_a_gap(&pair);
+    pair.replicate(true);
+    let to = port(&pair.primary.url);
+    // It knows no HANDLER, as those that only speak the protocol.
+    let port = splitter::start(to, to, |body| {
+        if body.starts_with(b"\x03HANDLER") {
+            body[1..8].copy_from_slice(b"NOTHING");
+        }
+    });
+    let error = poll(&through(&url, port)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsafeServer, "{error}");
+    // It says that nobody uses a table.
+    let port = splitter::start(to, to, |body| {
+        let text = b"\x03SHOW OPEN TABLES FROM ";
+        if body.starts_with(text) {
+            body.truncate(text.len());
+            body.extend(b"nothing_there");
+        }
+    });
+    let error = poll(&through(&url, port)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsafeServer, "{error}");
+});
+
+#[test]
+fn a_node_that_joins_a_galera_cluster_is_refused() {
+    let _alone = alone();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let Some(spare) = Spare::make(
+        "galera",
+        "mariadb",
+        &[
+            "--wsrep-provider=/usr/lib/galera/libgalera_smm.so",
+            "--wsrep-on=ON",
+            "--wsrep-cluster-address=gcomm://",
+            "--wsrep-node-address=127.0.0.1",
+            &format!(
+                "--wsrep-provider-options=base_port={port};gmcast.listen_addr=tcp://127.0.0.1:{port}"
+            ),
+            "--wsrep-auto-increment-control=OFF",
+            "--binlog-format=ROW",
+        ],
+    ) else {
+        return;
+    };
+    spare.root().exec("SET GLOBAL wsrep_on = OFF");
+    let db = spare.db();
+    let stream = db.stream();
+    stream.consumer("app", "Audit").unwrap().register().unwrap();
+    let id = stream.add_event("USR_ADD", &1).unwrap();
+    assert_eq!(poll(&stream).unwrap(), [id]);
+    spare.root().exec("SET GLOBAL wsrep_on = ON");
+    eventually("refused", || poll(&stream).is_err());
+    let refused = poll(&stream);
+    let promised = poll(&open(&db.url, true));
+    spare.root().exec("SET GLOBAL wsrep_on = OFF");
+    assert_refused(refused, &["wsrep_on is 1", "wsrep_on is ON"]);
+    assert_eq!(promised.unwrap(), [id]);
+}

@@ -3,6 +3,7 @@
 
 pub mod proxy;
 pub mod spare;
+pub mod splitter;
 pub mod stress;
 
 use futoin_eventstream::{

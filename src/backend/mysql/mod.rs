@@ -1,5 +1,6 @@
 //! MySQL and MariaDB (InnoDB): ids are drawn from a counter of the table, seen at commit.
 
+mod evidence;
 mod history;
 mod server;
 mod session;
@@ -52,6 +53,7 @@ struct Sql {
     unregister: String,
     advance: String,
     read: String,
+    no_write: String,
     consumers: String,
     highest: String,
     history: history::Sql,
@@ -85,6 +87,7 @@ impl Sql {
                  last_evt_id = LAST_INSERT_ID(GREATEST(last_evt_id, ?)) WHERE {exactly}"
             ),
             read: format!("SELECT id, type, data, ts FROM {queue} WHERE id > ? AND id <= ?"),
+            no_write: format!("UPDATE {consumers} SET last_time = last_time WHERE ident = ''"),
             consumers: format!(
                 "SELECT ident, last_evt_id, TIMESTAMPDIFF(SECOND, '1970-01-01', reg_time), \
                  TIMESTAMPDIFF(SECOND, '1970-01-01', last_time), \

@@ -36,12 +36,16 @@ type Gap = (EventId, EventId);
 /// Two sessions that look, and what they remember between looks.
 pub(crate) struct Watch {
     /// Sees committed rows.
-    reader: Connection,
+    pub(super) reader: Connection,
     /// Sees uncommitted rows, too.
-    looker: Connection,
+    pub(super) looker: Connection,
     locks: Locks,
     /// As the server names it.
     table: TableName,
+    /// Opens the table without reading.
+    pub(super) open: String,
+    /// Writes nothing, as a consumer may.
+    pub(super) no_write: String,
     ids: String,
     ahead: String,
     highest: String,
@@ -83,6 +87,8 @@ impl Watch {
             looker,
             locks: Locks::Mysql(Tracker::default()),
             table,
+            open: format!("HANDLER {queue} OPEN AS fes_look"),
+            no_write: connector.sql.no_write.clone(),
             ids: format!(
                 "SELECT id FROM {queue} FORCE INDEX (PRIMARY) WHERE id > ? AND id <= ? \
                  ORDER BY id"
@@ -108,6 +114,9 @@ impl Watch {
         };
         if mariadb {
             watch.locks = watch.mariadb_locks()?;
+        }
+        if !connector.single_writer_node {
+            watch.check_evidence()?;
         }
         Ok(watch)
     }
@@ -220,7 +229,7 @@ impl Watch {
     }
 
     /// Whether no statement uses the table at this moment.
-    fn is_idle(&mut self) -> Result<bool> {
+    pub(super) fn is_idle(&mut self) -> Result<bool> {
         let schema = self.table.schema.as_deref().unwrap_or_default();
         let table = &self.table.name;
         let open: Option<(String, String, u64, u64)> = self
