@@ -36,7 +36,7 @@ if [ $# -gt 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get -q update
     apt-get -q -y -o DPkg::Lock::Timeout=600 install --no-install-recommends "$@" < /dev/null
-    for service in postgresql mariadb; do
+    for service in postgresql mariadb pgbouncer; do
         case " $* " in *" $service"*) service $service stop > /dev/null 2>&1 || : ;; esac
     done
 fi
@@ -80,6 +80,8 @@ def missing(servers: list[str]) -> tuple[list[str], bool]:
     packages = []
     if "postgres" in servers and not postgres_bin():
         packages.append("postgresql")
+    if "postgres" in servers and not program("pgbouncer"):
+        packages.append("pgbouncer")
     if "mariadb" in servers and not (program("mariadbd") and program("mariadb-install-db")):
         packages.append("mariadb-server")
     if servers and not program("openssl"):

@@ -254,6 +254,52 @@ class Postgres(Server):
         return await reader.readexactly(1) == b"R"
 
 
+class PostgresStandby(Postgres):
+    """A standby of the PostgreSQL server whose URL is its first argument; `SELECT pg_promote()` promotes it."""
+
+    async def create(self) -> None:
+        primary, *self.more = self.more
+        await self.run(
+            self.programs / "pg_basebackup", "-D", self.data, "-d", primary, "-R", "-X", "stream",
+            "--checkpoint=fast", "--no-sync",
+        )  # fmt: skip
+
+
+class PgBouncer(Server):
+    """A pooler before the PostgreSQL server whose URL is its first argument; the others are its settings.
+
+    It knows the administrator only, and logs in at the server as that one, for whatever database is asked."""
+
+    scheme = "postgres"
+    database = "postgres"
+    clean = signal.SIGINT
+    drop = signal.SIGKILL
+
+    def socket(self) -> Path:
+        return self.home
+
+    async def create(self) -> None:
+        self.data.mkdir()
+        self.setup.give(self.data, 0o700)
+        server, *more = self.more
+        port = server.rpartition(":")[2].split("/")[0]
+        self.setup.write(self.data / "users", f'"{ADMIN}" "{self.setup.password}"\n')
+        settings = {
+            "listen_addr": "127.0.0.1", "listen_port": self.port, "unix_socket_dir": self.home,
+            "auth_type": "plain", "auth_file": self.data / "users", "max_client_conn": 500,
+            "default_pool_size": 50, "server_tls_sslmode": "disable",
+        }  # fmt: skip
+        lines = [f"{name} = {value}" for name, value in settings.items()] + more
+        databases = f"[databases]\n* = host=127.0.0.1 port={port}\n[pgbouncer]\n"
+        self.setup.write(self.data / "pgbouncer.ini", databases + "\n".join(lines) + "\n")
+
+    def command(self) -> list:
+        return [install.program("pgbouncer"), self.data / "pgbouncer.ini"]
+
+    async def greeted(self, reader, writer) -> bool:
+        return await Postgres.greeted(self, reader, writer)
+
+
 class MySql(Server):
     """MySQL, and what MariaDB has in common with it."""
 
@@ -338,6 +384,8 @@ KINDS = {
     "postgres18": lambda name, setup, more=None: Postgres(
         name, setup, install.SID / "usr/lib/postgresql/18/bin", more
     ),
+    "postgres-standby": lambda name, setup, more=None: PostgresStandby(name, setup, install.postgres_bin(), more),
+    "pgbouncer": PgBouncer,
     "mariadb": MariaDb,
     "mysql": MySql,
 }

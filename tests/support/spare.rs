@@ -19,10 +19,32 @@ impl Spare {
     /// The server of this name, made with these arguments unless it is there; `None` where tests/run
     /// started no servers.
     pub fn make(name: &str, server: &'static str, arguments: &[&str]) -> Option<Spare> {
+        Self::make_of(name, server, server, arguments)
+    }
+
+    /// A standby of this PostgreSQL server.
+    pub fn standby_of(&self, name: &str) -> Option<Spare> {
+        Self::make_of(name, "postgres", "postgres-standby", &[&self.url])
+    }
+
+    /// A PgBouncer before this PostgreSQL server, with lines of its configuration.
+    pub fn bouncer_before(url: &str, name: &str, settings: &[&str]) -> Option<Spare> {
+        let arguments: Vec<&str> = [url].into_iter().chain(settings.iter().copied()).collect();
+        Self::make_of(name, "postgres", "pgbouncer", &arguments)
+    }
+
+    /// Ends the server and removes it.
+    pub fn drop(name: &str) {
+        if let Some(program) = variable("FES_TEST_CONTROL") {
+            let _ = Command::new(program).args(["drop", name]).output();
+        }
+    }
+
+    fn make_of(name: &str, server: &'static str, kind: &str, arguments: &[&str]) -> Option<Spare> {
         variable(&format!("FES_TEST_{}_URL", server.to_uppercase()))?;
         let program = variable("FES_TEST_CONTROL")?;
-        let name = format!("{server}-{name}");
-        let done = Command::new(program).args(["make", &name, server]).args(arguments).output();
+        let name = format!("{kind}-{name}");
+        let done = Command::new(program).args(["make", &name, kind]).args(arguments).output();
         let done = done.unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let url = String::from_utf8(done.stdout).unwrap().trim().to_owned();

@@ -1,5 +1,6 @@
 //! PostgreSQL: ids are drawn from a sequence, seen at commit. READ COMMITTED throughout.
 
+mod check;
 mod dial;
 mod history;
 mod session;
@@ -29,7 +30,7 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use values::{EPOCH, Micros, RawBytes, RawText, Text};
 
 pub(crate) use watch::Watch;
@@ -78,6 +79,7 @@ fn read_sql(table: &str) -> [String; 2] {
 struct Sql {
     /// The tables' names, with their schemas once a session has found them.
     names: Settings,
+    check: String,
     queue: String,
     table: TableName,
     consumers_table: String,
@@ -127,6 +129,7 @@ impl Sql {
                  ORDER BY id LIMIT 1) FROM {consumers} ORDER BY ident"
             ),
             names: settings.clone(),
+            check: check::sql(&queue),
             history: history::Sql::new(settings),
             verify: verify::Sql::new(settings),
             queue,
@@ -210,6 +213,7 @@ impl Connector {
             target: None,
             discards: false,
             in_transaction: false,
+            checked: None,
         })
     }
 
@@ -244,6 +248,8 @@ pub(crate) struct Connection {
     /// The statement that discards is prepared.
     discards: bool,
     in_transaction: bool,
+    /// When the server was last seen to keep the order.
+    checked: Option<Instant>,
 }
 
 /// What an insert must know of the event table as it is on this server.
@@ -506,6 +512,7 @@ impl Connection {
     }
 
     pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
+        self.check_server()?;
         let sql = self.sql.clone();
         self.read_rows(&sql.read, &sql.read_want, &sql.queue, range)
     }

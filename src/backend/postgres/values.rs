@@ -147,6 +147,10 @@ impl From<postgres::Error> for Error {
         let kind = kind_of(db.code().code());
         let detail = db.detail().map(|text| format!(" ({text})")).unwrap_or_default();
         let hint = match kind {
+            ErrorKind::UnsafeServer => {
+                ": the server is a standby or was made read-only: use the primary \
+                 (target_session_attrs=read-write in the URL finds it among several hosts)"
+            }
             ErrorKind::NotMigrated => ": if it is a table of the event stream, run migrate()",
             _ => "",
         };
@@ -159,6 +163,8 @@ fn kind_of(sql_state: &str) -> ErrorKind {
     use ErrorKind::*;
     match sql_state {
         "42P01" | "3F000" => NotMigrated,
+        // A standby: the address may lead to the primary by now.
+        "25006" => UnsafeServer,
         "42501" => PermissionDenied,
         "40001" | "40P01" => Conflict,
         "55P03" => Busy,

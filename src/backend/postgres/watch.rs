@@ -6,12 +6,12 @@
 //! listed beside, so that a VACUUM or a LOCK TABLE alone holds nothing up. `pg_locks` shows all
 //! this to everybody, and costs 0.2 ms.
 
-use super::{Connection, Connector, name_grant, no_sequence};
+use super::{Connection, Connector, check, name_grant, no_sequence};
 use crate::backend::{HolderInfo, Settled, event_id};
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::EventId;
 use crate::settle::{Holder, Tracker};
-use postgres::{Client, SimpleQueryMessage, Statement};
+use postgres::{SimpleQueryMessage, Statement};
 
 /// The highest id drawn, of a sequence relation.
 pub(super) const DRAWN: &str = "CASE WHEN is_called THEN last_value ELSE last_value - 1 END";
@@ -24,7 +24,7 @@ pub(crate) struct Watch {
     connection: Connection,
     tracker: Tracker,
     sequence: String,
-    /// Both steps of a look in one round trip; each statement runs after the one before.
+    /// Whether the server can be believed, and both steps of a look, in one round trip; each statement runs after the one before.
     look: String,
     /// The last of the ids that follow a given one without a missing id, or else the first that
     /// does not follow; how many ids that is away; the id after it.
@@ -36,7 +36,7 @@ impl Watch {
     pub fn open(connector: &Connector) -> Result<Self> {
         let mut connection = connector.connect()?;
         let queue = connection.sql.queue.clone();
-        let sequence = check_sequence(connection.driver(), &queue)?;
+        let sequence = check_sequence(&mut connection)?;
         // An insert straight into a partition, or a table that inherits, locks that one only.
         let holding = format!(
             "l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() \
@@ -53,12 +53,12 @@ impl Watch {
              LIMIT {WINDOW}) AS seen WHERE next IS DISTINCT FROM id + 1 ORDER BY id LIMIT 1"
         ))?;
         Ok(Watch {
-            connection,
             run,
             tracker: Tracker::default(),
             look: format!(
-                "SELECT {DRAWN} FROM {sequence}; \
-                 SELECT DISTINCT l.virtualtransaction FROM pg_locks l WHERE {holding}"
+                "{}; SELECT {DRAWN} FROM {sequence}; \
+                 SELECT DISTINCT l.virtualtransaction FROM pg_locks l WHERE {holding}",
+                connection.sql.check
             ),
             holders: format!(
                 "SELECT DISTINCT coalesce(l.pid::text, p.gid, l.virtualtransaction), \
@@ -71,6 +71,7 @@ impl Watch {
                  ORDER BY 2, 1"
             ),
             sequence,
+            connection,
         })
     }
 
@@ -79,9 +80,10 @@ impl Watch {
             name_grant(why.into(), || format!("SELECT on the sequence {}", self.sequence))
         })?;
         let mut rows = answer.iter().filter_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0),
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default()),
             _ => None,
         });
+        check::judge(rows.next().unwrap_or_default(), &self.connection.sql.queue)?;
         let drawn = rows
             .next()
             .and_then(|text| text.parse().ok())
@@ -132,34 +134,12 @@ impl Watch {
     }
 }
 
-/// Refuses servers on which ids are not drawn one by one in order.
-fn check_sequence(client: &mut Client, queue: &str) -> Result<String> {
-    let row = client.query_one(
-        "SELECT pg_is_in_recovery(), pg_get_serial_sequence($1::text, 'id')",
-        &[&queue],
-    )?;
-    if row.try_get::<_, bool>(0)? {
-        fail!(
-            UnsafeServer,
-            "this PostgreSQL is a standby, which shows no locks of the writers: poll at the primary"
-        );
-    }
-    let Some(sequence) = row.try_get::<_, Option<String>>(1)? else {
-        return Err(no_sequence(queue));
-    };
-    let row = client.query_one(
-        "SELECT seqcache, seqincrement, seqcycle FROM pg_sequence \
-         WHERE seqrelid = $1::text::regclass",
-        &[&sequence],
-    )?;
-    let (cache, increment, cycle): (i64, i64, bool) =
-        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-    if (cache, increment, cycle) != (1, 1, false) {
-        fail!(
-            UnsafeServer,
-            "the sequence {sequence} has CACHE {cache}, INCREMENT {increment}, CYCLE {cycle}: ids \
-             would not be drawn in order. ALTER SEQUENCE {sequence} CACHE 1 INCREMENT 1 NO CYCLE"
-        );
-    }
-    Ok(sequence)
+/// The sequence of the ids, once the server is seen to draw them one by one in order.
+fn check_sequence(connection: &mut Connection) -> Result<String> {
+    connection.check_server()?;
+    let queue = connection.sql.queue.clone();
+    let row = connection
+        .driver()
+        .query_one("SELECT pg_catalog.pg_get_serial_sequence($1::text, 'id')", &[&queue])?;
+    row.try_get::<_, Option<String>>(0)?.ok_or_else(|| no_sequence(&queue))
 }

@@ -1,0 +1,95 @@
+//! Whether this server can keep the promise of order at all, asked again and again.
+//!
+//! A standby shows no locks of the writers, and its rows come later than those of the primary. A
+//! sequence with a cache hands out ids that are inserted in another order. Both can come about
+//! while a stream is open: by a failover, by a balancer, by ALTER SEQUENCE.
+
+use super::Connection;
+use crate::backend::postgres::first;
+use crate::error::{Result, fail};
+use std::time::{Duration, Instant};
+
+/// A connection that reads is asked again after this time.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The statement that gives, as one text: recovery, read-only, and of the sequence its cache,
+/// increment and cycle, where the role may see it.
+pub(super) fn sql(queue: &str) -> String {
+    format!(
+        "SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_is_in_recovery(), \
+         pg_catalog.current_setting('transaction_read_only'), s.seqcache, s.seqincrement, \
+         s.seqcycle) FROM (SELECT CASE WHEN pg_catalog.to_regclass('{queue}') IS NOT NULL THEN \
+         pg_catalog.pg_get_serial_sequence('{queue}', 'id') END AS name) AS q LEFT JOIN \
+         pg_catalog.pg_sequence s ON s.seqrelid = pg_catalog.to_regclass(q.name)"
+    )
+}
+
+/// Refuses what the statement has told, unless all is well.
+pub(super) fn judge(told: &str, queue: &str) -> Result<()> {
+    let mut words = told.split(' ');
+    let mut word = || words.next().unwrap_or_default();
+    if word() != "f" {
+        fail!(
+            UnsafeServer,
+            "this PostgreSQL is a standby, which shows no locks of the writers, and rows later than \
+             they were committed: use the primary (target_session_attrs=read-write in the URL finds \
+             it among several hosts)"
+        );
+    }
+    if word() != "off" {
+        fail!(
+            UnsafeServer,
+            "this PostgreSQL takes no writes (transaction_read_only is on): consumers cannot be \
+             read reliably here, use a server that is writable"
+        );
+    }
+    let sequence = (word(), word(), word());
+    if sequence != ("", "", "") && sequence != ("1", "1", "f") {
+        let (cache, increment, cycle) = sequence;
+        fail!(
+            UnsafeServer,
+            "the sequence of {queue}.id has CACHE {cache}, INCREMENT {increment}, CYCLE {cycle}: ids \
+             are not drawn in order, and events would be lost. ALTER SEQUENCE ... CACHE 1 INCREMENT \
+             1 NO CYCLE, and let every session that has drawn ids end"
+        );
+    }
+    Ok(())
+}
+
+impl Connection {
+    /// Refuses reliable work where it would lose events. Costs a round trip once a second.
+    pub fn check_server(&mut self) -> Result<()> {
+        if self.in_transaction || self.checked.is_some_and(|when| when.elapsed() < AGAIN) {
+            return Ok(());
+        }
+        self.checked = None;
+        let queue = self.sql.queue.clone();
+        let check = self.sql.check.clone();
+        let rows = self.run(&check, &[], String::new)?;
+        judge(first(&rows)?.try_get(0)?, &queue)?;
+        self.checked = Some(Instant::now());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::judge;
+
+    #[test]
+    fn only_a_writable_primary_whose_ids_are_drawn_one_by_one_will_do() {
+        let judged = |told| judge(told, "evt_queue").map_err(|error| error.to_string());
+        assert_eq!(judged("f off 1 1 f"), Ok(()));
+        assert_eq!(judged("f off"), Ok(()), "a sequence that the role may not see");
+        for (told, word) in [
+            ("t on 1 1 f", "standby"),
+            ("f on 1 1 f", "read_only"),
+            ("f off 10 1 f", "CACHE 10"),
+            ("f off 1 2 f", "INCREMENT 2"),
+            ("f off 1 1 t", "CYCLE t"),
+            ("", "standby"),
+        ] {
+            assert!(judged(told).unwrap_err().contains(word), "{told}");
+        }
+    }
+}

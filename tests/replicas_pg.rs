@@ -1,0 +1,157 @@
+//! PostgreSQL servers on which events would be lost, or that were another kind of server when the
+//! stream was opened: standbys, failovers, sequences that are altered while a stream is open.
+
+mod support;
+
+use futoin_eventstream::{
+    Archiver, ErrorKind, EventStream, Options, ReceiverOptions, ReliableReceiver, Want, Warehouse,
+};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+use support::failure;
+use support::proxy::Proxy;
+use support::spare::{Spare, eventually};
+
+/// A primary of the test's own and its standby, by names that no other test uses.
+fn pair(name: &str) -> Option<(Spare, Spare)> {
+    let primary = Spare::make(name, "postgres", &[])?;
+    let standby = primary.standby_of(name)?;
+    Some((primary, standby))
+}
+
+fn drop_pair(name: &str) {
+    Spare::drop(&format!("postgres-standby-{name}"));
+    Spare::drop(&format!("postgres-{name}"));
+}
+
+/// The URL with the port of another server.
+fn at(url: &str, server: &Spare) -> String {
+    let mut moved = url::Url::parse(url).unwrap();
+    moved.set_port(url::Url::parse(&server.url).unwrap().port()).unwrap();
+    moved.into()
+}
+
+fn caught_up(standby: &Spare, name: &str, events: i64) {
+    let url = support::with_database(&standby.url, name);
+    eventually("the standby has the events", || {
+        let connected = std::panic::catch_unwind(|| {
+            support::Raw::connect(futoin_eventstream::DatabaseKind::Postgres, &url)
+        });
+        connected.is_ok_and(|mut raw| {
+            raw.try_exec("SELECT 1 FROM evt_queue").is_ok()
+                && raw.number("SELECT count(*) FROM evt_queue") >= events
+        })
+    });
+}
+
+#[test]
+fn a_standby_is_refused_for_reliable_work() {
+    let Some((primary, standby)) = pair("refused") else { return };
+    let db = primary.db();
+    let stream = db.stream();
+    stream.consumer("app", "Audit").unwrap().register().unwrap();
+    stream.add_event("EVENT", &1).unwrap();
+    caught_up(&standby, &db.name, 1);
+    let there = EventStream::open(&at(&db.url, &standby)).unwrap();
+    let audit = there.consumer("app", "Audit").unwrap();
+    for attempt in 0..3 {
+        assert_eq!(failure(audit.poll(None, &Want::all())), ErrorKind::UnsafeServer, "{attempt}");
+        assert_eq!(failure(audit.register()), ErrorKind::UnsafeServer);
+        assert_eq!(failure(audit.acknowledge(1)), ErrorKind::UnsafeServer);
+        assert_eq!(
+            failure(there.live("x").unwrap().poll(Some(0), &Want::all())),
+            ErrorKind::UnsafeServer
+        );
+        assert_eq!(failure(there.add_event("EVENT", &1)), ErrorKind::UnsafeServer);
+        let subscribed = there.subscribe("app", "Audit", Want::all(), &Options::new());
+        assert!(subscribed.is_err() || subscribed.unwrap().next(Duration::from_secs(1)).is_err());
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let dwh = Warehouse::open(&format!("sqlite://{}/h.db", folder.path().display())).unwrap();
+    dwh.migrate().unwrap();
+    let archiver = Archiver::new(&there, &dwh, &Options::new()).unwrap();
+    assert_eq!(failure(archiver.run_once()), ErrorKind::UnsafeServer);
+    drop((there, stream, db));
+    drop_pair("refused");
+}
+
+#[test]
+fn an_application_follows_the_address_to_the_new_primary() {
+    let Some((primary, standby)) = pair("failover") else { return };
+    let db = primary.db();
+    let proxy = Proxy::before(&primary.url);
+    let stream = EventStream::open(&proxy.url(&db.url)).unwrap();
+    stream.migrate().unwrap();
+    let (sender, received) = channel();
+    let receiver =
+        ReliableReceiver::new(&stream, "app", "Audit", ReceiverOptions::new(), move |delivery| {
+            delivery.events.iter().try_for_each(|event| sender.send(event.id)).map_err(Into::into)
+        })
+        .unwrap();
+    receiver.start().unwrap();
+    let first = stream.add_event("EVENT", &1).unwrap();
+    assert_eq!(received.recv_timeout(Duration::from_secs(10)), Ok(first));
+    caught_up(&standby, &db.name, 1);
+    // The address leads to the standby before it is promoted: that must not spoil the pool.
+    proxy.point_to(&standby.url);
+    proxy.cut();
+    let end = Instant::now() + Duration::from_secs(20);
+    while failure_kind(&stream) != Some(ErrorKind::UnsafeServer) {
+        assert!(Instant::now() < end, "the standby was never met");
+    }
+    standby.root().texts("SELECT pg_promote()");
+    let second = loop {
+        match stream.add_event("EVENT", &2) {
+            Ok(id) => break id,
+            Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(50)),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        if received.recv_timeout(left).expect("the receiver is deaf") == second {
+            break;
+        }
+    }
+    let audit = stream.consumer("app", "Other").unwrap();
+    audit.register().unwrap();
+    let ids: Vec<_> = audit.poll(None, &Want::all()).unwrap().iter().map(|e| e.id).collect();
+    assert_eq!(ids.last(), Some(&second));
+    receiver.stop();
+    drop((stream, db));
+    drop_pair("failover");
+}
+
+fn failure_kind(stream: &EventStream) -> Option<ErrorKind> {
+    stream.add_event("EVENT", &0).err().map(|error| error.kind())
+}
+
+on_servers!(a_sequence_that_is_altered_is_refused_within_a_second, [postgres, postgres18], |db| {
+    let stream = db.stream();
+    let audit = stream.consumer("app", "Audit").unwrap();
+    audit.register().unwrap();
+    for (alter, mend) in
+        [("CACHE 10", "CACHE 1"), ("INCREMENT 2", "INCREMENT 1"), ("CYCLE", "NO CYCLE")]
+    {
+        let id = stream.add_event("EVENT", &1).unwrap();
+        let events = audit.poll(None, &Want::all()).unwrap();
+        assert_eq!(events.last().unwrap().id, id);
+        audit.acknowledge(id).unwrap();
+        db.raw().exec(&format!("ALTER SEQUENCE evt_queue_id_seq {alter}"));
+        let end = Instant::now() + Duration::from_secs(10);
+        let error = loop {
+            let polled = audit.poll(None, &Want::all());
+            match polled {
+                Err(error) => break error,
+                Ok(_) => assert!(Instant::now() < end, "{alter} goes unseen"),
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::UnsafeServer, "{alter}: {error}");
+        assert!(error.to_string().contains("ALTER SEQUENCE"), "{error}");
+        db.raw().exec(&format!("ALTER SEQUENCE evt_queue_id_seq {mend}"));
+        db.raw().exec("SELECT setval('evt_queue_id_seq', (SELECT max(id) FROM evt_queue) + 20)");
+    }
+    let id = stream.add_event("EVENT", &1).unwrap();
+    assert_eq!(audit.poll(None, &Want::all()).unwrap().last().unwrap().id, id);
+});
