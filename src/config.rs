@@ -82,6 +82,14 @@ pub const OPTIONS: &[OptionSpec] = &[
          second without a notification readers look every 100 ms only: so long an event may wait \
          whose predecessor was held open and then rolled back, which notifies nobody.",
     ),
+    option(
+        "strict_ids",
+        "false",
+        "`migrate` makes the database refuse events whose INSERT names an id: an id that was drawn or \
+         chosen before the INSERT can appear below what consumers have read, and is lost to them. \
+         PostgreSQL: GENERATED ALWAYS (COPY and OVERRIDING SYSTEM VALUE still get through); elsewhere a \
+         trigger. Setting it to `false` later takes nothing back.",
+    ),
     option("archive_batch", "5000", "Archiver: most events of one write, 1 to 10000."),
     option("limit_at_once", "1000", "Discarder: most events of one deletion, 1 to 100000."),
     option("poll_period_ms", "600000", "Discarder: the wait when there is nothing to do, in ms."),
@@ -194,6 +202,7 @@ pub(crate) struct Settings {
     pub request_max: usize,
     pub ack_interval: Duration,
     pub notify: bool,
+    pub strict_ids: bool,
     pub archive_batch: usize,
     pub limit_at_once: usize,
     pub poll_period: Duration,
@@ -238,6 +247,7 @@ impl Default for Settings {
             request_max: 0,
             ack_interval: Duration::from_millis(100),
             notify: false,
+            strict_ids: false,
             archive_batch: 5000,
             limit_at_once: 1000,
             poll_period: Duration::from_millis(600_000),
@@ -287,6 +297,7 @@ impl Settings {
             "request_max" => self.request_max = number(name, value, 0, 1000)?,
             "ack_interval_ms" => self.ack_interval = millis(name, value)?,
             "notify" => self.notify = flag(name, value)?,
+            "strict_ids" => self.strict_ids = flag(name, value)?,
             "archive_batch" => self.archive_batch = number(name, value, 1, 10_000)?,
             "limit_at_once" => self.limit_at_once = number(name, value, 1, 100_000)?,
             "poll_period_ms" => self.poll_period = millis(name, value)?,

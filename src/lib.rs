@@ -15,6 +15,7 @@ mod generator;
 mod group;
 mod hint;
 mod history;
+mod late;
 mod poll;
 mod push;
 mod reader;

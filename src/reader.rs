@@ -1,6 +1,7 @@
 //! Reading settled events, and storing cursors, for all who use one stream handle.
 
 use crate::backend::pool::Pool;
+use crate::backend::verify::Place as Table;
 use crate::backend::write::{Change, Written};
 use crate::backend::{Connection, HolderInfo, ReadRange, Settled, Watch};
 use crate::config::Settings;
@@ -9,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId, MAX_EVENT_ID, NewEvent};
 use crate::group::Group;
 use crate::hint::Hint;
+use crate::late::{LateWindow, WINDOW};
 use crate::recent::{Place, Recent};
 use crate::settle::Spans;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +36,8 @@ pub(crate) struct Reader {
     drawn: AtomicU64,
     /// The pool's breaks that `settled` and `drawn` know of.
     breaks: AtomicU64,
+    /// What was settled at the last call of [`latecomers`](Self::latecomers), and what was late.
+    late: Mutex<(Option<LateWindow>, Vec<EventId>)>,
     /// When the server was last asked whether they still hold.
     asked: Mutex<Option<Instant>>,
 }
@@ -60,6 +64,7 @@ impl Reader {
             settled: Mutex::default(),
             drawn: AtomicU64::new(0),
             breaks: AtomicU64::new(0),
+            late: Mutex::default(),
             asked: Mutex::default(),
         }
     }
@@ -338,8 +343,35 @@ impl Reader {
         fail!(ConnectionLost, "the connection broke twice while looking for settled events")
     }
 
+    /// Which events have appeared, since an earlier call, below what was settled then: among the
+    /// newest settled ids, after `from` and up to `horizon`. All that were found by this handle, a
+    /// thousand at most.
+    pub fn latecomers(
+        &self,
+        connection: &mut Connection,
+        from: EventId,
+        horizon: EventId,
+    ) -> Result<Vec<EventId>> {
+        const MOST: usize = 1000;
+        let mut slot = lock(&self.late);
+        let (window, found) = &mut *slot;
+        let start = horizon.saturating_sub(WINDOW).max(from);
+        if let Some(known) = window.take_if(|known| known.upto() <= horizon) {
+            let mut known = known;
+            let present = connection.ids(Table::Queue, known.start(), WINDOW as usize)?;
+            found.extend(known.late(&present));
+            found.sort_unstable();
+            found.truncate(MOST);
+        }
+        let present = connection.ids(Table::Queue, start, WINDOW as usize)?;
+        let present = present.into_iter().filter(|id| *id <= horizon);
+        *window = Some(LateWindow::new(start, horizon, present));
+        Ok(found.clone())
+    }
+
     fn forget(&self) {
         *lock(&self.settled) = Spans::default();
+        lock(&self.late).0 = None;
         self.recent.clear();
         self.drawn.store(0, Ordering::Release);
     }
@@ -356,6 +388,7 @@ impl Reader {
         let mut settled = lock(&self.settled);
         if self.breaks.swap(breaks, Ordering::AcqRel) != breaks {
             *settled = Spans::default();
+            lock(&self.late).0 = None;
             self.recent.clear();
             self.drawn.store(0, Ordering::Release);
         }

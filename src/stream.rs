@@ -10,6 +10,7 @@ use crate::generator;
 use crate::generator::sealed::Table;
 use crate::generator::{EventTarget, Statement, Transaction};
 use crate::hint::Hint;
+use crate::late::late_error;
 use crate::poll::Consumer;
 use crate::push::{Hub, Subscription};
 use crate::reader::Reader;
@@ -262,12 +263,20 @@ impl EventStream {
         })?;
         let lowest = rows.iter().map(|row| row.last_id).min().unwrap_or(0);
         let (look, holders) = self.reader.look(lowest)?;
+        let pool = self.reader.pool()?;
+        let late = pool.repeatable(|c| {
+            self.reader.latecomers(c, look.after, look.horizon.min(stream.highest))
+        })?;
+        let late = (!late.is_empty()).then(|| {
+            let consequence = "Consumers that had passed over them will not get them";
+            late_error(&late, consequence).to_string()
+        });
         Ok(Lag {
             highest_id: stream.highest,
             first_unsettled: (look.visible > look.horizon).then_some(look.horizon + 1),
             holders,
             blocked: look.blocked,
-            warnings: unreachable.into_iter().collect(),
+            warnings: unreachable.into_iter().chain(late).collect(),
             consumers: rows
                 .into_iter()
                 .map(|row| ConsumerLag {

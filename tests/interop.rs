@@ -122,6 +122,24 @@ on_servers!(events_of_either_reach_the_other, [sqlite, postgres, mariadb], |db| 
     assert_eq!(npm_drain(db, "Npm"), got.iter().map(printed).collect::<Vec<_>>());
 });
 
+on_servers!(the_package_works_where_given_ids_are_refused, [sqlite, postgres, mariadb], |db| {
+    if !installed() {
+        return;
+    }
+    npm(db, &["schema"]);
+    let mut expected = npm_add(db, &["--event", "NPM_A", "--count", "2"]);
+    let stream = db.stream_with(&[("strict_ids", "true")]);
+    expected.extend(npm_add(db, &["--event", "NPM_B", "--count", "3"]));
+    npm(db, &["register", "--consumer-user", "app", "--component", "Npm"]);
+    npm(db, &["add-xfer", "--event", "NPM_C", "--data", "\"in a transaction\""]);
+    let all = support::everything(&stream);
+    assert_eq!(ids(&all[..5]), expected);
+    assert_eq!(npm_drain(db, "Npm"), all.iter().map(printed).collect::<Vec<_>>());
+    let now = db.now_sql();
+    let given = format!("INSERT INTO evt_queue(id, type, data, ts) VALUES (99, 'A', '1', {now})");
+    assert!(db.raw().try_exec(&given).is_err());
+});
+
 on_servers!(a_consumer_of_either_is_continued_by_the_other, [sqlite, postgres, mariadb], |db| {
     if !installed() {
         return;

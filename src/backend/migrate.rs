@@ -5,7 +5,7 @@
 //! looked at, and taken over if they are what they should be. All steps may run again on their own
 //! result, because MySQL commits each of them by itself.
 
-use super::{Connection, postgres};
+use super::{Connection, postgres, strict_ids};
 use crate::config::{Settings, TableName};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::value::Value;
@@ -65,6 +65,9 @@ pub(crate) fn active(connection: &mut Connection, settings: &Settings) -> Result
     let part = format!("active:{}", events.name);
     locked(connection, |connection| {
         run(connection, &part, steps, &tables, settings)?;
+        if settings.strict_ids {
+            strict_ids::refuse_given_ids(connection, events)?;
+        }
         match connection {
             Connection::Postgres(_) if settings.notify => {
                 connection.script(&postgres::notify_sql(events))

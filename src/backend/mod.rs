@@ -12,6 +12,7 @@ pub(crate) mod postgres;
 pub(crate) mod session;
 mod sigpipe;
 pub(crate) mod sqlite;
+mod strict_ids;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 pub(crate) mod verify;

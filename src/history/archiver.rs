@@ -1,5 +1,6 @@
 //! The archiver: copies the stream to the history, and then acknowledges it.
 
+use super::latecomers::Latecomers;
 use super::{HistoryNotice, Notify, Running, Warehouse, WorkerHealth, archiver_ident, lock};
 use crate::backend::Connection;
 use crate::backend::lease::OwnerLease;
@@ -29,7 +30,9 @@ const LEASE_LOOK: Duration = Duration::from_secs(1);
 /// Each event is in the history **exactly once**, however the process, the servers or the
 /// connections break: a batch is committed there first, acknowledged then, and compared where it
 /// is there already. The next batch is read while one is written; broken connections are made
-/// again.
+/// again. Every two seconds it compares the newest 10,000 ids with what it has copied: an event that
+/// appeared among them later, because its id was drawn or given before its INSERT, is copied, too, and
+/// told as an error of kind `LateEvent`.
 ///
 /// There is one archiver for each stream. If another one is started by mistake, it waits, tells
 /// why, and takes over when the first one ends. All methods may be called from any thread; dropping
@@ -59,13 +62,13 @@ pub struct Archiver {
     running: Running,
 }
 
-struct Core {
-    reader: Arc<Reader>,
-    warehouse: Warehouse,
+pub(super) struct Core {
+    pub reader: Arc<Reader>,
+    pub warehouse: Warehouse,
     ident: Ident,
     /// Most events of one batch.
     batch: usize,
-    notify: Notify,
+    pub notify: Notify,
     /// Held by who archives: `run_once` while another one does waits.
     once: Mutex<()>,
     /// The thread that is in `run_once`, which its notices come from.
@@ -193,6 +196,7 @@ impl Archiver {
             complete = count == 0 || pass.after >= Some(until);
         }
         pass.acknowledge()?;
+        pass.look_for_latecomers(true)?;
         Ok((total, complete))
     }
 }
@@ -234,7 +238,7 @@ impl Core {
     }
 
     /// Puts events into the history, or the first of them where not all can be; returns how many.
-    fn store(&self, events: &[Event]) -> Result<usize> {
+    pub fn store(&self, events: &[Event]) -> Result<usize> {
         use ErrorKind::*;
         match self.warehouse.store(events) {
             Ok(()) => Ok(events.len()),
@@ -267,6 +271,7 @@ struct Pass {
     cursor: EventId,
     /// The sizes of the batches that are in the history and not acknowledged yet, since when.
     unacknowledged: (Vec<usize>, Instant),
+    latecomers: Latecomers,
     /// What was read while the batch before was written.
     ahead: Option<Chunk>,
     /// Whether the warehouse was what was asked last.
@@ -285,6 +290,7 @@ impl Pass {
             after: None,
             cursor: 0,
             unacknowledged: (Vec::new(), Instant::now()),
+            latecomers: Latecomers::new(),
             ahead: None,
             at_warehouse: false,
             waiting: false,
@@ -317,7 +323,18 @@ impl Pass {
     fn forget(&mut self) {
         self.after = None;
         self.unacknowledged.0.clear();
+        self.latecomers.forget();
         self.ahead = None;
+    }
+
+    /// Looks for events that appeared below those that are in the history.
+    fn look_for_latecomers(&mut self, now: bool) -> Result<()> {
+        let Some(after) = self.after else { return Ok(()) };
+        let core = self.core.clone();
+        match now {
+            true => self.latecomers.look(&core, after),
+            false => self.latecomers.look_sometimes(&core, after),
+        }
     }
 
     /// Archives the next batch; returns how many events that were.
@@ -355,6 +372,7 @@ impl Pass {
         let count = stored?;
         self.at_warehouse = false;
         let done = chunk.events[..count].last().map_or(after, |event| event.id);
+        self.latecomers.stored(chunk.events[..count].iter().map(|event| event.id), done);
         self.after = Some(done);
         self.ahead = ahead.filter(|_| done == last);
         if self.unacknowledged.0.is_empty() {
@@ -373,7 +391,10 @@ impl Pass {
         loop {
             match self.core.read(after) {
                 Err(error) => match error.unreadable() {
-                    Some(row) if row.id <= self.cursor => after = row.id,
+                    Some(row) if row.id <= self.cursor => {
+                        after = row.id;
+                        self.latecomers.stored([after].into_iter(), after);
+                    }
                     _ => return Err(error),
                 },
                 Ok(chunk) => return Ok((after, chunk)),
@@ -423,7 +444,11 @@ impl Task for Pass {
             return Ok(Next::Sleep(LEASE_LOOK));
         }
         self.waiting = false;
-        match self.batch() {
+        let batch = self.batch().and_then(|count| {
+            self.look_for_latecomers(false)?;
+            Ok(count)
+        });
+        match batch {
             Ok(0) => {
                 self.idle = (self.idle * 2).min(LONGEST_IDLE);
                 Ok(Next::Sleep(self.idle))

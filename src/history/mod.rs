@@ -5,6 +5,7 @@
 mod archiver;
 mod discarder;
 mod expiry;
+mod latecomers;
 mod replay;
 mod warehouse;
 
@@ -57,7 +58,9 @@ pub enum HistoryNotice {
     Expired(String),
     /// It does nothing for now, for this reason. Told once, until it works again.
     Waiting(String),
-    /// The library, or the database of the stream, failed; it will be tried again.
+    /// The library, or the database of the stream, failed; it will be tried again. Of kind
+    /// [`LateEvent`](crate::ErrorKind::LateEvent): the archiver has found, and copied, events below
+    /// those it had copied before, and goes on.
     WorkerError(Error),
     /// The warehouse failed; it will be tried again.
     ReceiverError(Error),

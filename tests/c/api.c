@@ -332,18 +332,52 @@ void test_receivers(void) {
     fes_stream_close(stream);
 }
 
-static atomic_int history_stops, archived;
+static atomic_int history_stops, archived, late_events;
 
 static void on_history(void *user, uint32_t notice, uint64_t number, const char *text, const fes_error *error) {
     CHECK(user == &archived && text != NULL);
-    (void)error;
+    if (error != NULL && fes_error_code(error) == FES_LATE_EVENT)
+        atomic_fetch_add(&late_events, 1);
     if (notice == FES_NOTICE_STOPPED)
         atomic_fetch_add(&history_stops, 1);
     if (notice == FES_NOTICE_PROCESSED_EVENTS)
         atomic_fetch_add(&archived, (int)number);
 }
 
+/* An id below those that were archived: found, told of and copied by the archiver. */
+static void archive_late_events(void) {
+    fes_stream *stream = open_memory();
+    fes_warehouse *dwh = NULL;
+    OK(fes_warehouse_open("sqlite::memory:", NULL, &dwh, ERR));
+    OK(fes_warehouse_migrate(dwh, ERR));
+    fes_archiver *archiver = NULL;
+    OK(fes_archiver_open(stream, dwh, NULL, &archiver, ERR));
+    OK(fes_archiver_set_on_notice(archiver, on_history, &archived, ERR));
+    atomic_store(&late_events, 0);
+    const char *ids[] = {"3", "9", "5"};
+    for (int i = 0; i < 3; i++) {
+        char sql[120];
+        snprintf(sql, sizeof sql, "INSERT INTO evt_queue(id, type, data, ts) VALUES (%s, 'A', '1', datetime('now'))",
+                 ids[i]);
+        fes_tx *tx = NULL;
+        OK(fes_stream_begin(stream, &tx, ERR));
+        OK(fes_tx_execute(tx, sql, NULL, 0, NULL, ERR));
+        OK(fes_tx_commit(tx, ERR));
+        fes_tx_free(tx);
+        OK(fes_archiver_run_once(archiver, NULL, ERR));
+        CHECK(atomic_load(&late_events) == (i == 2));
+    }
+    fes_events *got = NULL;
+    OK(fes_warehouse_history(dwh, 1, NULL, 0, 10, &got, ERR));
+    CHECK(fes_events_count(got) == 3 && fes_events_get(got, 1)->id == 5);
+    fes_events_free(got);
+    fes_archiver_close(archiver);
+    fes_warehouse_close(dwh);
+    fes_stream_close(stream);
+}
+
 void test_history(void) {
+    archive_late_events();
     fes_stream *stream = open_memory();
     fes_warehouse *dwh = NULL;
     OK(fes_warehouse_open("sqlite::memory:", NULL, &dwh, ERR));
