@@ -2,6 +2,8 @@
 
 mod evidence;
 mod history;
+mod insert;
+mod read;
 mod server;
 mod session;
 mod values;
@@ -9,38 +11,26 @@ mod verify;
 mod watch;
 
 use crate::backend::session::{first_word, transaction_ended};
-use crate::backend::{Batch, ConsumerRow, ReadRange, StreamRow, above_limit, within_limit};
+use crate::backend::{ConsumerRow, StreamRow};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventData, EventId, EventType, NewEvent, Timestamp, UnreadableEvent};
+use crate::error::{Error, Result, fail};
+use crate::event::EventId;
 use crate::url::{Server, TlsMode};
 use crate::value::Value;
 use mysql::consts::CapabilityFlags;
 use mysql::prelude::Queryable;
-use mysql::{Conn, DriverError, OptsBuilder, Params, Row, Value as Raw};
-use std::borrow::Borrow;
+use mysql::{Conn, DriverError, OptsBuilder, Row};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use insert::{drop_spoilt, insert_rows_sql};
 use server::{Reached, Servers};
 use session::State;
 use values::{positional, value};
 
+pub(crate) use insert::{insert_event_for_caller, insert_sql};
 pub(crate) use watch::Watch;
-
-/// The SQL that adds an event.
-pub(crate) fn insert_sql(table: &TableName) -> String {
-    format!("INSERT INTO {}(type, data, ts) VALUES (?, ?, UTC_TIMESTAMP())", table.quoted('`'))
-}
-
-/// The same for statements that are kept: one with a plain `?` would keep the character set that
-/// the column had when it was prepared.
-fn insert_rows_sql(table: &TableName, event_type: &str, rows: usize) -> String {
-    let row = format!("({event_type}, CONVERT(? USING utf8mb4), UTC_TIMESTAMP())");
-    let more = format!(", {row}").repeat(rows.saturating_sub(1));
-    format!("INSERT INTO {}(type, data, ts) VALUES {row}{more}", table.quoted('`'))
-}
 
 /// The statements of a stream, with its table names.
 struct Sql {
@@ -71,7 +61,7 @@ impl Sql {
         Sql {
             history: history::Sql::new(settings),
             verify: verify::Sql::new(settings),
-            insert: insert_rows_sql(&settings.event_table, "?", 1),
+            insert: insert_rows_sql(&settings.event_table, 1),
             // Ids of consumers are small integers: a refused INSERT would use one up.
             register: format!(
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
@@ -248,9 +238,6 @@ struct Limits {
 /// Statements that commit the transaction which they stand in, and then do their own work.
 const DDL: [&str; 6] = ["create", "alter", "drop", "truncate", "rename", "grant"];
 
-/// Events below this size fit into the smallest packet that servers are set to.
-const SURELY_FITS: usize = 512 << 10;
-
 impl Connection {
     /// The driver's connection, for looks.
     pub fn driver(&mut self) -> &mut Conn {
@@ -260,35 +247,6 @@ impl Connection {
     /// Whether this is MariaDB.
     pub fn is_mariadb(&self) -> bool {
         self.server.mariadb
-    }
-
-    fn limits(&mut self) -> Result<Limits> {
-        if let Some(limits) = self.limits {
-            return Ok(limits);
-        }
-        let row: Option<(usize, u64)> = self
-            .client
-            .query_first("SELECT @@max_allowed_packet, @@session.auto_increment_increment")?;
-        let (max_allowed_packet, auto_increment_increment) = row.unwrap_or((16 << 20, 1));
-        let limits = Limits { max_allowed_packet, auto_increment_increment };
-        self.limits = Some(limits);
-        Ok(limits)
-    }
-
-    fn check_size(&mut self, event: &NewEvent) -> Result<()> {
-        let size = event.data.as_str().len();
-        if size > SURELY_FITS {
-            let limit = self.limits()?.max_allowed_packet;
-            if size + 1024 > limit {
-                fail!(
-                    TooLarge,
-                    "the data of a {} event has {size} bytes, more than the server accepts: its \
-                     max_allowed_packet is {limit}",
-                    event.event_type
-                );
-            }
-        }
-        Ok(())
     }
 
     pub fn ping(&mut self) -> Result<()> {
@@ -363,6 +321,7 @@ impl Connection {
     /// Puts the session back into the state of a new one.
     pub fn reset(&mut self) -> Result<bool> {
         self.client.reset()?;
+        self.limits = None;
         self.state = State::of_new(&self.client);
         let database = self.sql.database.clone();
         self.client.select_db(&database)?;
@@ -406,44 +365,6 @@ impl Connection {
         Ok(())
     }
 
-    pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
-        self.check_size(event)?;
-        let sql = self.sql.clone();
-        let id = insert_event(&mut self.client, &sql.insert, event)?;
-        self.committed()?;
-        undo_above_limit(&mut self.client, &sql.table, &[id])?;
-        Ok(id)
-    }
-
-    /// Whether [`insert_events`](Self::insert_events) is a single statement.
-    pub fn inserts_at_once(&mut self) -> Result<bool> {
-        Ok(true)
-    }
-
-    pub fn insert_events<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
-        if events.is_empty() {
-            return Ok(Vec::new());
-        }
-        for event in events {
-            self.check_size(event.borrow())?;
-        }
-        let sql = insert_rows_sql(&self.sql.table, "?", events.len());
-        let params = events
-            .iter()
-            .map(E::borrow)
-            .flat_map(|event| [event.event_type.as_str().into(), event.data.as_str().into()])
-            .collect();
-        self.client.exec_drop(&sql, Params::Positional(params))?;
-        self.committed()?;
-        // The server draws the ids of one such statement without others in between.
-        let first = self.client.last_insert_id();
-        let step = self.limits()?.auto_increment_increment;
-        let last = first.saturating_add((events.len() as u64 - 1).saturating_mul(step));
-        let ids: Vec<EventId> = (first..=last).step_by(step.max(1) as usize).collect();
-        undo_above_limit(&mut self.client, &self.sql.table, &ids)?;
-        Ok(ids)
-    }
-
     pub fn register(&mut self, ident: &Ident, cursor: EventId) -> Result<()> {
         self.check_server()?;
         let sql = self.sql.clone();
@@ -481,36 +402,6 @@ impl Connection {
         Ok(found.then(|| self.client.last_insert_id()))
     }
 
-    pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
-        self.check_server()?;
-        let sql = self.sql.clone();
-        self.read_rows(&sql.read, range)
-    }
-
-    /// Reads events by a statement without filter and order.
-    fn read_rows(&mut self, all: &str, range: &ReadRange<'_>) -> Result<Batch> {
-        let (after, upto, limit) = range.bounds();
-        let mut sql = all.to_owned();
-        let mut params: Vec<Raw> = vec![after.into(), upto.into()];
-        if let Some(types) = range.types() {
-            // As bytes: the column's collation may ignore case.
-            sql.push_str(" AND CAST(type AS BINARY) IN (?");
-
-            sql.push_str(&", ?".repeat(types.len() - 1));
-            sql.push(')');
-            params.extend(types.iter().map(|name| Raw::from(name.as_str())));
-        }
-        sql.push_str(" ORDER BY id LIMIT ?");
-        params.push(limit.into());
-        let mut batch = Batch::default();
-        let mut rows = self.client.exec_iter(&sql, Params::Positional(params))?;
-        while batch.wants_more(range) {
-            let Some(row) = rows.next() else { break };
-            batch.push(range, event(row?))?;
-        }
-        Ok(batch)
-    }
-
     pub fn highest_drawn(&mut self) -> Result<EventId> {
         let sql = self.sql.clone();
         // MySQL would answer from a cache that is a day old; MariaDB has no such variable.
@@ -544,157 +435,4 @@ impl Connection {
         let now: Option<i64> = self.client.query_first("SELECT UNIX_TIMESTAMP()")?;
         Ok(StreamRow { highest: self.highest_drawn()?, now: now.unwrap_or_default() })
     }
-}
-
-/// Adds an event on any connection of the driver, the caller's own too.
-pub(crate) fn insert_event<C: Queryable + LastInsertId>(
-    client: &mut C,
-    sql: &str,
-    event: &NewEvent,
-) -> Result<EventId> {
-    match client.exec_drop(sql, (event.event_type.as_str(), event.data.as_str())) {
-        Ok(()) => Ok(client.last_insert_id()),
-        Err(why) => Err(drop_spoilt(client, sql, why)),
-    }
-}
-
-/// Deletes events that were just added, where an id of them lies above the limit. The server knows
-/// the id only when the row is there, so that a crash in between leaves a row; but nobody was told
-/// that it was added, and polls and `lag` tell that it is there.
-fn undo_above_limit<C: Queryable>(
-    client: &mut C,
-    table: &TableName,
-    ids: &[EventId],
-) -> Result<()> {
-    if within_limit(ids) {
-        return Ok(());
-    }
-    let places = vec!["?"; ids.len()].join(", ");
-    let delete = format!("DELETE FROM {} WHERE id IN ({places})", table.quoted('`'));
-    let params = ids.iter().map(|id| Raw::from(*id)).collect();
-    match client.exec_drop(&delete, Params::Positional(params)) {
-        Ok(()) => Err(above_limit(table)),
-        Err(why) => Err(above_limit(table).context(format!(
-            "the rows with the ids {ids:?} are there, and cannot be deleted ({why})"
-        ))),
-    }
-}
-
-/// After a parameter above `max_allowed_packet` the server refuses the prepared statement for ever:
-/// then the one that the driver keeps is closed.
-fn drop_spoilt<C: Queryable>(client: &mut C, sql: &str, why: mysql::Error) -> Error {
-    let error = Error::from(why);
-    if error.kind() == ErrorKind::TooLarge
-        && let Ok(statement) = client.prep(sql)
-    {
-        let _ = client.close(statement);
-    }
-    error
-}
-
-/// Adds an event on a connection of the caller's own. Its session may be one that cuts off what
-/// does not fit: then it is made strict for this statement.
-pub(crate) fn insert_event_for_caller<C: Queryable + LastInsertId>(
-    client: &mut C,
-    table: &TableName,
-    event: &NewEvent,
-) -> Result<EventId> {
-    const REFUSED_NULL: &str = "1048";
-    let sql = insert_rows_sql(table, "IF(@@SESSION.sql_mode LIKE '%STRICT%', ?, NULL)", 1);
-
-    let checked = |client: &mut C, id| undo_above_limit(client, table, &[id]).map(|()| id);
-    match insert_event(client, &sql, event) {
-        Err(error) if error.sql_state() == Some(REFUSED_NULL) => {}
-        result => return result.and_then(|id| checked(client, id)),
-    }
-    let mode: Option<String> = client.query_first("SELECT @@SESSION.sql_mode")?;
-    client.query_drop("SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',STRICT_ALL_TABLES')")?;
-    let result = insert_event(client, &sql, event);
-    client.exec_drop("SET SESSION sql_mode = ?", (mode,))?;
-    result.and_then(|id| checked(client, id))
-}
-
-/// What a connection and a transaction of the driver have in common besides queries.
-pub(crate) trait LastInsertId {
-    fn last_insert_id(&self) -> EventId;
-}
-
-macro_rules! last_insert_id {
-    ($($type:ty),*) => {$(
-        impl LastInsertId for $type {
-            fn last_insert_id(&self) -> EventId {
-                Self::last_insert_id(self).into_id()
-            }
-
-        }
-    )*};
-}
-last_insert_id!(Conn, mysql::Transaction<'_>);
-
-/// The driver gives `u64` from a connection and `Option<u64>` from a transaction.
-trait IntoId {
-    fn into_id(self) -> EventId;
-}
-
-impl IntoId for u64 {
-    fn into_id(self) -> EventId {
-        self
-    }
-}
-
-impl IntoId for Option<u64> {
-    fn into_id(self) -> EventId {
-        self.unwrap_or_default()
-    }
-}
-
-fn event(row: Row) -> Result<Event> {
-    let mut columns = row.unwrap();
-    columns.resize(4, Raw::NULL);
-    let id = match columns[0] {
-        Raw::UInt(id) => id,
-        Raw::Int(id) => super::event_id(id)?,
-        _ => fail!(CorruptEvent, "{} is not an event id", columns[0].as_sql(true)),
-    };
-    let unreadable = |columns: Vec<Raw>, column| Err(unreadable(id, &columns, column));
-    let ts = match columns[3] {
-        Raw::Date(year, month, day, hour, minute, second, _) => Timestamp::from_parts(
-            [year.into(), month.into(), day.into()],
-            [hour.into(), minute.into(), second.into()],
-        ),
-        _ => None,
-    };
-    let event_type = match &columns[1] {
-        Raw::Bytes(bytes) => std::str::from_utf8(bytes).ok().map(EventType::stored),
-        _ => None,
-    };
-    let Some(event_type) = event_type else { return unreadable(columns, "type") };
-    let Some(ts) = ts else { return unreadable(columns, "ts") };
-    let data = match std::mem::replace(&mut columns[2], Raw::NULL) {
-        // The npm package's column allows NULL.
-        Raw::NULL => "null".to_owned(),
-        Raw::Bytes(bytes) => match String::from_utf8(bytes) {
-            Ok(data) => data,
-            Err(error) => {
-                columns[2] = Raw::Bytes(error.into_bytes());
-                return unreadable(columns, "data");
-            }
-        },
-        other => {
-            columns[2] = other;
-            return unreadable(columns, "data");
-        }
-    };
-    Ok(Event { id, event_type, data: EventData::stored(data), ts })
-}
-
-fn unreadable(id: EventId, columns: &[Raw], column: &'static str) -> Error {
-    let bytes = |value: &Raw| match value {
-        Raw::NULL => None,
-        Raw::Bytes(bytes) => Some(bytes.clone()),
-        other => Some(other.as_sql(true).into_bytes()),
-    };
-    let ts = columns[3].as_sql(true).trim_matches('\'').to_owned();
-    let (event_type, data) = (bytes(&columns[1]), bytes(&columns[2]));
-    UnreadableEvent { id, column, event_type, data, ts }.error()
 }
