@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 ///
 /// A reliable consumer has a cursor in the database: whatever it has acknowledged is never given
 /// again, and nothing is skipped. Use one at a time of the same ident. `LIVE` has no row in the
-/// database and starts now; its position is kept in this handle. All methods may be called from
+/// database and starts now, with the events of transactions that are open now and what was committed
+/// behind the first of these; its position is kept in this handle. All methods may be called from
 /// any thread.
 ///
 /// ```
@@ -259,7 +260,7 @@ impl Consumer {
         let (chunk, after) = self.reader.pool()?.repeatable(|connection| {
             let after = match last_id.or(position.last) {
                 Some(id) => id,
-                None => connection.highest_drawn()?,
+                None => self.reader.live_start(connection)?,
             };
             self.reader.check_drawn(connection, after, "last_id")?;
             let from = match &position.barren {

@@ -434,6 +434,15 @@ impl Reader {
         Ok(())
     }
 
+    /// Where a LIVE consumer begins that gets what comes from now on: behind the last settled id, so
+    /// that it gets the events of transactions that are open now, and with them those that were
+    /// committed behind the first of these. Ids that are far below the highest one are not looked at.
+    pub fn live_start(&self, connection: &mut Connection) -> Result<EventId> {
+        const FAR: EventId = 10_000;
+        let highest = connection.highest_drawn()?;
+        Ok(self.look(highest.saturating_sub(FAR))?.0.horizon.min(highest))
+    }
+
     /// How far the stream is settled by now, from `from` on, and who holds it up.
     pub fn look(&self, from: EventId) -> Result<(Settled, Vec<HolderInfo>)> {
         let mut look = self.settle(self.settled_from(from))?;

@@ -213,3 +213,49 @@ fn a_file_may_have_any_name() {
     stream.add_event("A", &1).unwrap();
     assert!(path.exists());
 }
+
+on_servers!(
+    live_gets_the_event_of_a_transaction_that_was_open_when_it_began,
+    [postgres, postgres18, mariadb, mysql],
+    |db| {
+        let stream = db.stream();
+        add(&stream, &["OLD", "OLD"]);
+        let live = stream.live("app").unwrap();
+        for by_subscription in [false, true] {
+            let mut open = db.raw();
+            open.exec("BEGIN");
+            open.exec(&db.insert_sql("HELD"));
+            add(&stream, &["NEWER"]);
+            let mut got: Vec<String> = Vec::new();
+            let take = |got: &mut Vec<String>, events: &[Event]| {
+                got.extend(events.iter().map(|event| event.event_type.to_string()));
+            };
+            let subscription = by_subscription.then(|| {
+                stream
+                    .subscribe("app", "LIVE", Want::all(), &futoin_eventstream::Options::new())
+                    .unwrap()
+            });
+            if subscription.is_none() {
+                assert!(poll(&live, None, &Want::all()).is_empty());
+            }
+            open.exec("COMMIT");
+            let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while got.len() < 2 && std::time::Instant::now() < end {
+                match &subscription {
+                    None => take(&mut got, &live.poll(None, &Want::all()).unwrap()),
+                    Some(subscription) => {
+                        let wait = std::time::Duration::from_millis(100);
+                        if let Some(delivery) = subscription.next(wait).unwrap() {
+                            delivery
+                                .events
+                                .iter()
+                                .for_each(|event| got.push(event.event_type.to_string()));
+                            subscription.ack().unwrap();
+                        }
+                    }
+                }
+            }
+            assert_eq!(got, ["HELD", "NEWER"], "by subscription: {by_subscription}");
+        }
+    }
+);

@@ -218,3 +218,37 @@ on_each_server!(a_statement_names_the_configured_table, |db| {
     assert_eq!(db.raw().number("SELECT count(*) FROM own_queue"), 1);
     assert_eq!(data(&stream), ["1"]);
 });
+
+on_servers!(a_statement_takes_typed_text_and_text_of_unknown_type, [postgres, postgres18], |db| {
+    let stream = db.stream();
+    let statement = stream
+        .statement(
+            "TYPED",
+            &*serde_json::value::RawValue::from_string(r#"{"a":  "b\u0000"}"#.to_owned()).unwrap(),
+        )
+        .unwrap();
+    let mut client = postgres::Client::connect(&db.url, postgres::NoTls).unwrap();
+    let [event_type, data] = &statement.params;
+    // As this driver does it, by the types that the server says.
+    client.execute(&*statement.sql, &[event_type, data]).unwrap();
+    // As sqlx, JDBC and Npgsql do it: text, whatever the server would say.
+    use postgres::types::Type;
+    for types in
+        [[Type::TEXT, Type::TEXT], [Type::VARCHAR, Type::VARCHAR], [Type::UNKNOWN, Type::UNKNOWN]]
+    {
+        let typed = client.prepare_typed(&statement.sql, &types).unwrap();
+        client.execute(&typed, &[event_type, data]).unwrap();
+    }
+    client.batch_execute(&format!("PREPARE x(text, text) AS {}", statement.sql)).unwrap();
+    client.batch_execute(&format!("EXECUTE x('{event_type}', '{data}')")).unwrap();
+    let texts = crate::data(&stream);
+    assert_eq!(texts.len(), 5);
+    assert!(texts.iter().all(|text| text == data), "{texts:?}");
+    client.batch_execute("ALTER TABLE evt_queue ALTER data TYPE jsonb USING '1'").unwrap();
+    client.batch_execute("DEALLOCATE ALL").unwrap();
+    let plain = stream.statement("JSONB", &1).unwrap();
+    client.execute(&*plain.sql, &[&plain.params[0], &plain.params[1]]).unwrap();
+    client.batch_execute("ALTER TABLE evt_queue ALTER data TYPE text").unwrap();
+    client.batch_execute("DEALLOCATE ALL").unwrap();
+    client.execute(&*plain.sql, &[&plain.params[0], &plain.params[1]]).unwrap();
+});

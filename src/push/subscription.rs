@@ -268,10 +268,11 @@ impl Subscription {
         }
         let lease = if live { None } else { Some(take_lease(&hub, &ident)?) };
         let (cursor, drawn) = pool.repeatable(|connection| {
-            let drawn = connection.highest_drawn()?;
             if live {
-                return Ok((drawn, drawn));
+                let from = reader.live_start(connection)?;
+                return Ok((from, from));
             }
+            let drawn = connection.highest_drawn()?;
             let cursor = connection.advance(&ident, 0)?.ok_or_else(|| {
                 let message = format!("consumer {ident:?} is not registered: call register()");
                 Error::new(ErrorKind::NotRegistered, message)

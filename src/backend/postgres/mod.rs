@@ -35,10 +35,12 @@ use values::{EPOCH, Micros, RawBytes, RawText, Text};
 
 pub(crate) use watch::Watch;
 
-/// The SQL that adds an event.
+/// The SQL that adds an event. The casts take the data from drivers that bind it as text (JDBC, sqlx,
+/// tokio-postgres, PREPARE with types) and from those that leave its type to the server.
 pub(crate) fn insert_sql(table: &TableName) -> String {
     format!(
-        "INSERT INTO {}(type, data, ts) VALUES ($1, $2, clock_timestamp() AT TIME ZONE 'UTC')",
+        "INSERT INTO {}(type, data, ts) VALUES ($1, CAST(CAST($2 AS text) AS json), \
+         clock_timestamp() AT TIME ZONE 'UTC')",
         table.quoted('"')
     )
 }

@@ -97,8 +97,6 @@ def _styled(kind: str, sql: str, params: list[str], style: str) -> Statement:
     if style in ("format", "pyformat"):
         sql = sql.replace("%", "%%")
     marks = [_MARKS[style](index) for index in (0, 1)]
-    if kind == "postgres":
-        marks[1] = f"CAST({marks[1]} AS json)"  # some drivers send texts as varchar, which is not taken for json
     rest = iter(marks)
     # A table's name is letters, digits and _, and the rest of the SQL has neither `?` nor `$`.
     sql = re.sub(r"\?|\$\d", lambda _: next(rest), sql)
