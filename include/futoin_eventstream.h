@@ -1588,6 +1588,25 @@ fes_status fes_stream_verify_json_for(const fes_stream *stream,
                                       fes_error **err);
 
 /**
+ * Looks at the database, its settings and the rights of this database user, before something is lost. Gives a JSON
+ * array, which the caller frees with `fes_text_free`, of
+ * `{"name","status":"ok"|"unknown"|"warning"|"failure","seen","why","remedy":text|null}`: what was seen, why it
+ * matters, and the statement or option that mends it. All is well where no `status` is `failure`.
+ *
+ * `warehouse` (or NULL) is looked at, too. `roles` are the `role_count` roles (NULL for 0: all) of docs/grants.md that
+ * are looked at, `generator`, `consumer`, `archiver`, `discarder`; of a role that is named a missing right is a
+ * failure, else a warning. Makes connections of its own and changes nothing.
+ *
+ * Errors: `FES_INVALID_ARGUMENT` for another role, `FES_CLOSED`.
+ */
+fes_status fes_stream_doctor_json(const fes_stream *stream,
+                                  const fes_warehouse *warehouse,
+                                  const char *const *roles,
+                                  size_t role_count,
+                                  fes_text **out,
+                                  fes_error **err);
+
+/**
  * Makes an archiver, which does nothing yet. Of `options` (or NULL), `archive_batch` matters.
  *
  * Errors: `FES_INVALID_ARGUMENT`.

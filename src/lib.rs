@@ -7,6 +7,7 @@ mod app;
 mod backend;
 mod config;
 mod consumer;
+mod doctor;
 mod error;
 mod event;
 #[doc(hidden)]
@@ -34,6 +35,7 @@ pub use app::ServiceApp;
 pub use backend::{DatabaseKind, HolderInfo};
 pub use config::{OPTIONS, OptionSpec, Options};
 pub use consumer::{Component, INTERNAL_USER, Ident, LIVE, Want};
+pub use doctor::{Check, CheckStatus, DoctorOptions};
 pub use error::{Error, ErrorKind, Result};
 pub use event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, MAX_TYPE_LEN, NewEvent, Timestamp,

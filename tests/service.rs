@@ -290,3 +290,23 @@ fn discard_says_whom_it_unregistered() {
     assert_eq!(json, "{\"discarded\":0,\"expired\":[\"app:Dead\"]}\n");
     assert_eq!(ok(fes(&db.url, None, &["discard"])), "0 events discarded\n");
 }
+
+on_each_server!(doctor_ends_with_code_4_if_something_fails, |db| {
+    let (code, text) = ended(fes(&db.url, None, &["doctor"]));
+    assert_eq!(code, 4, "{text}");
+    assert!(text.contains("FAILURE  tables") && text.contains("do:  migrate()"), "{text}");
+    db.stream().close();
+    let text = ok(fes(&db.url, None, &["doctor", "--role", "consumer"]));
+    assert!(text.contains("ok       role_consumer") && text.contains("0 failures"), "{text}");
+    let json = ok(fes(&db.url, None, &["doctor", "--json"]));
+    let checks: Vec<Value> = serde_json::from_str(&json).unwrap();
+    assert!(checks.iter().all(|check| check["status"] != "failure"), "{json}");
+    assert_eq!(ended(fes(&db.url, None, &["doctor", "--role", "nobody"])).0, 2);
+});
+
+#[test]
+fn the_doctor_says_why_a_server_cannot_be_reached() {
+    let (code, text) = ended(fes("postgres://joe:geheim@127.0.0.1:1/d", None, &["doctor"]));
+    assert_eq!(code, 4, "{text}");
+    assert!(text.contains("FAILURE  reachable") && !text.contains("geheim"), "{text}");
+}

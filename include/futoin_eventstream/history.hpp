@@ -37,6 +37,16 @@ private:
     detail::Handle<fes_warehouse, fes_warehouse_close> handle_;
 };
 
+inline std::string Stream::doctor_json(const Warehouse *warehouse, const std::vector<std::string> &roles) {
+    fes_warehouse *history = warehouse ? warehouse->get() : nullptr;
+    std::vector<const char *> names;
+    for (const std::string &role : roles)
+        names.push_back(role.c_str());
+    return json([&](auto out, auto err) {
+        return fes_stream_doctor_json(get(), history, names.data(), names.size(), out, err);
+    });
+}
+
 inline std::string Stream::verify_json(const Warehouse *warehouse, std::uint64_t from_id, std::uint64_t to_id,
                                        std::size_t examples) {
     fes_warehouse *history = warehouse ? warehouse->get() : nullptr;

@@ -72,6 +72,8 @@ public:
     std::string lag_json() {
         return json([&](auto out, auto err) { return fes_stream_lag_json(get(), out, err); });
     }
+    /** See `fes_stream_doctor_json`. */
+    std::string doctor_json(const Warehouse *warehouse = nullptr, const std::vector<std::string> &roles = {});
     /** See `fes_stream_verify_json`. */
     std::string verify_json(const Warehouse *warehouse = nullptr, std::uint64_t from_id = 0,
                             std::uint64_t to_id = 0, std::size_t examples = 20);

@@ -77,6 +77,28 @@ pub(crate) fn active(connection: &mut Connection, settings: &Settings) -> Result
     })
 }
 
+/// The steps of the stream's tables that were not run yet, by the notes of `migrate`.
+pub(crate) fn pending(
+    connection: &mut Connection,
+    settings: &Settings,
+) -> Result<Vec<&'static str>> {
+    let (steps, mark) = match connection {
+        Connection::Sqlite(_) => (SQLITE, '"'),
+        Connection::Postgres(_) => (POSTGRES, '"'),
+        Connection::Mysql(_) => (MYSQL, '`'),
+    };
+    let events = &settings.event_table;
+    let notes = TableName { name: "evt_schema".to_owned(), ..events.clone() }.quoted(mark);
+    let part = format!("active:{}", events.name);
+    let sql = format!("SELECT version FROM {notes} WHERE part = '{part}'");
+    let rows = match connection.query(&sql, &[]) {
+        Err(error) if error.kind() == ErrorKind::NotMigrated => Vec::new(),
+        rows => rows?,
+    };
+    let done: Vec<&str> = rows.iter().filter_map(|row| row.first()?.as_str()).collect();
+    Ok(steps.iter().map(|(version, _)| *version).filter(|step| !done.contains(step)).collect())
+}
+
 /// Makes or updates the table of a warehouse.
 pub(crate) fn warehouse(connection: &mut Connection, settings: &Settings) -> Result<()> {
     let history = &settings.history_table;

@@ -3,6 +3,7 @@
 //! This module and its children are the only ones with SQL. Each child is one dialect; what they
 //! have in common is the list of operations of [`Connection`]. Nothing here knows of delivery.
 
+pub(crate) mod doctor;
 pub(crate) mod history;
 pub(crate) mod lease;
 pub(crate) mod migrate;

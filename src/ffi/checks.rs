@@ -1,9 +1,15 @@
 //! Checks of a stream.
 
 use super::cancel::{FES_FOREVER, Wait, fes_cancel};
-use super::{Done, Out, borrow, fes_error, fes_status, fes_stream, fes_text, fes_warehouse, guard};
+use super::{
+    Done, Out, array, borrow, fes_error, fes_status, fes_stream, fes_text, fes_warehouse, guard,
+    text,
+};
+use crate::doctor::DoctorOptions;
 use crate::error::{Error, ErrorKind};
-use crate::verify::{Verification, VerifyOptions};
+use crate::verify::VerifyOptions;
+use serde::Serialize;
+use std::ffi::c_char;
 
 /// What `fes_stream_verify_json` looks at.
 fn range(from_id: u64, to_id: u64, examples: usize) -> VerifyOptions {
@@ -11,7 +17,7 @@ fn range(from_id: u64, to_id: u64, examples: usize) -> VerifyOptions {
     if to_id == 0 { options } else { options.to(to_id) }
 }
 
-fn report_json(report: &Verification) -> Done<fes_text> {
+fn report_json(report: &impl Serialize) -> Done<fes_text> {
     let json = serde_json::to_string(report).map_err(|why| {
         Error::new(ErrorKind::Internal, format!("the report cannot be JSON: {why}"))
     })?;
@@ -73,6 +79,38 @@ pub unsafe extern "C" fn fes_stream_verify_json_for(
             wait.check()?;
         }
         out.give(report_json(&report)?);
+        Ok(())
+    })
+}
+
+/// Looks at the database, its settings and the rights of this database user, before something is lost. Gives a JSON
+/// array, which the caller frees with `fes_text_free`, of
+/// `{"name","status":"ok"|"unknown"|"warning"|"failure","seen","why","remedy":text|null}`: what was seen, why it
+/// matters, and the statement or option that mends it. All is well where no `status` is `failure`.
+///
+/// `warehouse` (or NULL) is looked at, too. `roles` are the `role_count` roles (NULL for 0: all) of docs/grants.md that
+/// are looked at, `generator`, `consumer`, `archiver`, `discarder`; of a role that is named a missing right is a
+/// failure, else a warning. Makes connections of its own and changes nothing.
+///
+/// Errors: `FES_INVALID_ARGUMENT` for another role, `FES_CLOSED`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_doctor_json(
+    stream: *const fes_stream,
+    warehouse: *const fes_warehouse,
+    roles: *const *const c_char,
+    role_count: usize,
+    out: *mut *mut fes_text,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let out = Out::handle(out)?;
+        let stream = &borrow(stream, "stream")?.0;
+        let warehouse = warehouse.as_ref().map(|warehouse| &warehouse.0);
+        let mut options = DoctorOptions::new();
+        for role in array(roles, role_count, "roles")? {
+            options = options.role(text(*role, "a role")?)?;
+        }
+        out.give(report_json(&stream.doctor(warehouse, &options)?)?);
         Ok(())
     })
 }

@@ -133,6 +133,10 @@ impl Warehouse {
         *lock(&self.pool) = None;
     }
 
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     pub(crate) fn pool(&self) -> Result<Pool> {
         match &*lock(&self.pool) {
             Some(pool) => Ok(pool.clone()),

@@ -13,7 +13,13 @@ pub use report::{Example, Finding, FindingKind, Verification, VerifyOptions, Ver
 
 use crate::error::Result;
 use crate::history::Warehouse;
+use crate::reader::Reader;
 use crate::stream::EventStream;
+
+/// Looks at the event table alone.
+pub(crate) fn scan_queue(reader: &Reader, options: &VerifyOptions) -> Result<Verification> {
+    scan::run(reader, None, options, |_| true)
+}
 
 impl EventStream {
     /// Accounts for every id between two points (by default all): its event is in the event table, in the history, in

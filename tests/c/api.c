@@ -397,6 +397,11 @@ void test_history(void) {
     OK(fes_discarder_run_once(discarder, &count, ERR));
     CHECK(count == 2); /* the newest stays */
     fes_text *report = NULL;
+    const char *roles[] = {"generator"};
+    OK(fes_stream_doctor_json(stream, dwh, roles, 1, &report, ERR));
+    CHECK(strstr(fes_text_data(report, NULL), "\"name\":\"role_generator\",\"status\":\"ok\""));
+    CHECK(!strstr(fes_text_data(report, NULL), "\"failure\""));
+    fes_text_free(report);
     OK(fes_stream_verify_json(stream, dwh, 1, 0, 20, &report, ERR));
     CHECK(strstr(fes_text_data(report, NULL), "\"in_history\":2,"));
     CHECK(strstr(fes_text_data(report, NULL), "\"findings\":[]}"));

@@ -228,6 +228,14 @@ static void nulls_of_history(fes_stream *stream, fes_warehouse *dwh) {
     fes_text *report = NULL;
     OK(fes_stream_verify_json(stream, NULL, 0, 0, 0, &report, ERR));
     fes_text_free(report);
+    const char *nobody[] = {"nobody"}, *none[] = {NULL};
+    OK(fes_stream_doctor_json(stream, NULL, NULL, 0, &report, ERR));
+    fes_text_free(report);
+    REFUSED(fes_stream_doctor_json(NULL, NULL, NULL, 0, &report, ERR));
+    REFUSED(fes_stream_doctor_json(stream, dwh, NULL, 1, &report, ERR));
+    REFUSED(fes_stream_doctor_json(stream, dwh, nobody, 1, &report, ERR));
+    REFUSED(fes_stream_doctor_json(stream, dwh, none, 1, &report, ERR));
+    REFUSED(fes_stream_doctor_json(stream, dwh, NULL, 0, NULL, ERR));
     REFUSED(fes_stream_verify_json(NULL, NULL, 1, 0, 20, &report, ERR));
     REFUSED(fes_stream_verify_json(stream, NULL, 1, 0, 20, NULL, ERR));
     REFUSED(fes_stream_verify_json_for(NULL, NULL, 1, 0, 20, 0, NULL, &report, ERR));

@@ -174,6 +174,8 @@ static void receivers_and_history() {
     fes::Archiver archiver(stream, warehouse);
     CHECK(archiver.run_once() == 1 && warehouse.history(1, 10).size() == 1);
     CHECK(warehouse.kind() == FES_SQLITE);
+    CHECK(stream.doctor_json(&warehouse, {"consumer"}).find("\"role_consumer\"") != std::string::npos);
+    CHECK(stream.doctor_json().find("\"failure\"") == std::string::npos);
     CHECK(stream.verify_json(&warehouse).find("\"in_both\":1,") != std::string::npos);
     CHECK(stream.verify_json_for(10s).find("\"complete\":true,") != std::string::npos);
     CHECK(archiver.start() && archiver.is_running() && archiver.stop() && !archiver.is_running());

@@ -226,6 +226,12 @@ export class EventStream {
     /** How far each consumer is behind. */
     lag(): Promise<Lag>;
     /**
+     * Looks at the database, its settings and the rights of this database user, before something is lost. All is well
+     * where no `status` is `failure`. Of the `roles` that are named a missing right is a failure; without any, all are
+     * looked at, and it is a warning. Changes nothing. Errors: InvalidArgument for another role, Closed.
+     */
+    doctor(options?: { warehouse?: Warehouse; roles?: Iterable<Role> }): Promise<Check[]>;
+    /**
      * Accounts for every id: its event is in the event table, in the history, in both and equal; it was discarded or
      * never committed; or something is wrong. Reads both tables once, in bounded memory; others may write, archive
      * and discard meanwhile. Errors: NotMigrated, UnsafeServer, PermissionDenied, and those of both databases.
@@ -234,6 +240,23 @@ export class EventStream {
     /** Closes the stream when the calls on it have ended. What was made of it gives Closed then. */
     close(): Promise<void>;
     [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** The roles of docs/grants.md. */
+export type Role = 'generator' | 'consumer' | 'archiver' | 'discarder';
+
+/** One thing that `EventStream.doctor` has looked at. */
+export interface Check {
+    /** Its name, for example `clock`. */
+    name: string;
+    /** `unknown`: it could not be looked at, for the reason in `seen`. */
+    status: 'ok' | 'unknown' | 'warning' | 'failure';
+    /** What was seen. */
+    seen: string;
+    /** Why it matters. */
+    why: string;
+    /** The statement, or the option, that mends it. */
+    remedy: string | null;
 }
 
 /** What `EventStream.verify` looks at. */

@@ -120,6 +120,13 @@ class EventStream {
         };
     }
 
+    async doctor({ warehouse, roles = [] } = {}) {
+        const { Warehouse } = require('./history.js'); // which needs this file
+        const history = warehouse === undefined ? undefined : Warehouse.handleOf(warehouse);
+        const names = Array.from(roles, (role) => args.text(role, 'a role'));
+        return JSON.parse(await call('doctor', this.#handle, history, names));
+    }
+
     async verify({ warehouse, fromId = 1n, toId, examples, timeoutMs, signal } = {}) {
         const { Warehouse } = require('./history.js'); // which needs this file
         const history = warehouse === undefined ? undefined : Warehouse.handleOf(warehouse);

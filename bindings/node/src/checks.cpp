@@ -14,6 +14,22 @@ Give give_text(fes_text *taken) {
     return [result](napi_env env) { return text(env, result); };
 }
 
+// doctor(stream, warehouse or undefined, roles): JSON
+napi_value doctor(napi_env env, const Args &args) {
+    const auto stream = args.handle(0, STREAM);
+    const auto warehouse = args.has(1) ? args.handle(1, WAREHOUSE) : nullptr;
+    const auto roles = std::make_shared<Want>(args.strings(2));
+    return promise(env, nullptr, [stream, warehouse, roles]() -> Give {
+        fes_text *checks = nullptr;
+        must([&](fes_error **err) {
+            auto *history = warehouse ? warehouse->as<fes_warehouse>() : nullptr;
+            return fes_stream_doctor_json(stream->as<fes_stream>(), history, roles->data(), roles->size(), &checks,
+                                          err);
+        });
+        return give_text(checks);
+    });
+}
+
 // verify(stream, warehouse or undefined, fromId, toId, examples, timeout, token): JSON
 napi_value verify(napi_env env, const Args &args) {
     const auto stream = args.handle(0, STREAM);
@@ -34,6 +50,9 @@ napi_value verify(napi_env env, const Args &args) {
 
 } // namespace
 
-void define_checks(Exports &exports) { exports.add<verify>("verify"); }
+void define_checks(Exports &exports) {
+    exports.add<doctor>("doctor");
+    exports.add<verify>("verify");
+}
 
 } // namespace fesnode

@@ -12,6 +12,19 @@ async function warehouse(t, db) {
     return opened;
 }
 
+onEachServer('a healthy stream has no failure, and a missing table is one', async (t, db) => {
+    const opened = await stream(t, db);
+    const dwh = await warehouse(t, db);
+    const checks = await opened.doctor({ warehouse: dwh, roles: ['consumer'] });
+    assert.deepEqual(checks.filter(({ status }) => status === 'failure'), []);
+    assert.equal(checks.find(({ name }) => name === 'role_consumer').status, 'ok');
+    const empty = await Warehouse.open('sqlite::memory:');
+    after(t, () => empty.close());
+    const failed = (await opened.doctor({ warehouse: empty })).filter(({ status }) => status === 'failure');
+    assert.deepEqual(failed.map(({ name }) => name), ['warehouse']);
+    await fails('InvalidArgument', opened.doctor({ roles: ['nobody'] }));
+});
+
 onEachServer('every id is accounted for, and what is wrong is found', async (t, db) => {
     const opened = await stream(t, db);
     const dwh = await warehouse(t, db);

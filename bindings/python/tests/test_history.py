@@ -224,3 +224,18 @@ def test_every_id_is_accounted_for(stream: fes.EventStream, warehouse: fes.Wareh
     with pytest.raises(fes.InvalidArgument):
         stream.verify(from_id=-1)
     assert asyncio.run(stream.averify(warehouse)) == report
+
+
+def test_a_healthy_stream_has_no_failure_and_a_missing_table_is_one(
+    stream: fes.EventStream, warehouse: fes.Warehouse
+) -> None:
+    checks = stream.doctor(warehouse, roles=["consumer"])
+    assert all(check.status != "failure" and check.why for check in checks), checks
+    assert {"reachable", "order", "role_consumer", "warehouse"} <= {check.name for check in checks}
+    assert "role_generator" not in {check.name for check in checks}
+    with pytest.raises(fes.InvalidArgument, match="generator"):
+        stream.doctor(roles=["nobody"])
+    with fes.Warehouse("sqlite::memory:") as empty:
+        failed = [check for check in asyncio.run(stream.adoctor(empty)) if check.status == "failure"]
+    assert [check.name for check in failed] == ["warehouse"]
+    assert "migrate()" in (failed[0].remedy or "")

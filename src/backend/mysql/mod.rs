@@ -1,5 +1,6 @@
 //! MySQL and MariaDB (InnoDB): ids are drawn from a counter of the table, seen at commit.
 
+pub(crate) mod doctor;
 mod evidence;
 mod history;
 mod insert;

@@ -2,6 +2,7 @@
 
 mod check;
 mod dial;
+pub(crate) mod doctor;
 mod history;
 mod session;
 mod values;

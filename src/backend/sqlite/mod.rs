@@ -1,5 +1,6 @@
 //! SQLite: one writer at a time and AUTOINCREMENT, so ids are in commit order and never reused.
 
+pub(crate) mod doctor;
 pub(crate) mod guard;
 mod history;
 mod values;

@@ -19,7 +19,7 @@ Exit codes:
   1    an error that does not go away by trying again
   2    wrong arguments
   3    an error that may go away: server away, database busy, another receiver at work
-  4    `verify` found something wrong
+  4    `verify` or `doctor` found something wrong
   130  interrupted by SIGINT (Ctrl-C) or SIGTERM";
 
 /// Adds events to a database, reads them, and takes care of them.
@@ -87,6 +87,8 @@ pub enum Command {
     Export(Export),
     /// Account for every id: in the stream, in the history, discarded, rolled back, or wrong
     Verify(Verify),
+    /// Look at the database, its settings and the rights of this user, before something is lost
+    Doctor(Doctor),
     /// Run archiver and discarder until SIGINT or SIGTERM
     Run(Run),
     /// Write the completions of a shell
@@ -285,6 +287,16 @@ pub struct Verify {
     #[arg(long, value_name = "N", default_value_t = 20)]
     #[arg(value_parser = clap::value_parser!(u32).range(0..=100_000))]
     pub examples: u32,
+}
+
+#[derive(Args)]
+pub struct Doctor {
+    /// The user must have the rights of this role: generator, consumer, archiver or discarder (repeatable)
+    #[arg(long, value_name = "ROLE")]
+    pub role: Vec<String>,
+    /// Warnings end it with code 4, too
+    #[arg(long)]
+    pub strict: bool,
 }
 
 #[derive(Args)]

@@ -4,6 +4,7 @@ mod add;
 mod args;
 mod connect;
 mod consumers;
+mod doctor;
 mod failure;
 #[cfg(unix)]
 mod manager;
@@ -63,6 +64,7 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result {
         Command::History(args) => read::history(global, args, out),
         Command::Export(args) => read::export(global, args, out),
         Command::Verify(args) => verify::verify(global, args, out),
+        Command::Doctor(args) => doctor::doctor(global, args, out),
         Command::Run(args) => run::run(global, args, out),
         Command::Completions { shell } => shell::completions(*shell, out),
         Command::Man { dir } => shell::man(dir.as_deref(), out),

@@ -20,7 +20,7 @@ In a program that also uses Python's `sqlite3`: never on the file of an open str
 """
 
 from ._app import ServiceApp
-from ._checks import Verification, VerifyExample, VerifyFinding
+from ._checks import Check, Verification, VerifyExample, VerifyFinding
 from ._consumer import Consumer, Start
 from ._errors import (
     Busy,
@@ -85,6 +85,7 @@ __all__ = [
     "Busy",
     "Cancel",
     "Cancelled",
+    "Check",
     "Closed",
     "Conflict",
     "ConnectFailed",

@@ -1,17 +1,34 @@
-"""Checks of a stream: accounting for every id."""
+"""Checks of a stream: its database, and accounting for every id."""
 
 from __future__ import annotations
 
 import json
 import threading
-from ctypes import byref, c_size_t, c_uint64, c_void_p, string_at
+from ctypes import byref, c_char_p, c_size_t, c_uint64, c_void_p, string_at
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Iterable
 
 from ._errors import InvalidArgument, call
 from ._ffi import lib
 from ._handle import Handle
+from ._text import text
 from ._wait import SLICE_MS, Cancel, milliseconds, token
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that `EventStream.doctor` has looked at."""
+
+    #: Its name, for example `clock`.
+    name: str
+    #: `ok`, `unknown` (it could not be looked at, for the reason in `seen`), `warning` or `failure`.
+    status: str
+    #: What was seen.
+    seen: str
+    #: Why it matters.
+    why: str
+    #: The statement, or the option, that mends it.
+    remedy: str | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,20 @@ def json_of(function: Any, *arguments: Any) -> Any:
         return json.loads(string_at(start, length.value))
     finally:
         lib.fes_text_free(out)
+
+
+def doctor(stream: Handle, warehouse: Handle | None, roles: Iterable[str]) -> list[Check]:
+    """Runs the checks."""
+    names = [text(role, "a role") for role in roles]
+    array = (c_char_p * len(names))(*names)
+    function = lib.fes_stream_doctor_json
+    with stream as pointer:
+        if warehouse is None:
+            checks = json_of(function, pointer, None, array, len(names))
+        else:
+            with warehouse as history:
+                checks = json_of(function, pointer, history, array, len(names))
+    return [Check(**check) for check in checks]
 
 
 def verify(

@@ -118,6 +118,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "fes_stream_add_event": (_STATUS, _HANDLE, c_char_p, c_char_p, c_size_t, _U64, _ERR),
     "fes_stream_add_events": (_STATUS, _HANDLE, c_void_p, c_size_t, _U64, _ERR),
     "fes_stream_lag_json": (_STATUS, _HANDLE, _OUT, _ERR),
+    "fes_stream_doctor_json": (_STATUS, _HANDLE, _HANDLE, _TYPES, c_size_t, _OUT, _ERR),
     "fes_stream_verify_json": (_STATUS, _HANDLE, _HANDLE, c_uint64, c_uint64, c_size_t, _OUT, _ERR),
     "fes_stream_verify_json_for": (
         *(_STATUS, _HANDLE, _HANDLE, c_uint64, c_uint64, c_size_t, c_uint32, _HANDLE, _OUT, _ERR),

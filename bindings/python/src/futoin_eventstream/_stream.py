@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Iterable, Protocol, Sequence, TypeVar
 
 from . import _checks, _sqlite
-from ._checks import Verification
+from ._checks import Check, Verification
 from ._consumer import Consumer
 from ._errors import Error, InvalidArgument, call
 from ._ffi import NEW_EVENT_FORMAT, lib
@@ -197,6 +197,23 @@ class EventStream(Owner):
     async def alag(self) -> dict[str, Any]:
         """`lag` for asyncio."""
         return await asyncio.to_thread(self.lag)
+
+    def doctor(self, warehouse: Warehouse | None = None, roles: Iterable[str] = ()) -> list[Check]:
+        """Looks at the database, its settings and the rights of this database user, before something is lost: each
+        check says what was seen, why it matters and what mends it. All is well where no `status` is `failure`.
+
+        `roles` of docs/grants.md that this user must have: `generator`, `consumer`, `archiver`, `discarder`; without
+        any, all are looked at, and a missing right is a warning. Changes nothing, and works also where reliable
+        polling is refused. Takes about a second.
+
+        Raises `InvalidArgument` for another role, `Closed`.
+        """
+        history = None if warehouse is None else warehouse._handle
+        return _checks.doctor(self._handle, history, roles)
+
+    async def adoctor(self, warehouse: Warehouse | None = None, roles: Iterable[str] = ()) -> list[Check]:
+        """`doctor` for asyncio."""
+        return await asyncio.to_thread(self.doctor, warehouse, list(roles))
 
     def verify(
         self,

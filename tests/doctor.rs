@@ -1,0 +1,336 @@
+//! `EventStream::doctor`: a healthy database has no failure, and each fault has exactly its own.
+
+mod support;
+
+use futoin_eventstream::{
+    Archiver, Check, CheckStatus, DatabaseKind, DoctorOptions, EventStream, Options, Warehouse,
+};
+use std::collections::BTreeSet;
+use support::Db;
+
+const PASSWORD: &str = "fes-Test-1-password";
+
+fn look(stream: &EventStream, warehouse: Option<&Warehouse>) -> Vec<Check> {
+    stream.doctor(warehouse, &DoctorOptions::new()).unwrap()
+}
+
+/// The names of the checks of this status.
+fn named(checks: &[Check], status: CheckStatus) -> BTreeSet<&str> {
+    checks.iter().filter(|check| check.status == status).map(|check| check.name.as_str()).collect()
+}
+
+#[track_caller]
+fn fails(checks: &[Check], wanted: &[&str]) {
+    assert_eq!(
+        named(checks, CheckStatus::Failure),
+        wanted.iter().copied().collect(),
+        "{checks:#?}"
+    );
+}
+
+#[track_caller]
+fn check<'a>(checks: &'a [Check], name: &str) -> &'a Check {
+    let found = checks.iter().find(|check| check.name == name);
+    found.unwrap_or_else(|| panic!("no check {name} in {checks:#?}"))
+}
+
+on_each_server!(a_healthy_database_has_no_failure, |db| {
+    let stream = db.stream();
+    let dwh = Db::on(db.server).unwrap();
+    let warehouse = Warehouse::open(&dwh.url).unwrap();
+    warehouse.migrate().unwrap();
+    stream.consumer("app", "Audit").unwrap().register().unwrap();
+    for n in 0..5 {
+        stream.add_event("COUNTED", &n).unwrap();
+    }
+    Archiver::new(&stream, &warehouse, &Options::new()).unwrap().run_once().unwrap();
+    let before = db.raw().texts("SELECT last_evt_id FROM evt_consumers ORDER BY id");
+    let checks = look(&stream, Some(&warehouse));
+    fails(&checks, &[]);
+    assert!(named(&checks, CheckStatus::Unknown).is_empty(), "{checks:#?}");
+    let warned = named(&checks, CheckStatus::Warning);
+    // The servers of the tests need not survive a crash of the machine, and have no certificate.
+    assert!(warned.iter().all(|name| ["durability", "sql_mode"].contains(name)), "{checks:#?}");
+    assert!(checks.iter().all(|check| !check.why.is_empty()), "{checks:#?}");
+    let names: BTreeSet<&str> = checks.iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(names.len(), checks.len(), "a name stands for two checks");
+    assert!(names.len() > 20, "{names:?}");
+    // Nothing was changed.
+    assert_eq!(db.raw().texts("SELECT last_evt_id FROM evt_consumers ORDER BY id"), before);
+    assert_eq!(stream.add_event("COUNTED", &6).unwrap(), 6);
+});
+
+on_each_server!(missing_tables_are_a_failure, |db| {
+    let stream = EventStream::open(&db.url).unwrap();
+    let checks = look(&stream, None);
+    let failed = named(&checks, CheckStatus::Failure);
+    assert!(failed.contains("tables"), "{checks:#?}");
+    assert!(check(&checks, "tables").remedy.as_ref().unwrap().contains("migrate()"));
+    assert!(!failed.iter().any(|name| name.starts_with("role_")), "{checks:#?}");
+
+    let db = Db::on(db.server).unwrap();
+    let stream = db.stream();
+    let empty = Db::on("sqlite").unwrap();
+    let warehouse = Warehouse::open(&empty.url).unwrap();
+    let checks = look(&stream, Some(&warehouse));
+    fails(&checks, &["warehouse"]);
+    db.raw().exec("DROP TABLE evt_consumers");
+    assert!(named(&look(&stream, None), CheckStatus::Failure).contains("tables"));
+});
+
+on_each_server!(what_is_wrong_with_events_and_cursors_is_a_failure, |db| {
+    let stream = db.stream();
+    let warehouse = Warehouse::open("sqlite::memory:").unwrap();
+    warehouse.migrate().unwrap();
+    stream.consumer("app", "Audit").unwrap().register().unwrap();
+    for n in 0..5 {
+        stream.add_event("COUNTED", &n).unwrap();
+    }
+    let mut raw = db.raw();
+    raw.exec("DELETE FROM evt_queue WHERE id = 3");
+    Archiver::new(&stream, &warehouse, &Options::new()).unwrap().run_once().unwrap();
+    let insert = |id: &str| {
+        let row = format!("({id}, 'LATE', 'null', {})", db.now_sql());
+        format!("INSERT INTO evt_queue(id, type, data, ts) VALUES {row}")
+    };
+    fails(&look(&stream, Some(&warehouse)), &[]);
+    raw.exec(&insert("3"));
+    let checks = look(&stream, Some(&warehouse));
+    fails(&checks, &["late_events"]);
+    assert!(check(&checks, "late_events").seen.contains("such as 3"), "{checks:#?}");
+    raw.exec("DELETE FROM evt_queue WHERE id = 3");
+
+    raw.exec("UPDATE evt_consumers SET last_evt_id = 1000 WHERE ident = 'app:Audit'");
+    let checks = look(&stream, Some(&warehouse));
+    fails(&checks, &["cursors"]);
+    assert!(check(&checks, "cursors").seen.contains("app:Audit is at 1000"), "{checks:#?}");
+    raw.exec("UPDATE evt_consumers SET last_evt_id = 0 WHERE ident = 'app:Audit'");
+
+    if db.kind == DatabaseKind::Mysql {
+        raw.exec("SET SESSION sql_mode = ''");
+    }
+    let bad = match db.kind {
+        DatabaseKind::Sqlite => "'nonsense'",
+        DatabaseKind::Postgres => "'infinity'",
+        DatabaseKind::Mysql => "'0000-00-00 00:00:00'",
+    };
+    raw.exec(&format!("UPDATE evt_queue SET ts = {bad} WHERE id = 2"));
+    fails(&look(&stream, None), &["unreadable"]);
+    raw.exec("DELETE FROM evt_queue WHERE id = 2");
+
+    // On the others the counter follows, and no id is left.
+    raw.exec(&insert("1000000000000000001"));
+    let wanted: &[&str] = match db.kind {
+        DatabaseKind::Postgres => &["ids_outside"],
+        _ => &["ids_outside", "ids_left"],
+    };
+    fails(&look(&stream, None), wanted);
+});
+
+on_each_server!(a_consumer_that_stays_away_is_a_warning, |db| {
+    let stream = db.stream();
+    stream.consumer("app", "Audit").unwrap().register().unwrap();
+    stream.add_event("A", &1).unwrap();
+    db.raw().exec("UPDATE evt_consumers SET last_time = '2001-01-01 00:00:00'");
+    let checks = look(&stream, None);
+    fails(&checks, &[]);
+    let consumers = check(&checks, "consumers");
+    assert_eq!(consumers.status, CheckStatus::Warning, "{consumers:?}");
+    assert!(consumers.seen.contains("app:Audit is 1 events behind"), "{consumers:?}");
+});
+
+on_servers!(settings_of_the_sequence_are_a_failure, [postgres, postgres18], |db| {
+    let stream = db.stream();
+    db.raw().exec("ALTER SEQUENCE evt_queue_id_seq CACHE 10");
+    let checks = look(&stream, None);
+    let failed = named(&checks, CheckStatus::Failure);
+    assert!(failed.contains("sequence") && failed.contains("order"), "{checks:#?}");
+    let remedy = check(&checks, "sequence").remedy.clone().unwrap();
+    db.raw().exec(&remedy);
+    fails(&look(&stream, None), &[]);
+    db.raw().exec("SELECT setval('evt_consumers_id_seq', 32000)");
+    let small = "ALTER TABLE evt_consumers ALTER COLUMN id TYPE smallint";
+    db.raw().exec(small);
+    fails(&look(&stream, None), &["consumer_ids_left"]);
+});
+
+on_servers!(a_trigger_is_a_warning, [sqlite, postgres, mariadb, mysql], |db| {
+    let stream = db.stream();
+    let mut raw = db.raw();
+    match db.kind {
+        DatabaseKind::Sqlite => {
+            raw.exec("CREATE TRIGGER mine AFTER INSERT ON evt_queue BEGIN SELECT 1; END")
+        }
+        DatabaseKind::Postgres => {
+            raw.exec(
+                "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+            );
+            raw.exec(
+                "CREATE TRIGGER mine BEFORE INSERT ON evt_queue FOR EACH ROW EXECUTE FUNCTION f()",
+            );
+        }
+        DatabaseKind::Mysql => {
+            raw.exec("CREATE TRIGGER mine AFTER INSERT ON evt_queue FOR EACH ROW SET @n = 1");
+        }
+    }
+    let checks = look(&stream, None);
+    fails(&checks, &[]);
+    let triggers = check(&checks, "triggers");
+    assert_eq!((triggers.status, triggers.seen.as_str()), (CheckStatus::Warning, "mine"));
+});
+
+/// A role without any right, on the database's server; dropped with this.
+struct Role<'a>(&'a Db, String, String);
+
+impl<'a> Role<'a> {
+    fn new(db: &'a Db, name: &str) -> Role<'a> {
+        let name = format!("{}_{name}", db.name);
+        let mut raw = db.raw();
+        let role = if db.kind == DatabaseKind::Postgres {
+            raw.exec(&format!("CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'"));
+            raw.exec(&format!("GRANT CONNECT ON DATABASE {} TO {name}", db.name));
+            raw.exec(&format!("GRANT USAGE ON SCHEMA public TO {name}"));
+            name.clone()
+        } else {
+            raw.exec(&format!("CREATE USER '{name}'@'%' IDENTIFIED BY '{PASSWORD}'"));
+            // Any right lets it choose the database.
+            raw.exec(&format!("GRANT SHOW VIEW ON {}.* TO '{name}'@'%'", db.name));
+            format!("'{name}'@'%'")
+        };
+        let url = db.url_with(|url| {
+            url.set_username(&name).unwrap();
+            url.set_password(Some(PASSWORD)).unwrap();
+        });
+        Role(db, role, url)
+    }
+}
+
+impl Drop for Role<'_> {
+    fn drop(&mut self) {
+        let mut raw = self.0.raw();
+        if self.0.kind == DatabaseKind::Postgres {
+            raw.exec(&format!("DROP OWNED BY {}", self.1));
+            raw.exec(&format!("DROP ROLE {}", self.1));
+        } else {
+            raw.exec(&format!("DROP USER {}", self.1));
+        }
+    }
+}
+
+on_servers!(
+    missing_rights_are_named_and_their_grants_help,
+    [postgres, postgres18, mariadb, mysql],
+    |db| {
+        db.stream().close();
+        for role in ["generator", "consumer", "archiver", "discarder"] {
+            let Role(_, user, url) = &Role::new(db, role);
+            let options = DoctorOptions::new().role(role).unwrap();
+            let name = format!("role_{role}");
+            let stream = EventStream::open(url).unwrap();
+            let checks = stream.doctor(None, &options).unwrap();
+            let found = check(&checks, &name).clone();
+            assert_eq!(found.status, CheckStatus::Failure, "{checks:#?}");
+            fails(&checks, &[&name]);
+            let roles = checks.iter().filter(|check| check.name.starts_with("role_")).count();
+            assert_eq!(roles, 1, "{checks:#?}");
+            for grant in found.remedy.unwrap().split("; ") {
+                assert!(grant.ends_with(user.as_str()) || grant.contains(user.as_str()), "{grant}");
+                db.raw().exec(grant);
+            }
+            let stream = EventStream::open(url).unwrap();
+            let checks = stream.doctor(None, &options).unwrap();
+            assert_eq!(check(&checks, &name).status, CheckStatus::Ok, "{checks:#?}");
+            fails(&checks, &[]);
+            // Nobody asked for the others.
+            let checks = stream.doctor(None, &DoctorOptions::new()).unwrap();
+            fails(&checks, &[]);
+        }
+        let wrong = DoctorOptions::new().role("nobody").unwrap_err();
+        assert!(wrong.to_string().contains("generator, consumer, archiver, discarder"), "{wrong}");
+    }
+);
+
+on_servers!(row_level_security_is_a_failure, [postgres, postgres18], |db| {
+    db.stream().close();
+    let Role(_, user, url) = &Role::new(db, "consumer");
+    let mut raw = db.raw();
+    raw.exec(&format!("GRANT ALL ON ALL TABLES IN SCHEMA public TO {user}"));
+    raw.exec(&format!("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {user}"));
+    fails(&look(&EventStream::open(url).unwrap(), None), &[]);
+    raw.exec("ALTER TABLE evt_queue ENABLE ROW LEVEL SECURITY");
+    raw.exec("CREATE POLICY own ON evt_queue USING (type = 'MINE')");
+    let checks = look(&EventStream::open(url).unwrap(), None);
+    let found = check(&checks, "row_security");
+    assert_eq!(found.status, CheckStatus::Failure, "{checks:#?}");
+    assert!(found.seen.contains("own") && found.seen.contains(user), "{found:?}");
+});
+
+on_servers!(an_old_open_transaction_is_a_warning, [postgres, mariadb, mysql], |db| {
+    let stream = db.stream();
+    let mut open = stream.begin().unwrap();
+    open.add_event("A", &1).unwrap();
+    stream.add_event("A", &2).unwrap();
+    let checks = look(&stream, None);
+    fails(&checks, &[]);
+    let found = check(&checks, "open_transactions");
+    assert!(found.status == CheckStatus::Ok && found.seen.contains("at work"), "{found:?}");
+    open.rollback().unwrap();
+});
+
+on_servers!(prepared_transactions_are_told, [postgres, mariadb, mysql], |db| {
+    let stream = db.stream();
+    let name = format!("{}_x", db.name);
+    let mut raw = db.raw();
+    let (begin, prepare, end) = match db.kind {
+        DatabaseKind::Postgres => (
+            vec!["BEGIN".to_owned()],
+            vec![format!("PREPARE TRANSACTION '{name}'")],
+            format!("ROLLBACK PREPARED '{name}'"),
+        ),
+        _ => (
+            vec![format!("XA START '{name}'")],
+            vec![format!("XA END '{name}'"), format!("XA PREPARE '{name}'")],
+            format!("XA ROLLBACK '{name}'"),
+        ),
+    };
+    begin.iter().for_each(|sql| raw.exec(sql));
+    raw.exec(&db.insert_sql("A"));
+    prepare.iter().for_each(|sql| raw.exec(sql));
+    let checks = look(&stream, None);
+    raw.exec(&end);
+    fails(&checks, &[]);
+    let found = check(&checks, "prepared_transactions");
+    // PostgreSQL tells since when, so that it is a warning after a minute only.
+    assert!(found.seen.starts_with(|c: char| c.is_ascii_digit()), "{found:?}");
+    assert_eq!(found.status == CheckStatus::Warning, db.kind == DatabaseKind::Mysql, "{found:?}");
+});
+
+on_servers!(columns_of_the_npm_package_are_a_warning, [mariadb, mysql], |db| {
+    let stream = db.stream();
+    db.raw().exec("DELETE FROM evt_schema WHERE version = '18.2'");
+    let checks = look(&stream, None);
+    fails(&checks, &[]);
+    let found = check(&checks, "schema");
+    assert!(found.status == CheckStatus::Warning && found.seen.contains("18.2"), "{found:?}");
+    db.raw().exec("ALTER TABLE evt_queue CONVERT TO CHARACTER SET latin1");
+    fails(&look(&stream, None), &["charset"]);
+});
+
+#[test]
+fn options_that_give_safety_away_are_warnings() {
+    let db = Db::on("sqlite").unwrap();
+    let stream =
+        db.stream_with(&[("sqlite_synchronous", "normal"), ("allow_foreign_sqlite", "true")]);
+    let checks = look(&stream, None);
+    fails(&checks, &[]);
+    let warned = named(&checks, CheckStatus::Warning);
+    assert_eq!(warned, BTreeSet::from(["durability", "sqlite_library"]), "{checks:#?}");
+}
+
+#[test]
+fn a_database_that_is_not_there_is_a_failed_check() {
+    let error = EventStream::open("postgres://u@127.0.0.1:1/d").err().unwrap();
+    let found = Check::unreachable(&error);
+    assert_eq!((found.name.as_str(), found.status), ("reachable", CheckStatus::Failure));
+    assert!(found.seen.contains("ConnectFailed"), "{found:?}");
+}
