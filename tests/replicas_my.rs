@@ -294,6 +294,12 @@ on_mysql_and_mariadb!(
         pair.replica.root().exec("SET GLOBAL read_only = 0");
         assert_eq!(notice.map(|error| error.kind()), Some(ErrorKind::UnsafeServer));
         assert_eq!(got, [id]);
+        // And so does the lock that keeps others from being the receiver.
+        eventually("held at the primary", || {
+            let _ = subscription.next(Duration::from_millis(100));
+            let second = direct.subscribe("app", "Audit", Want::all(), &Options::new());
+            second.is_err_and(|error| error.kind() == ErrorKind::Occupied)
+        });
     }
 );
 

@@ -40,10 +40,11 @@ impl OwnerLease {
         Ok(taken.then(|| OwnerLease::Session(Box::new(connection))))
     }
 
-    /// Asks whether the session, and with it the lock, is still there.
+    /// Asks whether the session, and with it the lock, is still there; and on the server that the
+    /// address leads to by now.
     pub fn is_held(&mut self) -> bool {
         match self {
-            OwnerLease::Session(connection) => connection.ping().is_ok(),
+            OwnerLease::Session(connection) => !connection.is_stale() && connection.ping().is_ok(),
             OwnerLease::File(_) | OwnerLease::Memory => true,
         }
     }

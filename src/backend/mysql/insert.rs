@@ -74,9 +74,22 @@ impl Connection {
     }
 
     /// In a transaction in which the caller has changed the session: it may be as any session of the
-    /// caller's own.
+    /// caller's own, and a temporary table may stand in front of the event table.
     fn insert_for_caller(&mut self, event: &NewEvent) -> Result<EventId> {
         let sql = self.sql.clone();
+        let show = format!("SHOW CREATE TABLE {}", sql.table.quoted('`'));
+        // Who may only insert is not shown the table itself, but is shown what it has made.
+        let shown = self.client.query_first::<(String, String), _>(&show).map_err(Error::from);
+        match shown {
+            Ok(Some((_, text))) if text.starts_with("CREATE TEMPORARY") => fail!(
+                ForeignSchema,
+                "a temporary table of this transaction stands in front of the event table {}: the \
+                 event would be lost with it. Drop it, or give it another name",
+                sql.table
+            ),
+            Err(lost) if lost.ends_connection() => return Err(lost),
+            _ => {}
+        }
         let id = insert_event_for_caller(&mut self.client, &sql.table, event)?;
         self.committed()?;
         Ok(id)

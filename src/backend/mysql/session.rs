@@ -93,9 +93,11 @@ impl State {
         self.has_ended() && !self.wrote_before_end
     }
 
-    /// The transaction of `begin` has ended, as the caller wanted.
+    /// The transaction of `begin` has ended, as the caller wanted. If another one is open by now, the
+    /// answer that is observed next says so; if none is, it may say nothing.
     pub fn end(&mut self) {
         self.begun = None;
+        (self.open, self.wrote) = (false, false);
     }
 
     /// Whether the transaction of `begin` has ended by a statement: COMMIT, DDL and others.
