@@ -4,6 +4,7 @@
 use crate::consumer::Want;
 use crate::error::Result;
 use crate::event::EventId;
+use crate::life::Position;
 use crate::reader::{Chunk, Reader};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -44,8 +45,8 @@ pub(crate) struct Reading {
     after: EventId,
     want: Want,
     limit: usize,
-    /// The pool's breaks before: behind another connection another database may stand now.
-    breaks: u64,
+    /// The doubts before: behind another connection another database may stand now.
+    doubts: u64,
     /// `None` once joined.
     thread: Option<JoinHandle<Result<Timed>>>,
 }
@@ -81,33 +82,34 @@ impl Ahead {
     pub fn given(&self, reader: &Arc<Reader>, timed: &Timed, want: &Want, limit: usize) {
         let events = &timed.chunk.events;
         let full = events.last().filter(|_| events.len() >= limit).map(|event| event.id);
+        let full = full.map(|id| Position { id, anchor: timed.chunk.anchor });
         let mut state = self.state();
         state.gave = full.map(|_| (Instant::now(), timed.took));
-        if let (Some(after), true) = (full, state.worth) {
-            state.reading = Reading::begin(reader.clone(), after, want, limit);
+        if let (Some(from), true) = (full, state.worth) {
+            state.reading = Reading::begin(reader.clone(), from, want, limit);
         }
     }
 }
 
 impl Reading {
-    fn begin(reader: Arc<Reader>, after: EventId, want: &Want, limit: usize) -> Option<Reading> {
+    fn begin(reader: Arc<Reader>, from: Position, want: &Want, limit: usize) -> Option<Reading> {
         let pool = reader.pool().ok()?;
         if !pool.has_spare() {
             return None;
         }
-        let breaks = pool.breaks();
+        let doubts = reader.doubts();
         let wanted = want.clone();
         let thread = thread::Builder::new().name("fes-ahead".to_owned());
         let thread = thread
-            .spawn(move || pool.once(|c| Timed::read(|| reader.read(c, after, &wanted, limit))))
+            .spawn(move || pool.once(|c| Timed::read(|| reader.read(c, from, &wanted, limit))))
             .ok()?;
-        Some(Reading { after, want: want.clone(), limit, breaks, thread: Some(thread) })
+        Some(Reading { after: from.id, want: want.clone(), limit, doubts, thread: Some(thread) })
     }
 
     /// The chunk; `None` if it could not be read, or may be of another database.
     pub fn wait(mut self, reader: &Reader) -> Option<Timed> {
         let timed = self.thread.take()?.join().ok()?.ok()?;
-        (reader.pool().ok()?.breaks() == self.breaks).then_some(timed)
+        (reader.doubts() == self.doubts).then_some(timed)
     }
 }
 

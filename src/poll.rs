@@ -2,13 +2,16 @@
 
 use crate::ahead::{Ahead, Timed};
 use crate::backend::Connection;
+use crate::backend::cursors::Move;
 use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId, UnreadableEvent};
-use crate::reader::{Chunk, Reader};
+use crate::life::{Life, Position};
+use crate::reader::{Chunk, Reader, Stored, not_registered};
 use crate::recent::Place;
+use crate::rewind::{self, Standing};
 use crate::storing::Storing;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A consumer of a stream: reliable, or `LIVE`. Made by [`EventStream::consumer`].
 ///
@@ -36,7 +39,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// [`EventStream::consumer`]: crate::EventStream::consumer
 pub struct Consumer {
     reader: Arc<Reader>,
-    ident: Ident,
+    cursor: Cursor,
     live: Option<Mutex<LivePosition>>,
     ahead: Ahead,
     storing: Storing,
@@ -47,9 +50,15 @@ pub struct Consumer {
 #[derive(Default)]
 struct LivePosition {
     /// The last event that was given or acknowledged, or where it started.
-    last: Option<EventId>,
+    last: Option<Position>,
     /// What the last poll learnt if it found nothing.
     barren: Option<Barren>,
+    /// The doubts that were there at the last poll, and the life of the stream.
+    seen: Option<u64>,
+    life: Option<Life>,
+    /// Ids up to this were given before the stream was rewound, and up to that since then.
+    before: EventId,
+    since: EventId,
 }
 
 /// After `after`, up to `upto`, there is no event of `want`: it need not be read again.
@@ -66,12 +75,13 @@ impl Consumer {
         let live = component.is_live().then(Mutex::default);
         let place = reader.place();
         let (ahead, storing) = (Ahead::default(), Storing::default());
-        Ok(Consumer { reader, ident, live, ahead, storing, place })
+        let cursor = Cursor { standing: reader.standing(&ident), ident };
+        Ok(Consumer { reader, cursor, live, ahead, storing, place })
     }
 
     /// The key of this consumer, `user:component`.
     pub fn ident(&self) -> &Ident {
-        &self.ident
+        &self.cursor.ident
     }
 
     /// Whether this is a LIVE consumer.
@@ -97,7 +107,7 @@ impl Consumer {
         self.reader.leaves(self.place);
         self.reader.pool()?.repeatable(|connection| {
             let cursor = cursor(&self.reader, connection)?;
-            connection.register(&self.ident, cursor)
+            connection.register(&self.cursor.ident, cursor)
         })
     }
 
@@ -109,7 +119,10 @@ impl Consumer {
     pub fn unregister(&self) -> Result<bool> {
         self.check_reliable("unregister")?;
         self.reader.leaves(self.place);
-        self.reader.pool()?.once(|connection| connection.unregister(&self.ident))
+        let ident = &self.cursor.ident;
+        let was_there = self.reader.pool()?.once(|connection| connection.unregister(ident));
+        *lock(&self.cursor.standing) = Standing::default();
+        was_there
     }
 
     /// The next settled events, at most `max_chunk_events` of them, in order of their ids.
@@ -129,6 +142,9 @@ impl Consumer {
     /// `CorruptEvent` if the next event cannot be read (those before it came first):
     /// [`Error::unreadable`] has its id and its raw content. A reliable consumer gets this error
     /// until the row is corrected or passed over by [`skip`](Consumer::skip); LIVE gets it once.
+    /// `StreamRewound`, once, if the stream lost events or began anew (a restore, a failover that lost
+    /// commits, TRUNCATE): the next poll goes on after the cursor as it is then. An id from before
+    /// that acknowledges nothing.
     pub fn poll(&self, last_id: Option<EventId>, want: &Want) -> Result<Vec<Event>> {
         self.poll_at_most(last_id, want, self.reader.settings.max_chunk_events)
     }
@@ -154,7 +170,7 @@ impl Consumer {
         let limit = limit.min(settings.max_chunk_events);
         match &self.live {
             Some(position) => {
-                let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut position = lock(position);
                 self.poll_live(&mut position, last_id, want, limit)
             }
             None => self.poll_reliable(last_id, want, limit),
@@ -168,44 +184,79 @@ impl Consumer {
         limit: usize,
     ) -> Result<Vec<Event>> {
         self.check_reliable("poll")?;
-        let mut timed = self.take_read_ahead(last_id, want, limit)?;
-        if timed.is_none() {
-            timed = self.read_while_storing(last_id, want, limit)?;
+        for _ in 0..TRIES {
+            let doubts = self.cursor.verified(&self.reader)?;
+            let last_id = lock(&self.cursor.standing).fresh(last_id);
+            let timed = match self.poll_once(last_id, want, limit, doubts) {
+                // Somebody else has to find out what this means.
+                Err(error) if error.kind() == ErrorKind::StreamRewound => continue,
+                result => result?,
+            };
+            let Some(timed) = timed.filter(|_| self.reader.doubts() == doubts) else { continue };
+            lock(&self.cursor.standing).gave(timed.chunk.given(), self.reader.asks());
+            self.ahead.given(&self.reader, &timed, want, limit);
+            return Ok(timed.chunk.events);
         }
-        let timed = match timed {
-            Some(timed) => timed,
-            None => {
-                let cursor = self.store(last_id.unwrap_or(0))?;
-                self.read_from(cursor, want, limit)?
-            }
-        };
-        self.ahead.given(&self.reader, &timed, want, limit);
-        Ok(timed.chunk.events)
+        Err(broke_again())
+    }
+
+    /// `None` if the stream came into doubt meanwhile.
+    fn poll_once(
+        &self,
+        last_id: Option<EventId>,
+        want: &Want,
+        limit: usize,
+        doubts: u64,
+    ) -> Result<Option<Timed>> {
+        if let Some(timed) = self.take_read_ahead(last_id, want, limit, doubts)? {
+            return Ok(Some(timed));
+        }
+        if let Some(timed) = self.read_while_storing(last_id, want, limit, doubts)? {
+            return Ok(Some(timed));
+        }
+        match self.cursor.store(&self.reader, last_id.unwrap_or(0), doubts)? {
+            Some(cursor) => self.read_from(cursor, want, limit, doubts),
+            None => Ok(None),
+        }
     }
 
     fn read(
         &self,
         connection: &mut Connection,
-        after: EventId,
+        from: Position,
         want: &Want,
         limit: usize,
     ) -> Result<Chunk> {
-        self.reader.read_beside(self.place, connection, after, want, limit)
+        self.reader.read_beside(self.place, connection, from, want, limit)
     }
 
-    fn read_from(&self, cursor: EventId, want: &Want, limit: usize) -> Result<Timed> {
+    fn read_from(
+        &self,
+        cursor: EventId,
+        want: &Want,
+        limit: usize,
+        doubts: u64,
+    ) -> Result<Option<Timed>> {
+        let from = self.cursor.position(cursor);
         let timed = self.reader.pool()?.repeatable(|connection| {
-            let timed = Timed::read(|| self.read(connection, cursor, want, limit))?;
+            let timed = Timed::read(|| self.read(connection, from, want, limit))?;
             if timed.chunk.events.is_empty() {
-                self.reader.check_idle(connection, cursor, "the stored cursor")?;
+                if !self.reader.is_drawn(connection, cursor)? {
+                    self.reader.doubt(false);
+                }
+                self.reader.check_reachable(connection)?;
             }
             Ok(timed)
         })?;
-        if timed.chunk.events.is_empty() && timed.chunk.settled_to > cursor {
-            // Nothing wanted up to there: do not read it again.
-            self.reader.store(&self.ident, timed.chunk.settled_to)?;
+        if self.reader.doubts() != doubts {
+            return Ok(None);
         }
-        Ok(timed)
+        let chunk = &timed.chunk;
+        if chunk.events.is_empty() && chunk.settled_to > cursor {
+            // Nothing wanted up to there: do not read it again.
+            self.cursor.move_to(&self.reader, chunk.end(), doubts)?;
+        }
+        Ok(Some(timed))
     }
 
     /// The events that were read while the caller worked, once the cursor is stored. `None` if there
@@ -215,10 +266,11 @@ impl Consumer {
         last_id: Option<EventId>,
         want: &Want,
         limit: usize,
+        doubts: u64,
     ) -> Result<Option<Timed>> {
         let Some(reading) = self.ahead.take(last_id, want, limit) else { return Ok(None) };
-        let stored = self.store(last_id.unwrap_or(0))?;
-        let timed = reading.wait(&self.reader).filter(|_| last_id == Some(stored));
+        let stored = self.cursor.store(&self.reader, last_id.unwrap_or(0), doubts)?;
+        let timed = reading.wait(&self.reader).filter(|_| stored.is_some() && last_id == stored);
         Ok(timed.filter(|timed| !timed.chunk.events.is_empty()))
     }
 
@@ -230,23 +282,30 @@ impl Consumer {
         last_id: Option<EventId>,
         want: &Want,
         limit: usize,
+        doubts: u64,
     ) -> Result<Option<Timed>> {
         let pool = self.reader.pool()?;
         let (Some(last_id), true) = (last_id, self.ahead.is_busy() && pool.has_spare()) else {
             return Ok(None);
         };
         // It decides from where is read.
-        pool.repeatable(|connection| self.reader.check_drawn(connection, last_id, "last_id"))?;
-        let (reader, ident) = (self.reader.clone(), self.ident.clone());
+        if !pool.repeatable(|connection| self.reader.is_drawn(connection, last_id))? {
+            return Ok(None);
+        }
+        let from = self.cursor.position(last_id);
+        let (reader, cursor) = (self.reader.clone(), self.cursor.clone());
         let (stored, timed) = self.storing.beside(
-            move || store(&reader, &ident, last_id),
+            move || cursor.store(&reader, last_id, doubts).map(|stored| stored.unwrap_or(0)),
             || {
                 pool.repeatable(|connection| {
-                    Timed::read(|| self.read(connection, last_id, want, limit))
+                    Timed::read(|| self.read(connection, from, want, limit))
                 })
             },
         );
-        let stored = stored.unwrap_or_else(|| self.store(last_id))?;
+        let stored = match stored {
+            Some(stored) => stored?,
+            None => self.cursor.store(&self.reader, last_id, doubts)?.unwrap_or(0),
+        };
         Ok(Some(timed?).filter(|timed| stored == last_id && !timed.chunk.events.is_empty()))
     }
 
@@ -257,60 +316,126 @@ impl Consumer {
         want: &Want,
         limit: usize,
     ) -> Result<Vec<Event>> {
-        let (chunk, after) = self.reader.pool()?.repeatable(|connection| {
-            let after = match last_id.or(position.last) {
-                Some(id) => id,
-                None => self.reader.live_start(connection)?,
+        for _ in 0..TRIES {
+            let doubts = self.reader.doubts();
+            if position.seen.replace(doubts).is_some_and(|seen| seen != doubts) {
+                self.verify_live(position)?;
+            }
+            let last_id = last_id.filter(|id| *id <= position.since || *id > position.before);
+            let read = self.reader.pool()?.repeatable(|connection| {
+                self.read_live(connection, position, last_id, want, limit)
+            });
+            let (chunk, after) = match read {
+                Err(error) if error.kind() == ErrorKind::StreamRewound => continue,
+                result => result?,
             };
-            self.reader.check_drawn(connection, after, "last_id")?;
-            let from = match &position.barren {
-                Some(barren) if barren.after == after && barren.want == *want => barren.upto,
-                _ => after,
+            if self.reader.doubts() != doubts {
+                continue;
+            }
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                // Told once: the next poll goes on behind the row that cannot be read.
+                Err(error) => {
+                    let upto = error.unreadable().map_or(after, |row| row.id);
+                    position.last = Some(Position::at(upto));
+                    position.barren = Some(Barren { after, want: want.clone(), upto });
+                    return Err(error);
+                }
             };
-            let chunk = self.read(connection, from, want, limit);
-            if chunk.as_ref().is_ok_and(|chunk| chunk.events.is_empty()) {
-                self.reader.check_idle(connection, after, "last_id")?;
-            }
-            match chunk {
-                Err(error) if error.unreadable().is_none() => Err(error),
-                chunk => Ok((chunk, after)),
-            }
-        })?;
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
-            // Told once: the next poll goes on behind the row that cannot be read.
-            Err(error) => {
-                let upto = error.unreadable().map_or(after, |row| row.id);
-                position.last = Some(upto);
-                position.barren = Some(Barren { after, want: want.clone(), upto });
-                return Err(error);
-            }
+            let last = chunk.events.last().map_or(after, |event| event.id);
+            position.last = Some(Position { id: last, anchor: chunk.anchor });
+            position.since = position.since.max(last);
+            position.barren = chunk.events.is_empty().then(|| Barren {
+                after,
+                want: want.clone(),
+                upto: chunk.settled_to,
+            });
+            return Ok(chunk.events);
+        }
+        Err(broke_again())
+    }
+
+    /// What there is for a LIVE consumer, or the error of a row that cannot be read; and after which
+    /// id that is.
+    fn read_live(
+        &self,
+        connection: &mut Connection,
+        position: &LivePosition,
+        last_id: Option<EventId>,
+        want: &Want,
+        limit: usize,
+    ) -> Result<(Result<Chunk>, EventId)> {
+        let known = position.last.filter(|known| last_id.is_none_or(|id| id == known.id));
+        let from = match (known, last_id) {
+            (Some(known), _) => known,
+            (None, Some(id)) => Position::at(id),
+            (None, None) => Position::at(self.reader.live_start(connection)?),
         };
-        position.last = Some(chunk.events.last().map_or(after, |event| event.id));
-        position.barren = chunk.events.is_empty().then(|| Barren {
-            after,
-            want: want.clone(),
-            upto: chunk.settled_to,
-        });
-        Ok(chunk.events)
+        let given = position.last.is_some_and(|known| from.id <= known.id);
+        if given && !self.reader.is_drawn(connection, from.id)? {
+            self.reader.doubt(false);
+        } else {
+            self.reader.check_drawn(connection, from.id, "last_id")?;
+        }
+        let begin = match &position.barren {
+            Some(barren) if barren.after == from.id && barren.want == *want => {
+                Position { id: barren.upto, anchor: from.anchor }
+            }
+            _ => from,
+        };
+        match self.read(connection, begin, want, limit) {
+            Err(error) if error.unreadable().is_none() => Err(error),
+            chunk => {
+                if chunk.as_ref().is_ok_and(|chunk| chunk.events.is_empty()) {
+                    self.reader.check_reachable(connection)?;
+                }
+                Ok((chunk, from.id))
+            }
+        }
+    }
+
+    /// Says once that the stream was rewound.
+    fn verify_live(&self, position: &mut LivePosition) -> Result<()> {
+        position.barren = None;
+        let Some(at) = position.last else { return Ok(()) };
+        let (now, life, rewound) = self.reader.pool()?.repeatable(|connection| {
+            self.reader.verify_unregistered(connection, at, position.life)
+        })?;
+        (position.last, position.life) = (Some(now), Some(life));
+        match rewound {
+            Some(error) => {
+                position.before = position.before.max(at.id);
+                position.since = now.id;
+                Err(error)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Acknowledges every event up to `last_id`. The cursor never moves back; skipping ahead on
     /// purpose is allowed up to the highest id drawn, and so is passing over one event that cannot
     /// be read. For LIVE it moves this handle's position.
     ///
+    /// An id that was given before the stream was rewound acknowledges nothing.
+    ///
     /// # Errors
-    /// `NotRegistered`, `SecurityError`, `InvalidLastId`, and those of the database.
+    /// `NotRegistered`, `SecurityError`, `InvalidLastId`, `StreamRewound` (as
+    /// [`poll`](Consumer::poll)), and those of the database.
     pub fn acknowledge(&self, last_id: EventId) -> Result<()> {
         if let Some(position) = &self.live {
-            let mut position = position.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut position = lock(position);
+            if last_id > position.since && last_id <= position.before {
+                return Ok(());
+            }
             self.reader.pool()?.repeatable(|c| self.reader.check_drawn(c, last_id, "last_id"))?;
-            position.last = position.last.max(Some(last_id));
+            if position.last.is_none_or(|last| last.id < last_id) {
+                position.last = Some(Position::at(last_id));
+            }
             return Ok(());
         }
 
         self.check_reliable("acknowledge")?;
-        self.store(last_id).map(|_| ())
+        self.store(Some(last_id)).map(|_| ())
     }
 
     /// Passes over exactly the event `id`, if it is the next one of this reliable consumer and
@@ -339,14 +464,14 @@ impl Consumer {
     /// nothing is acknowledged. Otherwise as [`acknowledge`](Consumer::acknowledge).
     pub fn skip(&self, id: EventId) -> Result<UnreadableEvent> {
         match self.next_unreadable()? {
-            Some(row) if row.id == id => self.store(id).map(|_| row),
+            Some(row) if row.id == id => self.store(Some(id)).map(|_| row),
             next => {
                 let next = next.map_or("readable".to_owned(), |row| format!("event {}", row.id));
                 fail!(
                     InvalidArgument,
                     "event {id} is not passed over, because it is not the next event of {} or can \
                      be read: the next one is {next}",
-                    self.ident
+                    self.cursor.ident
                 )
             }
         }
@@ -358,7 +483,7 @@ impl Consumer {
     /// As [`poll`](Consumer::poll), but for `CorruptEvent`.
     pub fn next_unreadable(&self) -> Result<Option<UnreadableEvent>> {
         self.check_reliable("pass over an event")?;
-        let cursor = self.store(0)?;
+        let cursor = Position::at(self.store(None)?);
         let pool = self.reader.pool()?;
         match pool.repeatable(|c| self.reader.read(c, cursor, &Want::all(), 1)) {
             Ok(_) => Ok(None),
@@ -366,8 +491,16 @@ impl Consumer {
         }
     }
 
-    fn store(&self, last_id: EventId) -> Result<EventId> {
-        store(&self.reader, &self.ident, last_id)
+    /// Stores the cursor, unless the id is of before the stream was rewound; gives where it is.
+    fn store(&self, last_id: Option<EventId>) -> Result<EventId> {
+        for _ in 0..TRIES {
+            let doubts = self.cursor.verified(&self.reader)?;
+            let last_id = lock(&self.cursor.standing).fresh(last_id).unwrap_or(0);
+            if let Some(cursor) = self.cursor.store(&self.reader, last_id, doubts)? {
+                return Ok(cursor);
+            }
+        }
+        Err(broke_again())
     }
 
     fn check_reliable(&self, doing: &str) -> Result<()> {
@@ -379,19 +512,91 @@ impl Consumer {
                 SecurityError,
                 "consumer {:?} cannot {doing}: reliable consumers are switched off by the option \
                  allow_reliable",
-                self.ident
+                self.cursor.ident
             );
         }
         Ok(())
     }
 }
 
-/// Stores the cursor of a consumer and gives where it is now.
-fn store(reader: &Reader, ident: &Ident, last_id: EventId) -> Result<EventId> {
-    let drawn = |c: &mut Connection| reader.check_drawn(c, last_id, "last_id");
-    reader.pool()?.repeatable(drawn)?;
-    reader.store(ident, last_id)?.ok_or_else(|| {
-        let message = format!("consumer {ident:?} is not registered: call register()");
-        Error::new(ErrorKind::NotRegistered, message)
-    })
+/// So often a poll begins again because connections broke meanwhile.
+const TRIES: usize = 4;
+
+fn broke_again() -> Error {
+    Error::new(ErrorKind::ConnectionLost, "connections broke again and again during the call")
+}
+
+/// The cursor of a reliable consumer, and what is known of it.
+#[derive(Clone)]
+struct Cursor {
+    ident: Ident,
+    standing: Arc<Mutex<Standing>>,
+}
+
+impl Cursor {
+    /// Sees to it that the consumer stands in the stream as it is now; gives the doubts that there
+    /// are. Says once that the stream was rewound.
+    fn verified(&self, reader: &Reader) -> Result<u64> {
+        let doubts = reader.doubts();
+        let standing = *lock(&self.standing);
+        if standing.seen == Some(doubts) {
+            return Ok(doubts);
+        }
+        let verify = |c: &mut Connection| reader.verify(c, &self.ident, &standing);
+        let verdict = reader.pool()?.repeatable(verify)?;
+        let verdict = verdict.ok_or_else(|| not_registered(&self.ident))?;
+        lock(&self.standing).adopt(&verdict, doubts);
+        verdict.rewound.map_or(Ok(doubts), Err)
+    }
+
+    /// What is known of the position.
+    fn position(&self, id: EventId) -> Position {
+        lock(&self.standing).position(id)
+    }
+
+    /// Stores the cursor and gives where it is now; `None` if the stream is in doubt.
+    fn store(&self, reader: &Reader, last_id: EventId, doubts: u64) -> Result<Option<EventId>> {
+        let drawn = |connection: &mut Connection| {
+            reader.ask(connection)?;
+            let due = lock(&self.standing).anchor_to_compare();
+            if let Some(anchor) = due
+                && rewind::is_another(connection, anchor)?
+            {
+                reader.doubt(false);
+                return Ok(());
+            }
+            let known = lock(&self.standing).has_given(last_id);
+            if known && !reader.is_drawn(connection, last_id)? {
+                reader.doubt(false);
+                return Ok(());
+            }
+            reader.check_drawn(connection, last_id, "last_id")
+        };
+        reader.pool()?.repeatable(drawn)?;
+        let at = lock(&self.standing).position(last_id);
+        self.move_to(reader, at, doubts)
+    }
+
+    /// As [`store`](Self::store), for a position that is surely one of the stream.
+    fn move_to(&self, reader: &Reader, at: Position, doubts: u64) -> Result<Option<EventId>> {
+        let standing = *lock(&self.standing);
+        let known = standing.stored.id;
+        let mark = (at.id > known).then(|| standing.mark(at)).flatten();
+        match reader.store(&self.ident, &Move { to: at.id, known, mark }, doubts)? {
+            Stored::Unsure => Ok(None),
+            Stored::At(cursor) if cursor < known => {
+                // Somebody has moved it back.
+                reader.doubt(false);
+                Ok(None)
+            }
+            Stored::At(cursor) => {
+                lock(&self.standing).moved(at, cursor);
+                Ok(Some(cursor))
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,9 +1,12 @@
 //! Reading settled events, and storing cursors, for all who use one stream handle.
 
+mod doubt;
+
+use crate::backend::cursors::Move;
 use crate::backend::pool::Pool;
 use crate::backend::verify::Place as Table;
 use crate::backend::write::{Change, Written};
-use crate::backend::{Connection, HolderInfo, ReadRange, Settled, Watch};
+use crate::backend::{Batch, Connection, HolderInfo, ReadRange, Settled, Watch};
 use crate::config::Settings;
 use crate::consumer::{Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
@@ -11,8 +14,11 @@ use crate::event::{Event, EventId, MAX_EVENT_ID, NewEvent};
 use crate::group::Group;
 use crate::hint::Hint;
 use crate::late::{LateWindow, WINDOW};
+use crate::life::{Anchor, Life, Position};
 use crate::recent::{Place, Recent};
+use crate::rewind::{self, Standing};
 use crate::settle::Spans;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +27,9 @@ use std::time::{Duration, Instant};
 /// commits.
 ///
 /// What it keeps (how far the stream is settled, which ids were surely drawn) is derived from the
-/// database, and forgotten when a connection breaks: behind it another database may stand now.
+/// database, and forgotten at each *doubt*: a connection broke, so that behind it another database
+/// may stand now, or something shows that the stream was rewound. Whoever keeps something of its own
+/// notes how many doubts there were, and has it verified when there are more.
 pub(crate) struct Reader {
     /// `None` once closed.
     pool: Mutex<Option<Pool>>,
@@ -30,26 +38,65 @@ pub(crate) struct Reader {
     pub hint: Arc<Hint>,
     group: Group,
     recent: Recent,
-    watch: Mutex<Option<Watch>>,
+    /// With the doubts that there were when it was opened.
+    watch: Mutex<Option<(u64, Watch)>>,
     settled: Mutex<Spans>,
     /// Ids up to this were surely drawn.
     drawn: AtomicU64,
-    /// The pool's breaks that `settled` and `drawn` know of.
+    /// The pool's breaks that are among the doubts.
     breaks: AtomicU64,
     /// What was settled at the last call of [`latecomers`](Self::latecomers), and what was late.
     late: Mutex<(Option<LateWindow>, Vec<EventId>)>,
-    /// When the server was last asked whether they still hold.
-    asked: Mutex<Option<Instant>>,
+    doubts: AtomicU64,
+    /// The last doubt that came from asking the server, not from a break.
+    found_out: AtomicU64,
+    asked: Mutex<Asked>,
+    /// How often the server was asked, and showed the same life.
+    asks: AtomicU64,
+    /// When it was asked last for events that cannot be reached.
+    looked: Mutex<Option<Instant>>,
+    standings: Mutex<HashMap<Ident, Arc<Mutex<Standing>>>>,
 }
 
-/// How often a reader that finds nothing asks whether ids are drawn again.
+/// When the server was asked last for its life, and what it said.
+#[derive(Default)]
+struct Asked {
+    when: Option<Instant>,
+    life: Option<Life>,
+}
+
+/// How often the server is asked whether the stream is still the same.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Consumers of more idents than this are not remembered beyond their handles.
+const MAX_STANDINGS: usize = 1000;
 
 /// Settled events, in order.
 pub(crate) struct Chunk {
     pub events: Vec<Event>,
     /// Every wanted event up to this id is in `events` or before what was asked for.
     pub settled_to: EventId,
+    /// The last event that was seen, up to there.
+    pub anchor: Option<Anchor>,
+}
+
+impl Chunk {
+    /// `from` is where reading began, with what was seen there.
+    fn new(events: Vec<Event>, settled_to: EventId, from: Option<Anchor>) -> Self {
+        let anchor = events.last().map(Anchor::of).or(from);
+        Chunk { events, settled_to, anchor }
+    }
+
+    /// The last of its events.
+    pub fn given(&self) -> Option<Anchor> {
+        let last = self.events.last().map(|event| event.id);
+        self.anchor.filter(|anchor| Some(anchor.id) == last)
+    }
+
+    /// Where who has got it goes on.
+    pub fn end(&self) -> Position {
+        Position { id: self.settled_to, anchor: self.anchor }
+    }
 }
 
 impl Reader {
@@ -65,7 +112,12 @@ impl Reader {
             drawn: AtomicU64::new(0),
             breaks: AtomicU64::new(0),
             late: Mutex::default(),
+            doubts: AtomicU64::new(0),
+            found_out: AtomicU64::new(0),
             asked: Mutex::default(),
+            asks: AtomicU64::new(0),
+            looked: Mutex::default(),
+            standings: Mutex::default(),
         }
     }
 
@@ -91,16 +143,25 @@ impl Reader {
         }
     }
 
-    /// Stores the cursor of a consumer, if it is behind `last_id`, and gives where it is now; `None`
-    /// if it is not registered.
-    pub fn store(&self, ident: &Ident, last_id: EventId) -> Result<Option<EventId>> {
-        let alone = self.pool()?.repeatable(|connection| connection.advance_alone(ident, last_id));
-        let written = match alone? {
-            Some(written) => written,
-            None => self.write(Change::Cursor(ident.clone(), last_id))?,
+    /// Moves the cursor of a consumer and gives where it is now; `None` if it is not registered.
+    /// `Unsure` if there are more doubts than those that were known to who asks: then nothing was
+    /// written, or it may have been.
+    pub fn store(&self, ident: &Ident, to: &Move, doubts: u64) -> Result<Stored> {
+        let mut lease = self.pool()?.lend()?;
+        if self.doubts() != doubts {
+            return Ok(Stored::Unsure);
+        }
+        let alone = lease.call(|connection| connection.advance_alone(ident, to));
+        drop(lease);
+        let written = match alone {
+            Err(error) if error.kind() == ErrorKind::ConnectionLost => return Ok(Stored::Unsure),
+            Err(error) => return Err(error),
+            Ok(Some(written)) => written,
+            Ok(None) => self.write(Change::Cursor(ident.clone(), to.clone()))?,
         };
         match written {
-            Written::Cursor(cursor) => Ok(cursor),
+            Written::Cursor(Some(cursor)) => Ok(Stored::At(cursor)),
+            Written::Cursor(None) => Err(not_registered(ident)),
             Written::Event(_) => fail!(Internal, "an event was added in place of a cursor"),
         }
     }
@@ -117,24 +178,56 @@ impl Reader {
         })
     }
 
-    /// The settled events after `after`.
+    /// The settled events after a position.
+    ///
+    /// # Errors
+    /// `StreamRewound` if another event stands there than the one that was seen: whoever asked has to
+    /// be verified, and the error is not for the caller of this library.
     pub fn read(
         &self,
         connection: &mut Connection,
-        after: EventId,
+        from: Position,
         want: &Want,
         limit: usize,
     ) -> Result<Chunk> {
+        self.ask(connection)?;
         let max_bytes = self.settings.max_chunk_bytes;
-        self.read_range(connection, ReadRange { after, upto: MAX_EVENT_ID, want, limit, max_bytes })
+        let upto = MAX_EVENT_ID;
+        let all = ReadRange { after: from.id, upto, want, limit, max_bytes, anchored: false };
+        self.read_range(connection, from, all)
     }
 
-    fn read_range(&self, connection: &mut Connection, all: ReadRange<'_>) -> Result<Chunk> {
+    fn read_range(
+        &self,
+        connection: &mut Connection,
+        from: Position,
+        all: ReadRange<'_>,
+    ) -> Result<Chunk> {
         if all.want.list().is_some() {
-            self.filtered(connection, all)
+            self.filtered(connection, from, all)
         } else {
-            self.gapless(connection, all)
+            self.gapless(connection, from, all)
         }
+    }
+
+    /// Reads from the event on that is at the position, if it is there, and compares it.
+    fn read_on(
+        &self,
+        connection: &mut Connection,
+        from: Position,
+        range: ReadRange<'_>,
+    ) -> Result<Batch> {
+        let mut batch = connection.read(&ReadRange { anchored: from.id > 0, ..range })?;
+        if let (Some(found), Some(known)) = (batch.anchor, from.anchor)
+            && known.id == found.id
+            && known != found
+        {
+            self.doubt(false);
+            let why = format!("event {} is another one than was read before", found.id);
+            return Err(rewind::error(&[why], &[], from.id));
+        }
+        batch.anchor = batch.anchor.or(from.anchor);
+        Ok(batch)
     }
 
     /// A place for a consumer that polls.
@@ -153,19 +246,21 @@ impl Reader {
         &self,
         place: Place,
         connection: &mut Connection,
-        after: EventId,
+        from: Position,
         want: &Want,
         limit: usize,
     ) -> Result<Chunk> {
         if want.list().is_some() {
-            return self.read(connection, after, want, limit);
+            return self.read(connection, from, want, limit);
         }
-        let breaks = self.check_breaks();
+        self.ask(connection)?;
+        let doubts = self.doubts();
         let max_bytes = self.settings.max_chunk_bytes;
-        let found = self.recent.take(place, after, limit, max_bytes);
+        let found = self.recent.take(place, from.id, limit, max_bytes);
+        let anchor = found.events.last().map(Anchor::of).or(from.anchor);
         if found.full {
             self.recent.goes_on(place, found.upto);
-            return Ok(Chunk { events: found.events, settled_to: found.upto });
+            return Ok(Chunk::new(found.events, found.upto, anchor));
         }
         let read = Instant::now();
         let rest = ReadRange {
@@ -174,43 +269,51 @@ impl Reader {
             want,
             limit: limit - found.events.len(),
             max_bytes: max_bytes - found.bytes,
+            anchored: false,
         };
-        let chunk = match self.read_range(connection, rest) {
+        let begin = Position { id: found.upto, anchor };
+        let chunk = match self.read_range(connection, begin, rest) {
             // What is before the row that cannot be read comes first.
             Err(error) if error.unreadable().is_some() && !found.events.is_empty() => {
                 self.recent.goes_on(place, found.upto);
-                return Ok(Chunk { events: found.events, settled_to: found.upto });
+                return Ok(Chunk::new(found.events, found.upto, anchor));
             }
             result => result?,
         };
         let settled = lock(&self.settled);
-        if self.breaks.load(Ordering::Acquire) == breaks {
+        if self.doubts.load(Ordering::Acquire) == doubts {
             self.recent.keep(place, found.upto, chunk.settled_to, &chunk.events, read);
         }
         drop(settled);
         self.recent.goes_on(place, chunk.settled_to);
         let mut events = found.events;
         events.extend(chunk.events);
-        Ok(Chunk { events, settled_to: chunk.settled_to })
+        Ok(Chunk { events, settled_to: chunk.settled_to, anchor: chunk.anchor })
     }
 
     /// Without a filter a missing id shows, and only then the server is asked.
-    fn gapless(&self, connection: &mut Connection, all: ReadRange<'_>) -> Result<Chunk> {
+    fn gapless(
+        &self,
+        connection: &mut Connection,
+        from: Position,
+        all: ReadRange<'_>,
+    ) -> Result<Chunk> {
         // Before the read: what another consumer's look settles during it may not be in it.
         let horizon = self.settled_from(all.after);
         if horizon >= all.after + all.limit as EventId {
             // So much is known: what is behind it would be read now, and again after a look.
-            let batch = connection.read(&ReadRange { upto: horizon, ..all })?;
+            let batch = self.read_on(connection, from, ReadRange { upto: horizon, ..all })?;
             if let Some(last) = batch.events.last() {
                 self.drawn.fetch_max(last.id, Ordering::AcqRel);
                 let settled_to = if batch.cut { batch.scanned } else { horizon };
-                return Ok(Chunk { events: batch.events, settled_to });
+                return Ok(Chunk::new(batch.events, settled_to, batch.anchor));
             }
         }
-        let batch = match connection.read(&all) {
-            Err(error) => return self.before_unreadable(connection, all, horizon, error),
+        let batch = match self.read_on(connection, from, all) {
+            Err(error) => return self.before_unreadable(connection, from, all, horizon, error),
             Ok(batch) => batch,
         };
+        let anchor = batch.anchor;
         let mut last = all.after;
         let mut events = batch.events;
         let settled = events
@@ -225,7 +328,7 @@ impl Reader {
         let seen = events.last().map_or(0, |event| event.id);
         self.drawn.fetch_max(seen, Ordering::AcqRel);
         if settled == events.len() {
-            return Ok(Chunk { events, settled_to: last });
+            return Ok(Chunk::new(events, last, anchor));
         }
         events.truncate(settled);
         let upto = match self.settle(last) {
@@ -235,19 +338,19 @@ impl Reader {
             Err(error) => return Err(error),
         };
         if upto == last || events.len() >= all.limit {
-            return Ok(Chunk { events, settled_to: last });
+            return Ok(Chunk::new(events, last, anchor));
         }
         // A fresh read: rows of the gap may have appeared since the first one.
         let limit = all.limit - events.len();
         let rest = match connection.read(&ReadRange { after: last, upto, limit, ..all }) {
             Err(error) if error.unreadable().is_some() && !events.is_empty() => {
-                return Ok(Chunk { events, settled_to: last });
+                return Ok(Chunk::new(events, last, anchor));
             }
             result => result?,
         };
         let settled_to = if rest.cut { rest.scanned } else { upto };
         events.extend(rest.events);
-        Ok(Chunk { events, settled_to })
+        Ok(Chunk::new(events, settled_to, anchor))
     }
 
     /// The first row that is visible after `all.after` cannot be read. What may still appear before
@@ -255,6 +358,7 @@ impl Reader {
     fn before_unreadable(
         &self,
         connection: &mut Connection,
+        from: Position,
         all: ReadRange<'_>,
         horizon: EventId,
         error: Error,
@@ -265,14 +369,20 @@ impl Reader {
         }
         let upto = self.settle(all.after)?.horizon;
         if upto <= all.after {
-            return Ok(Chunk { events: Vec::new(), settled_to: all.after });
+            return Ok(Chunk::new(Vec::new(), all.after, from.anchor));
         }
         let batch = connection.read(&ReadRange { upto, ..all })?;
-        Ok(Chunk { settled_to: if batch.cut { batch.scanned } else { upto }, events: batch.events })
+        let settled_to = if batch.cut { batch.scanned } else { upto };
+        Ok(Chunk::new(batch.events, settled_to, from.anchor))
     }
 
     /// With a filter missing ids do not show: what is settled must be known first.
-    fn filtered(&self, connection: &mut Connection, all: ReadRange<'_>) -> Result<Chunk> {
+    fn filtered(
+        &self,
+        connection: &mut Connection,
+        from: Position,
+        all: ReadRange<'_>,
+    ) -> Result<Chunk> {
         let mut events = Vec::new();
         let mut after = all.after;
         let mut upto = self.settled_from(after);
@@ -282,18 +392,18 @@ impl Reader {
                 let limit = all.limit - events.len();
                 let batch = match connection.read(&ReadRange { after, upto, limit, ..all }) {
                     Err(error) if error.unreadable().is_some() && !events.is_empty() => {
-                        return Ok(Chunk { events, settled_to: after });
+                        return Ok(Chunk::new(events, after, from.anchor));
                     }
                     result => result?,
                 };
                 events.extend(batch.events);
                 if batch.cut {
-                    return Ok(Chunk { events, settled_to: batch.scanned });
+                    return Ok(Chunk::new(events, batch.scanned, from.anchor));
                 }
                 after = upto;
             }
             if !more {
-                return Ok(Chunk { events, settled_to: after });
+                return Ok(Chunk::new(events, after, from.anchor));
             }
             match self.settle(after) {
                 Ok(look) => {
@@ -309,30 +419,32 @@ impl Reader {
     /// Looks at the server, through the session that watches the event table, how far the ids
     /// after `position` are settled.
     pub fn settle(&self, position: EventId) -> Result<Settled> {
-        let breaks = self.breaks.load(Ordering::Acquire);
+        let doubts = self.doubts.load(Ordering::Acquire);
         self.watching(|watch| {
             let look = watch.settle(position)?;
             let mut settled = lock(&self.settled);
-            if self.breaks.load(Ordering::Acquire) == breaks {
+            if self.doubts.load(Ordering::Acquire) == doubts {
                 settled.add(look.after, look.horizon);
             }
             Ok(look)
         })
     }
 
-    /// Runs `work` with the watching session, which is opened when it is first needed and again
-    /// after it broke.
+    /// Runs `work` with the watching session, which is opened when it is first needed, and again
+    /// after it broke or there was another doubt.
     fn watching<T>(&self, work: impl Fn(&mut Watch) -> Result<T>) -> Result<T> {
-        let mut slot = lock(&self.watch);
         for _ in 0..2 {
-            let watch = match &mut *slot {
-                Some(watch) => watch,
-                None => slot.insert(Watch::open(self.pool()?.backend())?),
+            let mut slot = lock(&self.watch);
+            let doubts = self.doubts.load(Ordering::Acquire);
+            let (_, watch) = match &mut *slot {
+                Some(opened) if opened.0 == doubts => opened,
+                _ => slot.insert((doubts, Watch::open(self.pool()?.backend())?)),
             };
             match work(watch) {
                 Err(error) if error.ends_connection() => {
                     *slot = None;
-                    self.forget();
+                    drop(slot);
+                    self.doubt(false);
                     if error.kind() != ErrorKind::ConnectionLost {
                         return Err(error);
                     }
@@ -369,60 +481,30 @@ impl Reader {
         Ok(found.clone())
     }
 
-    fn forget(&self) {
-        *lock(&self.settled) = Spans::default();
-        lock(&self.late).0 = None;
-        self.recent.clear();
-        self.drawn.store(0, Ordering::Release);
-    }
-
     /// How far a reader at `position` may read on, as far as is known without a look.
     fn settled_from(&self, position: EventId) -> EventId {
-        self.check_breaks();
+        self.doubts();
         lock(&self.settled).upto_from(position)
     }
 
-    /// Forgets what was learnt if a connection broke since; gives how many did.
-    fn check_breaks(&self) -> u64 {
-        let breaks = self.pool().map_or(0, |pool| pool.breaks());
-        let mut settled = lock(&self.settled);
-        if self.breaks.swap(breaks, Ordering::AcqRel) != breaks {
-            *settled = Spans::default();
-            lock(&self.late).0 = None;
-            self.recent.clear();
-            self.drawn.store(0, Ordering::Release);
-        }
-        breaks
-    }
-
-    /// As [`check_drawn`](Self::check_drawn), for a reader that found nothing: from time to time
-    /// it asks the server again, because ids may be drawn again although no connection broke
-    /// (a restore or TRUNCATE under a running application).
-    pub fn check_idle(&self, connection: &mut Connection, id: EventId, whose: &str) -> Result<()> {
-        let mut asked = lock(&self.asked);
-        if asked.is_none_or(|when| when.elapsed() >= ASK_AGAIN) {
-            *asked = Some(Instant::now());
-            drop(asked);
-            if connection.highest_drawn()? < self.drawn.load(Ordering::Acquire) {
-                *lock(&self.watch) = None;
-                self.forget();
-            }
+    /// For a reader that found nothing: from time to time it asks whether there are events with ids
+    /// that nobody can be given.
+    pub fn check_reachable(&self, connection: &mut Connection) -> Result<()> {
+        let mut looked = lock(&self.looked);
+        if looked.is_none_or(|when| when.elapsed() >= ASK_AGAIN) {
+            *looked = Some(Instant::now());
+            drop(looked);
             if let Some(what) = connection.unreachable()? {
                 fail!(CorruptEvent, "{what}");
             }
         }
-        self.check_drawn(connection, id, whose)
+        Ok(())
     }
 
     /// Refuses a cursor above the highest id that was ever drawn.
     pub fn check_drawn(&self, connection: &mut Connection, id: EventId, whose: &str) -> Result<()> {
-        self.check_breaks();
-        if id <= self.drawn.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let highest = connection.highest_drawn()?;
-        self.drawn.fetch_max(highest, Ordering::AcqRel);
-        if id > highest {
+        if !self.is_drawn(connection, id)? {
+            let highest = connection.highest_drawn()?;
             fail!(
                 InvalidLastId,
                 "{whose} is {id}, but the highest event id ever drawn is {highest}: either the id \
@@ -443,6 +525,17 @@ impl Reader {
         Ok(self.look(highest.saturating_sub(FAR))?.0.horizon.min(highest))
     }
 
+    /// Whether the id was ever drawn, or a higher one.
+    pub fn is_drawn(&self, connection: &mut Connection, id: EventId) -> Result<bool> {
+        self.doubts();
+        if id > self.drawn.load(Ordering::Acquire) {
+            let highest = connection.highest_drawn()?;
+            self.drawn.fetch_max(highest, Ordering::AcqRel);
+            return Ok(id <= highest);
+        }
+        Ok(true)
+    }
+
     /// How far the stream is settled by now, from `from` on, and who holds it up.
     pub fn look(&self, from: EventId) -> Result<(Settled, Vec<HolderInfo>)> {
         let mut look = self.settle(self.settled_from(from))?;
@@ -457,6 +550,19 @@ impl Reader {
             if look.visible > look.horizon { self.watching(Watch::holders)? } else { Vec::new() };
         Ok((look, holders))
     }
+}
+
+/// What became of a cursor that was to be stored.
+pub(crate) enum Stored {
+    /// It is here now.
+    At(EventId),
+    /// The stream is in doubt: verify, and try again.
+    Unsure,
+}
+
+pub(crate) fn not_registered(ident: &Ident) -> Error {
+    let message = format!("consumer {ident:?} is not registered: call register()");
+    Error::new(ErrorKind::NotRegistered, message)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

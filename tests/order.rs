@@ -881,7 +881,7 @@ on_each_server!(a_database_that_draws_ids_again_is_an_error_and_not_silence, |db
     draw_next(db, &mut raw, ids[3]);
     assert_eq!(insert(db, &mut raw), ids[3]);
     let other = db.stream().consumer("app", "All").unwrap();
-    assert_eq!(failure(other.poll(None, &Want::all())), ErrorKind::InvalidLastId);
+    assert_eq!(failure(other.poll(None, &Want::all())), ErrorKind::StreamRewound);
     // Those that have known the old ids notice it, too.
     for (consumer, want) in consumers.iter().zip(&want) {
         until("an error", || match consumer.poll(None, want) {
@@ -889,7 +889,7 @@ on_each_server!(a_database_that_draws_ids_again_is_an_error_and_not_silence, |db
                 assert!(events.is_empty(), "{events:?}");
                 false
             }
-            Err(error) => error.kind() == ErrorKind::InvalidLastId,
+            Err(error) => error.kind() == ErrorKind::StreamRewound,
         });
         consumer.unregister().unwrap();
         consumer.register().unwrap();

@@ -548,7 +548,7 @@ on_servers!(ids_that_are_drawn_again_are_told_to_subscribers, [postgres, postgre
     add(&stream, 10);
     collect(&subscription, 10);
     db.raw().exec("DELETE FROM evt_queue; SELECT setval('evt_queue_id_seq', 3)");
-    assert_eq!(subscription.next(LONG).unwrap_err().kind(), ErrorKind::InvalidLastId);
+    assert_eq!(subscription.next(LONG).unwrap_err().kind(), ErrorKind::StreamRewound);
 });
 
 on_each_server!(an_idle_subscription_writes_nothing, |db| {

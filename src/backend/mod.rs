@@ -3,6 +3,7 @@
 //! This module and its children are the only ones with SQL. Each child is one dialect; what they
 //! have in common is the list of operations of [`Connection`]. Nothing here knows of delivery.
 
+pub(crate) mod cursors;
 pub(crate) mod doctor;
 pub(crate) mod history;
 pub(crate) mod lease;
@@ -23,6 +24,7 @@ use crate::config::{Settings, TableName};
 use crate::consumer::{Ident, Want};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId, EventType, MAX_EVENT_ID, NewEvent};
+use crate::life::Anchor;
 use crate::url::Location;
 use crate::value::Value;
 pub(crate) use sigpipe::quietly;
@@ -139,6 +141,8 @@ pub(crate) struct ReadRange<'a> {
     pub limit: usize,
     /// No further event after this many bytes of data.
     pub max_bytes: usize,
+    /// Whether the event `after` itself is looked at, too, beside the limits: see [`Batch::anchor`].
+    pub anchored: bool,
 }
 
 impl ReadRange<'_> {
@@ -146,7 +150,10 @@ impl ReadRange<'_> {
     fn bounds(&self) -> (i64, i64, i64) {
         let clamp = |id: EventId| i64::try_from(id.min(MAX_EVENT_ID)).unwrap_or(i64::MAX);
         let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
-        (clamp(self.after), clamp(self.upto), limit)
+        match self.anchored {
+            true => (clamp(self.after) - 1, clamp(self.upto), limit.saturating_add(1)),
+            false => (clamp(self.after), clamp(self.upto), limit),
+        }
     }
 
     /// Types to name in SQL, where a wish is limited.
@@ -163,6 +170,8 @@ pub(crate) struct Batch {
     pub cut: bool,
     /// The last id that was read, wanted or not; 0 if there was none.
     pub scanned: EventId,
+    /// The event at which an anchored read began, if it is there.
+    pub anchor: Option<Anchor>,
     rows: usize,
     bytes: usize,
 }
@@ -177,8 +186,15 @@ impl Batch {
     /// Takes a row. The type is compared again: some collations ignore case. A row that cannot be
     /// read ends the batch before it, and is an error only where it is the first one.
     fn push(&mut self, range: &ReadRange<'_>, event: Result<Event>) -> Result<()> {
+        let is_anchor = |id| range.anchored && id == range.after;
         let event = match event {
+            Ok(event) if is_anchor(event.id) => {
+                self.anchor = Some(Anchor::of(&event));
+                return Ok(());
+            }
             Ok(event) => event,
+            // It was passed over.
+            Err(error) if error.unreadable().is_some_and(|row| is_anchor(row.id)) => return Ok(()),
             Err(error) if error.unreadable().is_some() && self.rows > 0 => {
                 self.cut = true;
                 return Ok(());
@@ -387,12 +403,6 @@ impl Connection {
     /// Whether there was such a consumer.
     pub fn unregister(&mut self, ident: &Ident) -> Result<bool> {
         each!(self, c => c.unregister(ident))
-    }
-
-    /// Moves the stored cursor forward to `to`, never back, and returns where it is now;
-    /// `None` if nobody of this ident is registered.
-    pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
-        each!(self, c => c.advance(ident, to))
     }
 
     pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {

@@ -1,5 +1,6 @@
 //! What many callers want to have written, in one commit.
 
+use super::cursors::Move;
 use super::{Connection, each};
 use crate::consumer::Ident;
 use crate::error::{Result, fail};
@@ -10,8 +11,8 @@ use std::borrow::Borrow;
 #[derive(Clone)]
 pub(crate) enum Change {
     Event(NewEvent),
-    /// The cursor of a consumer, where it is behind this id.
-    Cursor(Ident, EventId),
+    /// A move of the cursor of a consumer.
+    Cursor(Ident, Move),
 }
 
 /// What was written.
@@ -25,8 +26,8 @@ pub(crate) enum Written {
 impl Connection {
     /// Writes all or nothing; what became of each, in order.
     pub fn write(&mut self, changes: &[&Change]) -> Result<Vec<Written>> {
-        if let [Change::Cursor(ident, last_id)] = changes {
-            return self.advance(ident, *last_id).map(|cursor| vec![Written::Cursor(cursor)]);
+        if let [Change::Cursor(ident, to)] = changes {
+            return self.advance(ident, to).map(|cursor| vec![Written::Cursor(cursor)]);
         }
         let events = changes.iter().filter_map(|change| match change {
             Change::Event(event) => Some(event),
@@ -43,9 +44,7 @@ impl Connection {
                     Some(id) => Ok(Written::Event(id)),
                     None => fail!(Internal, "the database gave too few ids"),
                 },
-                Change::Cursor(ident, last_id) => {
-                    connection.advance(ident, *last_id).map(Written::Cursor)
-                }
+                Change::Cursor(ident, to) => connection.advance(ident, to).map(Written::Cursor),
             });
             written.collect()
         })
@@ -63,10 +62,10 @@ impl Connection {
     /// Stores the cursor; `None` if that is better done in a commit that is shared with those who
     /// add events. So it is on SQLite, where everybody waits for one lock. On a server it is not: a
     /// cursor that somebody has locked must keep no event waiting.
-    pub fn advance_alone(&mut self, ident: &Ident, last_id: EventId) -> Result<Option<Written>> {
+    pub fn advance_alone(&mut self, ident: &Ident, to: &Move) -> Result<Option<Written>> {
         match self {
-            Connection::Sqlite(c) => Ok(c.cursor_unless_due(ident, last_id)?.map(Written::Cursor)),
-            _ => Ok(Some(Written::Cursor(self.advance(ident, last_id)?))),
+            Connection::Sqlite(c) => Ok(c.cursor_unless_due(ident, to)?.map(Written::Cursor)),
+            _ => Ok(Some(Written::Cursor(self.advance(ident, to)?))),
         }
     }
 }

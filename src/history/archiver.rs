@@ -3,12 +3,15 @@
 use super::latecomers::Latecomers;
 use super::{HistoryNotice, Notify, Running, Warehouse, WorkerHealth, archiver_ident, lock};
 use crate::backend::Connection;
+use crate::backend::cursors::Move;
 use crate::backend::lease::OwnerLease;
 use crate::config::Options;
 use crate::consumer::{Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId};
-use crate::reader::{Chunk, Reader};
+use crate::life::{Anchor, Position};
+use crate::reader::{Chunk, Reader, Stored};
+use crate::rewind::{Standing, Verdict};
 use crate::stream::EventStream;
 use crate::worker::{Next, Signal, Task, panic_error};
 use std::sync::{Arc, Mutex, TryLockError};
@@ -152,7 +155,8 @@ impl Archiver {
     /// # Errors
     /// `Occupied` if another archiver is at work, here or in another process; `HistoryConflict` if
     /// the history has another event of the same id; `InvalidArgument` from inside a notice of this
-    /// archiver; `NotMigrated`, and those of both databases.
+    /// archiver; `StreamRewound`, once, if the stream lost events or began anew: the next call goes on
+    /// after the cursor as it is then; `NotMigrated`, and those of both databases.
     pub fn run_once(&self) -> Result<u64> {
         self.run_while(|| true).map(|(count, _)| count)
     }
@@ -185,7 +189,8 @@ impl Archiver {
         let mut complete = false;
         while !complete && go_on() {
             let count = match pass.batch() {
-                Ok(count) => count,
+                Ok(Some(count)) => count,
+                Ok(None) => continue,
                 Err(error) => {
                     // What is in the history is acknowledged all the same, if that can be done.
                     let _ = pass.acknowledge();
@@ -193,7 +198,9 @@ impl Archiver {
                 }
             };
             total += count as u64;
-            complete = count == 0 || pass.after >= Some(until);
+            complete = count == 0 || pass.after.is_some_and(|after| after.id >= until);
+            // Where the stream is in doubt it goes on after the stored cursor.
+            complete = complete && pass.acknowledge()?;
         }
         pass.acknowledge()?;
         pass.look_for_latecomers(true)?;
@@ -202,30 +209,33 @@ impl Archiver {
 }
 
 impl Core {
-    /// Registers, if needed, and gives the id after which to go on.
-    fn resume(&self) -> Result<EventId> {
+    /// Registers, if needed, and finds out where the archiver stands.
+    fn resume(&self, standing: &Standing) -> Result<Verdict> {
         self.reader.pool()?.repeatable(|connection| {
             connection.register(&self.ident, 0)?;
-            let cursor = self.advance(connection, 0)?;
-            self.reader.check_drawn(connection, cursor, "the archiver's cursor")?;
-            Ok(cursor)
+            connection.advance(&self.ident, &Move::none())?;
+            let verdict = self.reader.verify(connection, &self.ident, standing)?;
+            verdict.ok_or_else(|| self.unregistered())
         })
     }
 
-    fn advance(&self, connection: &mut Connection, to: EventId) -> Result<EventId> {
-        connection.advance(&self.ident, to)?.ok_or_else(|| {
-            let message = format!("somebody has unregistered {}", self.ident);
-            Error::new(ErrorKind::NotRegistered, message)
-        })
+    fn unregistered(&self) -> Error {
+        let message = format!("somebody has unregistered {}", self.ident);
+        Error::new(ErrorKind::NotRegistered, message)
     }
 
-    fn read(&self, after: EventId) -> Result<Chunk> {
+    /// The next batch; `known` is the stored cursor.
+    fn read(&self, from: Position, known: EventId) -> Result<Chunk> {
         self.reader.pool()?.repeatable(|connection| {
-            let chunk = self.reader.read(connection, after, &Want::all(), self.batch)?;
+            let chunk = self.reader.read(connection, from, &Want::all(), self.batch)?;
             if chunk.events.is_empty() {
                 // Shows that it is alive, and finds out that ids are drawn again.
-                let cursor = self.advance(connection, 0)?;
-                self.reader.check_idle(connection, cursor, "the archiver's cursor")?;
+                let cursor = connection.advance(&self.ident, &Move::none())?;
+                let cursor = cursor.ok_or_else(|| self.unregistered())?;
+                if cursor < known || !self.reader.is_drawn(connection, from.id.max(cursor))? {
+                    self.reader.doubt(false);
+                }
+                self.reader.check_reachable(connection)?;
             }
             Ok(chunk)
         })
@@ -265,10 +275,10 @@ impl Core {
 struct Pass {
     core: Arc<Core>,
     lease: Option<(OwnerLease, Instant)>,
-    /// The last id that is in the history; `None` if that has to be found out.
-    after: Option<EventId>,
-    /// The stored cursor, when that was found out.
-    cursor: EventId,
+    /// The last event that is in the history; `None` if that has to be found out.
+    after: Option<Position>,
+    /// What is known of its cursor.
+    standing: Standing,
     /// The sizes of the batches that are in the history and not acknowledged yet, since when.
     unacknowledged: (Vec<usize>, Instant),
     latecomers: Latecomers,
@@ -288,7 +298,7 @@ impl Pass {
             core,
             lease: None,
             after: None,
-            cursor: 0,
+            standing: Standing::default(),
             unacknowledged: (Vec::new(), Instant::now()),
             latecomers: Latecomers::new(),
             ahead: None,
@@ -327,40 +337,57 @@ impl Pass {
         self.ahead = None;
     }
 
-    /// Looks for events that appeared below those that are in the history.
+    /// Looks for events that appeared below those that are in the history. Not where the stream is in
+    /// doubt: they may be of another life of it.
     fn look_for_latecomers(&mut self, now: bool) -> Result<()> {
-        let Some(after) = self.after else { return Ok(()) };
         let core = self.core.clone();
+        let Some(after) = self.after else { return Ok(()) };
+        if self.standing.seen != Some(core.reader.doubts()) {
+            return Ok(());
+        }
         match now {
-            true => self.latecomers.look(&core, after),
-            false => self.latecomers.look_sometimes(&core, after),
+            true => self.latecomers.look(&core, after.id),
+            false => self.latecomers.look_sometimes(&core, after.id),
         }
     }
 
-    /// Archives the next batch; returns how many events that were.
-    fn batch(&mut self) -> Result<usize> {
+    /// Archives the next batch; returns how many events that were, `None` if the stream came into
+    /// doubt, so that this is to be done again.
+    fn batch(&mut self) -> Result<Option<usize>> {
         let core = self.core.clone();
         self.at_warehouse = false;
+        let doubts = core.reader.doubts();
+        if self.standing.seen != Some(doubts) {
+            self.forget();
+        }
         let after = match self.after {
             Some(after) => after,
-            None => self.resume()?,
+            None => self.resume(doubts)?,
         };
+        let known = self.standing.stored.id;
         let (after, chunk) = match self.ahead.take() {
-            Some(chunk) => (after, chunk),
-            None => self.read_after(after)?,
+            Some(chunk) => (after, Ok(chunk)),
+            None => self.read_after(after),
         };
+        let chunk = match chunk {
+            Err(error) if error.kind() == ErrorKind::StreamRewound => return Ok(None),
+            result => result?,
+        };
+        if core.reader.doubts() != doubts {
+            return Ok(None);
+        }
         let Some(last) = chunk.events.last().map(|event| event.id) else {
             // The batch before was full, and yet the last one.
-            self.acknowledge()?;
-            return Ok(0);
+            return Ok(self.acknowledge()?.then_some(0));
         };
+        let end = Position { id: last, anchor: chunk.anchor };
         core.notify.tell(HistoryNotice::NewEvents(chunk.events.len()));
         let read_on = core.is_full(&chunk.events);
         self.at_warehouse = true;
         let (stored, ahead) = thread::scope(|scope| {
             let reading = read_on.then(|| {
                 let thread = thread::Builder::new().name("fes-archive-rd".to_owned());
-                thread.spawn_scoped(scope, || core.read(last)).ok()
+                thread.spawn_scoped(scope, || core.read(end, known)).ok()
             });
             let stored = core.store(&chunk.events);
             // An error of reading on is met again by the next batch.
@@ -371,10 +398,14 @@ impl Pass {
         });
         let count = stored?;
         self.at_warehouse = false;
-        let done = chunk.events[..count].last().map_or(after, |event| event.id);
-        self.latecomers.stored(chunk.events[..count].iter().map(|event| event.id), done);
+        let stored = &chunk.events[..count];
+        let done = stored
+            .last()
+            .map_or(after, |event| Position { id: event.id, anchor: Some(Anchor::of(event)) });
+        self.latecomers.stored(stored.iter().map(|event| event.id), done.id);
+        self.standing.gave(done.anchor, core.reader.asks());
         self.after = Some(done);
-        self.ahead = ahead.filter(|_| done == last);
+        self.ahead = ahead.filter(|_| done.id == last);
         if self.unacknowledged.0.is_empty() {
             self.unacknowledged.1 = Instant::now();
         }
@@ -382,51 +413,69 @@ impl Pass {
         if self.ahead.is_none() || self.unacknowledged.1.elapsed() >= ACKNOWLEDGE {
             self.acknowledge()?;
         }
-        Ok(count)
+        Ok(Some(count))
     }
 
     /// Reads the next batch, behind events that cannot be read where the cursor was moved past them:
     /// somebody has decided that the history is to lack them.
-    fn read_after(&mut self, mut after: EventId) -> Result<(EventId, Chunk)> {
+    fn read_after(&mut self, mut after: Position) -> (Position, Result<Chunk>) {
+        let known = self.standing.stored.id;
         loop {
-            match self.core.read(after) {
+            match self.core.read(after, known) {
                 Err(error) => match error.unreadable() {
-                    Some(row) if row.id <= self.cursor => {
-                        after = row.id;
-                        self.latecomers.stored([after].into_iter(), after);
+                    Some(row) if row.id <= known => {
+                        after = Position::at(row.id);
+                        self.latecomers.stored([row.id].into_iter(), row.id);
                     }
-                    _ => return Err(error),
+                    _ => return (after, Err(error)),
                 },
-                Ok(chunk) => return Ok((after, chunk)),
+                chunk => return (after, chunk),
             }
         }
     }
 
     /// Stores the cursor. It need not follow every batch: what is in the history and not
-    /// acknowledged would be compared, not written again.
-    fn acknowledge(&mut self) -> Result<()> {
+    /// acknowledged would be compared, not written again. `false` if the stream came into doubt:
+    /// nothing is acknowledged then before it was verified.
+    fn acknowledge(&mut self) -> Result<bool> {
         let batches = std::mem::take(&mut self.unacknowledged.0);
-        if let (Some(done), false) = (self.after, batches.is_empty()) {
-            let core = &self.core;
-            core.reader.pool()?.repeatable(|connection| core.advance(connection, done))?;
-            for count in batches {
-                core.notify.tell(HistoryNotice::ProcessedEvents(count));
+        let (Some(done), Some(doubts), false) =
+            (self.after, self.standing.seen, batches.is_empty())
+        else {
+            return Ok(true);
+        };
+        let core = self.core.clone();
+        let (known, mark) = (self.standing.stored.id, self.standing.mark(done));
+        match core.reader.store(&core.ident, &Move { to: done.id, known, mark }, doubts)? {
+            Stored::At(cursor) if cursor >= known => self.standing.moved(done, cursor),
+            Stored::At(_) => {
+                // Somebody has moved it back.
+                core.reader.doubt(false);
+                return Ok(false);
             }
+            Stored::Unsure => return Ok(false),
         }
-        Ok(())
+        for count in batches {
+            core.notify.tell(HistoryNotice::ProcessedEvents(count));
+        }
+        Ok(true)
     }
 
     /// Where to go on: after the cursor, or earlier if the warehouse has lost its last commits (it
     /// crashed with commits that do not wait for the disk, or was restored): what the event table
     /// still has of them is archived again. An empty history begins at the cursor: it is a new one
     /// after the old one was moved away.
-    fn resume(&mut self) -> Result<EventId> {
-        let cursor = self.core.resume()?;
+    fn resume(&mut self, doubts: u64) -> Result<Position> {
+        let verdict = self.core.resume(&self.standing)?;
+        self.standing.adopt(&verdict, doubts);
+        if let Some(error) = verdict.rewound {
+            return Err(error);
+        }
+        let cursor = verdict.stored;
         self.at_warehouse = true;
         let end = self.core.warehouse.end()?;
         self.at_warehouse = false;
-        let after = if end > 0 { end.min(cursor) } else { cursor };
-        self.cursor = cursor;
+        let after = if end > 0 && end < cursor.id { Position::at(end) } else { cursor };
         self.after = Some(after);
         Ok(after)
     }
@@ -449,11 +498,12 @@ impl Task for Pass {
             Ok(count)
         });
         match batch {
-            Ok(0) => {
+            Ok(None) => Ok(Next::Again),
+            Ok(Some(0)) => {
                 self.idle = (self.idle * 2).min(LONGEST_IDLE);
                 Ok(Next::Sleep(self.idle))
             }
-            Ok(_) => {
+            Ok(Some(_)) => {
                 self.idle = GATHER;
                 Ok(if self.ahead.is_some() { Next::Again } else { Next::Sleep(GATHER) })
             }

@@ -92,8 +92,14 @@ fn copy(core: &Core, ids: &[EventId]) -> Result<Vec<EventId>> {
     let mut events: Vec<Event> = Vec::new();
     for id in ids {
         let want = Want::all();
-        let range =
-            ReadRange { after: id - 1, upto: *id, want: &want, limit: 1, max_bytes: usize::MAX };
+        let range = ReadRange {
+            after: id - 1,
+            upto: *id,
+            want: &want,
+            limit: 1,
+            max_bytes: usize::MAX,
+            anchored: false,
+        };
         match pool.repeatable(|connection| connection.read(&range)) {
             // Somebody has decided that the history is to lack it.
             Err(error) if error.unreadable().is_some() => {}

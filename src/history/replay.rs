@@ -2,8 +2,9 @@
 
 use super::Warehouse;
 use crate::consumer::Want;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::event::{Event, EventId, MAX_EVENT_ID};
+use crate::life::{Anchor, Life, Position};
 use crate::reader::Reader;
 use crate::stream::EventStream;
 use std::sync::Arc;
@@ -48,6 +49,12 @@ pub struct Replay {
     want: Want,
     /// Everything up to this was given.
     position: EventId,
+    /// Where the caller let it begin.
+    begin: EventId,
+    /// The last active event that was given.
+    anchor: Option<Anchor>,
+    /// The stream as it was when there were so many doubts whether it is still the same.
+    seen: Option<(u64, Option<Life>)>,
     /// The end of the history was met: the active events come first.
     at_tail: bool,
 }
@@ -61,6 +68,9 @@ impl Warehouse {
             warehouse: self.clone(),
             want: want.clone(),
             position: from_id.saturating_sub(1),
+            begin: from_id.saturating_sub(1),
+            anchor: None,
+            seen: None,
             at_tail: false,
         }
     }
@@ -79,7 +89,8 @@ impl Replay {
     /// # Errors
     /// `InvalidArgument` for a limit of 0, `InvalidLastId` if the position is above the highest id
     /// that was ever drawn, `NotMigrated`, `UnsafeServer`, and those of both databases. The next
-    /// call goes on at the same position.
+    /// call goes on at the same position. `StreamRewound`, once, if the stream lost events or began
+    /// anew: the next call goes on at the position or the highest id drawn, whichever is lower.
     pub fn next_events(&mut self, limit: usize) -> Result<Vec<Event>> {
         loop {
             if let Some(events) = self.look(limit)? {
@@ -104,17 +115,51 @@ impl Replay {
         Ok(batch.events)
     }
 
+    /// Says once that the stream was rewound.
+    fn verify(&mut self, doubts: u64) -> Result<()> {
+        let life = match self.seen {
+            None => {
+                self.seen = Some((doubts, None));
+                return Ok(());
+            }
+            Some((seen, _)) if seen == doubts => return Ok(()),
+            Some((_, life)) => life,
+        };
+        let at = Position { id: self.position, anchor: self.anchor };
+        let (now, life, rewound) = self
+            .reader
+            .pool()?
+            .repeatable(|connection| self.reader.verify_unregistered(connection, at, life))?;
+        (self.position, self.anchor, self.seen) = (now.id, now.anchor, Some((doubts, Some(life))));
+        rewound.map_or(Ok(()), Err)
+    }
+
     /// The active events first, the history then: what was discarded before the first read was
     /// archived before it, so it is found by the second one.
     fn live(&mut self, limit: usize) -> Result<Vec<Event>> {
+        let doubts = self.reader.doubts();
+        self.verify(doubts)?;
         let after = self.position;
+        let from = Position { id: after, anchor: self.anchor };
         let chunk = self.reader.pool()?.repeatable(|connection| {
-            let chunk = self.reader.read(connection, after, &self.want, limit)?;
-            if chunk.events.is_empty() {
-                self.reader.check_drawn(connection, after, "the position of the replay")?;
+            let chunk = self.reader.read(connection, from, &self.want, limit)?;
+            if chunk.events.is_empty() && !self.reader.is_drawn(connection, after)? {
+                if after == self.begin {
+                    let whose = "the position of the replay";
+                    self.reader.check_drawn(connection, after, whose)?;
+                }
+                self.reader.doubt(false);
             }
             Ok(chunk)
-        })?;
+        });
+        let chunk = match chunk {
+            Err(error) if error.kind() == ErrorKind::StreamRewound => return self.live(limit),
+            result => result?,
+        };
+        if self.reader.doubts() != doubts {
+            return self.live(limit);
+        }
+        self.anchor = chunk.anchor;
         if chunk.settled_to == after {
             // Not even the newest event is there: the npm package's discarder leaves none.
             return self.history(limit);
@@ -140,8 +185,9 @@ impl Replay {
 
 /// The events of both lists up to `upto`, each once, in order.
 fn merge(archived: Vec<Event>, active: Vec<Event>, upto: EventId) -> Vec<Event> {
-    let mut events = archived;
-    events.extend(active);
+    // Where both have one, the active one: an archived one may be of before the stream was rewound.
+    let mut events = active;
+    events.extend(archived);
     events.retain(|event| event.id <= upto);
     events.sort_by_key(|event| event.id);
     events.dedup_by_key(|event| event.id);

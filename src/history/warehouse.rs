@@ -156,7 +156,7 @@ impl Warehouse {
             fail!(InvalidArgument, "a read of at most 0 events");
         }
         let max_bytes = self.settings.max_chunk_bytes;
-        let range = ReadRange { after, upto, want, limit, max_bytes };
+        let range = ReadRange { after, upto, want, limit, max_bytes, anchored: false };
         self.pool()?.repeatable(|connection| connection.read_history(&range))
     }
 

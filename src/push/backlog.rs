@@ -20,6 +20,8 @@ pub(crate) struct Request {
     pub after: EventId,
     pub want: Want,
     pub limit: usize,
+    /// How many doubts there were whether the stream is still the same.
+    pub doubts: u64,
 }
 
 /// A chunk that was read: all wanted events after a position, up to `upto`.
@@ -48,6 +50,7 @@ struct Slot {
     /// `None` while somebody reads it.
     chunk: Option<Chunk>,
     bytes: usize,
+    /// When its read began.
     made: Instant,
 }
 
@@ -57,13 +60,28 @@ impl Backlog {
     }
 
     /// Gives the chunk from here, or else by `read`. Only one that the limit ended is kept: behind
-    /// another one more may come.
-    pub fn get(&self, request: &Request, read: impl FnOnce() -> Result<Chunk>) -> Result<Chunk> {
+    /// another one more may come. One of the time before a doubt is not given, nor to who came after
+    /// it was read: it may have events that were discarded before, but not all of them.
+    pub fn get(
+        &self,
+        request: &Request,
+        since: Instant,
+        read: impl FnOnce() -> Result<Chunk>,
+    ) -> Result<Chunk> {
         let mut slots = self.slots();
-        slots.retain(|slot| slot.chunk.is_none() || slot.made.elapsed() < AGE);
+        slots.retain(|slot| {
+            let current = slot.request.doubts >= request.doubts && slot.made.elapsed() < AGE;
+            slot.chunk.is_none() || current
+        });
         while let Some(slot) = slots.iter().find(|slot| slot.request == *request) {
-            if let Some(chunk) = &slot.chunk {
-                return Ok(chunk.clone());
+            match &slot.chunk {
+                Some(chunk) if slot.made >= since => return Ok(chunk.clone()),
+                // Read before it came: others may still have it.
+                Some(_) => {
+                    drop(slots);
+                    return read();
+                }
+                None => {}
             }
             slots = self.changed.wait(slots).unwrap_or_else(PoisonError::into_inner);
         }
@@ -92,12 +110,7 @@ impl Reading<'_> {
     fn keep(&self, chunk: &Chunk) {
         let mut slots = self.backlog.slots();
         if let Some(slot) = slots.iter_mut().find(|slot| slot.request == *self.request) {
-            *slot = Slot {
-                request: self.request.clone(),
-                chunk: Some(chunk.clone()),
-                bytes: chunk.bytes(),
-                made: Instant::now(),
-            };
+            (slot.chunk, slot.bytes) = (Some(chunk.clone()), chunk.bytes());
         }
         // The oldest go first; who is that far behind reads for itself.
         while slots.iter().filter(|slot| slot.chunk.is_some()).count() > CHUNKS
@@ -133,8 +146,13 @@ mod tests {
         Chunk { events: events.into(), upto: count as EventId }
     }
 
+    /// Somebody who came before everything.
+    fn early() -> Instant {
+        Instant::now() - Duration::from_secs(60)
+    }
+
     fn request(after: EventId) -> Request {
-        Request { after, want: Want::all(), limit: 2 }
+        Request { after, want: Want::all(), limit: 2, doubts: 0 }
     }
 
     #[test]
@@ -149,7 +167,7 @@ mod tests {
                         std::thread::sleep(Duration::from_millis(20));
                         Ok(chunk(2, 1))
                     };
-                    assert_eq!(backlog.get(&request(0), read).unwrap().events.len(), 2);
+                    assert_eq!(backlog.get(&request(0), early(), read).unwrap().events.len(), 2);
                 });
             }
         });
@@ -159,32 +177,35 @@ mod tests {
     #[test]
     fn another_position_another_filter_and_the_end_are_read_again() {
         let backlog = Backlog::default();
-        backlog.get(&request(0), || Ok(chunk(2, 1))).unwrap();
+        backlog.get(&request(0), early(), || Ok(chunk(2, 1))).unwrap();
         let filtered = Request { want: Want::types(&["A"]).unwrap(), ..request(0) };
         for other in [request(1), filtered, Request { limit: 3, ..request(0) }] {
-            assert!(backlog.get(&other, || Ok(chunk(0, 0))).unwrap().events.is_empty());
+            assert!(backlog.get(&other, early(), || Ok(chunk(0, 0))).unwrap().events.is_empty());
         }
         // Not full: it was the end then, and need not be now.
-        assert_eq!(backlog.get(&request(1), || Ok(chunk(2, 1))).unwrap().events.len(), 2);
-        assert_eq!(backlog.get(&request(0), || panic!("it is there")).unwrap().events.len(), 2);
+        assert_eq!(backlog.get(&request(1), early(), || Ok(chunk(2, 1))).unwrap().events.len(), 2);
+        assert_eq!(
+            backlog.get(&request(0), early(), || panic!("it is there")).unwrap().events.len(),
+            2
+        );
     }
 
     #[test]
     fn after_a_failure_the_next_one_reads() {
         let backlog = Backlog::default();
-        let failed = backlog.get(&request(0), || Err(Error::new(ErrorKind::Busy, "no")));
+        let failed = backlog.get(&request(0), early(), || Err(Error::new(ErrorKind::Busy, "no")));
         assert_eq!(failed.err().unwrap().kind(), ErrorKind::Busy);
-        assert_eq!(backlog.get(&request(0), || Ok(chunk(2, 1))).unwrap().upto, 2);
+        assert_eq!(backlog.get(&request(0), early(), || Ok(chunk(2, 1))).unwrap().upto, 2);
     }
 
     #[test]
     fn what_is_kept_is_bounded() {
         let backlog = Backlog::default();
         for after in 0..100 {
-            backlog.get(&request(after), || Ok(chunk(2, 1))).unwrap();
+            backlog.get(&request(after), early(), || Ok(chunk(2, 1))).unwrap();
         }
         assert_eq!(backlog.slots().len(), CHUNKS);
-        backlog.get(&request(100), || Ok(chunk(2, BYTES / 2))).unwrap();
+        backlog.get(&request(100), early(), || Ok(chunk(2, BYTES / 2))).unwrap();
         assert_eq!(backlog.slots().len(), 1);
         backlog.clear();
         assert!(backlog.slots().is_empty());

@@ -4,11 +4,13 @@
 use super::backlog::Backlog;
 use super::queue::Piece;
 use super::subscription::Member;
+use crate::backend::cursors::Move;
 use crate::backend::{Backend, Connection};
 use crate::consumer::{Ident, Want};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId};
 use crate::hint::Listening;
+use crate::life::{Life, Position};
 use crate::reader::Reader;
 use crate::worker::{Next, Signal, Task, Worker};
 use std::collections::HashMap;
@@ -83,7 +85,9 @@ impl Hub {
             let task = HubTask {
                 reader: self.reader.clone(),
                 members: self.members.clone(),
-                position: from,
+                position: Position::at(from),
+                life: None,
+                doubts: None,
                 sleep: self.reader.settings.sleep_min,
                 connection: None,
                 listening: None,
@@ -111,6 +115,13 @@ impl Hub {
             worker.signal().wake();
         }
         Ok(threads.next_key)
+    }
+
+    /// Has the thread look now.
+    pub fn wake(&self) {
+        if let Some(worker) = &lock(&self.threads).hub {
+            worker.signal().wake();
+        }
     }
 
     /// Whether a member of this ident is attached.
@@ -147,7 +158,10 @@ struct HubTask {
     reader: Arc<Reader>,
     members: Members,
     /// Read up to here.
-    position: EventId,
+    position: Position,
+    /// The stream as it was when the doubts were these.
+    life: Option<Life>,
+    doubts: Option<u64>,
     /// The next wait when nothing comes.
     sleep: Duration,
     connection: Option<Connection>,
@@ -165,8 +179,37 @@ impl HubTask {
         lock(&self.members).map.values().cloned().collect()
     }
 
+    /// Sees to it that everybody stands in the stream as it is now; gives the doubts that there are.
+    fn verify(&mut self, connection: &mut Connection) -> Result<u64> {
+        let doubts = self.reader.doubts();
+        let members = self.members();
+        if self.doubts != Some(doubts) {
+            let reader = &self.reader;
+            let (at, life, rewound) =
+                reader.verify_unregistered(connection, self.position, self.life)?;
+            self.position = at;
+            (self.life, self.doubts, self.counter) = (Some(life), Some(doubts), None);
+            for member in &members {
+                rewound.iter().for_each(|error| member.rewind_live(at.id, error));
+            }
+            for member in &members {
+                member.verify(&self.reader, connection, doubts)?;
+            }
+            // What they have dropped is read again, unless they are far behind.
+            let near = |id: &EventId| id + self.reader.settings.queue_max as EventId >= at.id;
+            let needed = members.iter().filter_map(|member| member.needs()).filter(near).min();
+            if let Some(id) = needed.filter(|id| *id < at.id) {
+                self.position = Position::at(id);
+            }
+        }
+        for member in &members {
+            member.verify(&self.reader, connection, doubts)?;
+        }
+        Ok(doubts)
+    }
+
     /// Reads on, and gives it to all.
-    fn read(&mut self, connection: &mut Connection) -> Result<Next> {
+    fn read(&mut self, connection: &mut Connection, doubts: u64) -> Result<Next> {
         let settings = &self.reader.settings;
         let limit = settings.max_chunk_events;
         let chunk = match self.reader.read(connection, self.position, &Want::all(), limit) {
@@ -174,11 +217,16 @@ impl HubTask {
                 self.pass_over(&error);
                 return Ok(Next::Again);
             }
+            // What that means is found out at the next step.
+            Err(error) if error.kind() == ErrorKind::StreamRewound => return Ok(Next::Again),
             result => result?,
         };
-        let full = chunk.events.len() >= limit;
+        if self.reader.doubts() != doubts {
+            return Ok(Next::Again);
+        }
+        let (full, end) = (chunk.events.len() >= limit, chunk.end());
         let events: Vec<Arc<Event>> = chunk.events.into_iter().map(Arc::new).collect();
-        let piece = Piece { after: self.position, upto: chunk.settled_to, events: &events };
+        let piece = Piece { after: self.position.id, upto: end.id, events: &events };
         for member in self.members() {
             member.offer(&piece);
         }
@@ -188,12 +236,16 @@ impl HubTask {
             self.moved_at = Instant::now();
         }
         if !progress {
-            // Not silence, but an error, when ids are drawn again below what was read.
+            // Are ids drawn again below what was read?
             let read = self.members().iter().map(|member| member.position()).max();
-            let highest = read.unwrap_or(0).max(self.position);
-            self.reader.check_idle(connection, highest, "the position of push")?;
+            let highest = read.unwrap_or(0).max(self.position.id);
+            if !self.reader.is_drawn(connection, highest)? {
+                self.reader.doubt(false);
+                return Ok(Next::Again);
+            }
+            self.reader.check_reachable(connection)?;
         }
-        self.position = piece.upto;
+        self.position = end;
         self.read_at = Instant::now();
         self.sleep = match moved {
             true => settings.sleep_min,
@@ -213,14 +265,14 @@ impl HubTask {
         for member in self.members() {
             member.pass_over(row.id, error);
         }
-        self.position = row.id;
+        self.position = Position::at(row.id);
         self.moved_at = Instant::now();
     }
 
     /// Stores the cursors that are due, in one transaction, in the order of their idents so that
     /// two hubs never wait for each other.
     fn store_cursors(&self, connection: &mut Connection) -> Result<()> {
-        let mut due: Vec<(Arc<Member>, EventId)> = self
+        let mut due: Vec<(Arc<Member>, (Position, Move))> = self
             .members()
             .into_iter()
             .filter_map(|member| member.due().map(|cursor| (member, cursor)))
@@ -229,14 +281,17 @@ impl HubTask {
             return Ok(());
         }
         due.sort_by(|a, b| a.0.ident().as_str().cmp(b.0.ident().as_str()));
-        let found: Vec<bool> = connection.alone(|connection| {
-            let stored = |(member, cursor): &(Arc<Member>, EventId)| {
-                Ok(connection.advance(member.ident(), *cursor)?.is_some())
+        let cursors: Vec<Option<EventId>> = connection.alone(|connection| {
+            let stored = |(member, (_, to)): &(Arc<Member>, (Position, Move))| {
+                connection.advance(member.ident(), to)
             };
             due.iter().map(stored).collect()
         })?;
-        for ((member, cursor), found) in due.iter().zip(found) {
-            member.stored(*cursor, found);
+        for ((member, (at, _)), cursor) in due.iter().zip(cursors) {
+            if !member.stored(*at, cursor) {
+                // Somebody has moved it back.
+                self.reader.doubt(false);
+            }
         }
         Ok(())
     }
@@ -261,19 +316,21 @@ impl Task for HubTask {
                 self.reader.pool()?.backend().connect()?
             }
         };
-        let counter = connection.change_counter()?;
-        let next = self.store_cursors(&mut connection).and_then(|()| {
+        let next = self.verify(&mut connection).and_then(|doubts| {
+            let counter = connection.change_counter()?;
+            self.store_cursors(&mut connection)?;
             if counter.is_some_and(|counter| self.is_quiet(counter)) {
                 let busy = self.moved_at.elapsed() < IDLE;
                 return Ok(Next::Sleep(if busy { CHEAP_LOOK } else { CHEAP_IDLE_LOOK }));
             }
-            match self.read(&mut connection)? {
+            match self.read(&mut connection, doubts)? {
                 Next::Sleep(time) if counter.is_some() => Ok(Next::Sleep(time.min(CHEAP_LOOK))),
                 next => Ok(next),
             }
         });
         match next {
             Err(error) if error.ends_connection() || connection.has_open_transaction() => {
+                self.reader.doubt(false);
                 Err(error)
             }
             result => {

@@ -81,31 +81,41 @@ impl Tail {
 
     /// Takes at most `limit` events after `position`.
     pub fn take(&mut self, position: EventId, limit: usize) -> Taken {
-        let Some((start, end)) = &mut self.span else { return Taken::Behind };
-        if position < *start {
+        let Some((start, end)) = self.span else { return Taken::Behind };
+        if position < start {
             return Taken::Behind;
         }
-        // What the subscriber read from the database meanwhile.
-        while self.events.front().is_some_and(|event| event.id <= position) {
-            self.bytes -= self.events.pop_front().map_or(0, |event| size(&event));
-        }
+        self.drop_read(position);
         let events: Vec<Arc<Event>> = self.events.drain(..limit.min(self.events.len())).collect();
         self.bytes -= events.iter().map(|event| size(event)).sum::<usize>();
         let upto = match events.last() {
             Some(last) if !self.events.is_empty() => last.id,
-            _ => position.max(*end),
+            _ => position.max(end),
         };
-        *start = upto;
-        *end = upto.max(*end);
+        self.span = Some((upto, upto.max(end)));
         if events.is_empty() { Taken::Nothing(upto) } else { Taken::Events(events, upto) }
     }
 
     /// How far a subscriber at `position` may pass on because nothing of it is wanted.
-    pub fn pass(&self, position: EventId) -> EventId {
+    pub fn pass(&mut self, position: EventId) -> EventId {
+        self.drop_read(position);
         match self.span {
             Some((start, end)) if position >= start && self.events.is_empty() => position.max(end),
             _ => position,
         }
+    }
+
+    /// Drops what the subscriber has read from the database meanwhile.
+    fn drop_read(&mut self, position: EventId) {
+        while self.events.front().is_some_and(|event| event.id <= position) {
+            self.bytes -= self.events.pop_front().map_or(0, |event| size(&event));
+        }
+    }
+
+    /// What is here may be of another stream.
+    pub fn forget(&mut self) {
+        self.span = None;
+        self.clear();
     }
 
     fn clear(&mut self) {

@@ -3,11 +3,16 @@
 use super::backlog::{Chunk, Request};
 use super::hub::Hub;
 use super::queue::{Bounds, Groups, Piece, Tail, Taken};
+use crate::backend::Connection;
+use crate::backend::cursors::Move;
 use crate::backend::lease::OwnerLease;
 use crate::config::Settings;
 use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId};
+use crate::life::{Anchor, Position};
+use crate::reader::{Reader, not_registered};
+use crate::rewind::{Standing, Verdict};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,6 +53,8 @@ pub(crate) struct Member {
     changed: Condvar,
     bounds: Bounds,
     ack_interval: Duration,
+    /// When it came.
+    since: Instant,
 }
 
 struct State {
@@ -56,11 +63,13 @@ struct State {
     /// Everything up to here was handed out, or is not wanted.
     position: EventId,
     /// Handed out and not acknowledged: the seq, and the position after it.
-    outstanding: VecDeque<(u64, EventId)>,
+    outstanding: VecDeque<(u64, Position)>,
+    /// Handed out before the stream was rewound: acknowledging these means nothing.
+    void: usize,
     /// Everything up to here was acknowledged.
-    acked: EventId,
-    /// The cursor in the database, and when it was stored.
-    stored: EventId,
+    acked: Position,
+    /// What is known of it; with the cursor in the database, which was stored then.
+    standing: Standing,
     stored_at: Instant,
     delivered: u64,
     error: Option<Error>,
@@ -79,7 +88,7 @@ enum Queue {
 enum Step {
     Deliver(Delivery),
     Wait,
-    ReadDatabase(EventId),
+    ReadDatabase(Position),
 }
 
 impl Member {
@@ -106,7 +115,11 @@ impl Member {
                 state.position = tail.pass(position);
                 news
             }
-            Queue::Live(groups, from) => groups.offer(piece, *from, &self.want, self.bounds),
+            Queue::Live(groups, from) => {
+                let news = groups.offer(piece, *from, &self.want, self.bounds);
+                *from = piece.upto.max(*from);
+                news
+            }
         };
         // Waking a thread for nothing at every look is a sixth of what waiting costs.
         if news {
@@ -137,66 +150,161 @@ impl Member {
         self.changed.notify_all();
     }
 
-    /// The cursor to store now, if it is time to.
-    pub fn due(&self) -> Option<EventId> {
+    /// Where the cursor is to be stored now, if it is time to, and how.
+    pub fn due(&self) -> Option<(Position, Move)> {
         let state = self.state();
-        let (cursor, acknowledged) = state.cursor();
+        let (at, acknowledged) = state.cursor();
         let interval = if acknowledged { self.ack_interval } else { IDLE_STORE };
-        (cursor > state.stored && state.stored_at.elapsed() >= interval).then_some(cursor)
+        let due = at.id > state.standing.stored.id && state.stored_at.elapsed() >= interval;
+        due.then(|| (at, state.move_to(at)))
     }
 
-    /// The cursor was stored; `found` if the consumer is still registered.
-    pub fn stored(&self, cursor: EventId, found: bool) {
+    /// The cursor was to be moved to `at`; it is at `cursor` now, unless the consumer is not
+    /// registered any more. Whether all is well: it did not go back.
+    pub fn stored(&self, at: Position, cursor: Option<EventId>) -> bool {
         let mut state = self.state();
-        state.stored = state.stored.max(cursor);
         state.stored_at = Instant::now();
-        drop(state);
-        if !found {
-            let message = format!("consumer {:?} is not registered any more", self.ident);
-            self.fail(&Error::new(ErrorKind::NotRegistered, message));
+        let known = state.standing.stored.id;
+        let Some(cursor) = cursor else {
+            state.standing.stored = at;
+            drop(state);
+            self.is_gone();
+            return true;
+        };
+        if cursor >= known {
+            state.standing.moved(at, cursor);
         }
+        cursor >= known
+    }
+
+    fn is_gone(&self) {
+        let message = format!("consumer {:?} is not registered any more", self.ident);
+        self.fail(&Error::new(ErrorKind::NotRegistered, message));
+    }
+
+    /// Sees to it that a reliable member stands in the stream as it is now.
+    pub fn verify(&self, reader: &Reader, connection: &mut Connection, doubts: u64) -> Result<()> {
+        let state = self.state();
+        let (standing, live) = (state.standing, matches!(state.queue, Queue::Live(..)));
+        drop(state);
+        if standing.seen == Some(doubts) {
+            return Ok(());
+        }
+        let verdict = match live {
+            true => None,
+            false => reader.verify(connection, &self.ident, &standing)?,
+        };
+        let mut state = self.state();
+        let gone = !live && verdict.is_none();
+        match verdict {
+            Some(verdict) => {
+                state.adopt(&verdict, doubts);
+                state.error = verdict.rewound.or(state.error.take());
+            }
+            None => state.standing.seen = Some(doubts),
+        }
+        drop(state);
+        self.changed.notify_all();
+        if gone {
+            self.is_gone();
+        }
+        Ok(())
+    }
+
+    /// The stream was rewound: a LIVE member goes on after `from`.
+    pub fn rewind_live(&self, at: EventId, error: &Error) {
+        let mut state = self.state();
+        if let Queue::Live(_, from) = &mut state.queue {
+            *from = at;
+            drop(state);
+            self.fail(error);
+        }
+    }
+
+    /// From where on it needs what is read; a LIVE member needs only what is new.
+    pub fn needs(&self) -> Option<EventId> {
+        let state = self.state();
+        matches!(state.queue, Queue::Reliable(_)).then_some(state.position)
     }
 }
 
 impl State {
     /// How far the stored cursor may move, and whether events were acknowledged up to there.
-    fn cursor(&self) -> (EventId, bool) {
+    fn cursor(&self) -> (Position, bool) {
+        let stored = self.standing.stored;
         match &self.queue {
-            Queue::Live(..) => (self.stored, false),
-            Queue::Reliable(_) if self.outstanding.is_empty() && self.position > self.acked => {
-                (self.position, self.acked > self.stored)
+            Queue::Live(..) => (stored, false),
+            Queue::Reliable(_)
+                if self.outstanding.is_empty()
+                    && self.void == 0
+                    && self.position > self.acked.id =>
+            {
+                let at = Position { id: self.position, anchor: self.acked.anchor };
+                (at, self.acked.id > stored.id)
             }
             Queue::Reliable(_) => (self.acked, true),
         }
     }
 
-    fn next_step(&mut self, limit: usize, request_max: usize) -> Step {
-        if self.outstanding.len() >= request_max {
+    fn move_to(&self, at: Position) -> Move {
+        Move { to: at.id, known: self.standing.stored.id, mark: self.standing.mark(at) }
+    }
+
+    /// What was read and not handed out may be of the life before, and what nothing of was wanted,
+    /// too. What was handed out holds as far as the verdict says.
+    fn adopt(&mut self, verdict: &Verdict, doubts: u64) {
+        self.standing.adopt(verdict, doubts);
+        if let Queue::Reliable(tail) = &mut self.queue {
+            tail.forget();
+        }
+        let upto = verdict.upto.max(verdict.stored.id);
+        self.position = upto;
+        if verdict.rewound.is_some() {
+            self.void += std::mem::take(&mut self.outstanding).len();
+            self.acked = verdict.stored;
+            return;
+        }
+        for (_, after) in &mut self.outstanding {
+            after.id = after.id.min(upto);
+        }
+        self.acked.id = self.acked.id.min(upto);
+        if self.acked.id < verdict.stored.id {
+            self.acked = verdict.stored;
+        }
+        if verdict.relearn {
+            self.acked.anchor = None;
+        }
+    }
+
+    fn next_step(&mut self, limit: usize, request_max: usize, asks: u64) -> Step {
+        if self.outstanding.len() + self.void >= request_max {
             return Step::Wait;
         }
         match &mut self.queue {
             Queue::Live(groups, _) => match groups.take() {
-                Some((seq, events)) => Step::Deliver(self.deliver(seq, events)),
+                Some((seq, events)) => Step::Deliver(self.deliver(seq, events, asks)),
                 None => Step::Wait,
             },
             Queue::Reliable(tail) => match tail.take(self.position, limit) {
-                Taken::Behind => Step::ReadDatabase(self.position),
+                Taken::Behind => Step::ReadDatabase(self.standing.position(self.position)),
                 Taken::Nothing(upto) => {
                     self.position = upto;
                     Step::Wait
                 }
                 Taken::Events(events, upto) => {
                     self.position = upto;
-                    Step::Deliver(self.deliver(self.next_seq, events))
+                    Step::Deliver(self.deliver(self.next_seq, events, asks))
                 }
             },
         }
     }
 
-    fn deliver(&mut self, seq: u64, events: Vec<Arc<Event>>) -> Delivery {
+    fn deliver(&mut self, seq: u64, events: Vec<Arc<Event>>, asks: u64) -> Delivery {
         self.next_seq = seq + 1;
         self.delivered += events.len() as u64;
-        self.outstanding.push_back((seq, self.position));
+        let anchor = events.last().map(|event| Anchor::of(event));
+        self.standing.gave(anchor, asks);
+        self.outstanding.push_back((seq, Position { id: self.position, anchor }));
         Delivery { seq, events }
     }
 }
@@ -267,19 +375,23 @@ impl Subscription {
             return Err(occupied(&ident));
         }
         let lease = if live { None } else { Some(take_lease(&hub, &ident)?) };
-        let (cursor, drawn) = pool.repeatable(|connection| {
+        let doubts = reader.doubts();
+        let mut standing = Standing::default();
+        standing.seen = Some(doubts);
+        let (drawn, verdict) = pool.repeatable(|connection| {
             if live {
-                let from = reader.live_start(connection)?;
-                return Ok((from, from));
+                return Ok((reader.live_start(connection)?, None));
             }
             let drawn = connection.highest_drawn()?;
-            let cursor = connection.advance(&ident, 0)?.ok_or_else(|| {
-                let message = format!("consumer {ident:?} is not registered: call register()");
-                Error::new(ErrorKind::NotRegistered, message)
-            })?;
-            reader.check_drawn(connection, cursor, "the stored cursor")?;
-            Ok((cursor, drawn))
+            connection.advance(&ident, &Move::none())?;
+            let verdict = reader.verify(connection, &ident, &standing)?;
+            Ok((drawn, Some(verdict.ok_or_else(|| not_registered(&ident))?)))
         })?;
+        let error = verdict.and_then(|verdict| {
+            standing.adopt(&verdict, doubts);
+            verdict.rewound
+        });
+        let cursor = standing.stored;
         let queue = match live {
             true => Queue::Live(Groups::default(), drawn),
             false => Queue::Reliable(Tail::default()),
@@ -293,17 +405,19 @@ impl Subscription {
                 chunk: settings.max_chunk_events,
             },
             ack_interval: settings.ack_interval,
+            since: Instant::now(),
             changed: Condvar::new(),
             state: Mutex::new(State {
                 queue,
                 next_seq: 0,
-                position: cursor,
+                position: if live { drawn } else { cursor.id },
                 outstanding: VecDeque::new(),
+                void: 0,
                 acked: cursor,
-                stored: cursor,
+                standing,
                 stored_at: Instant::now(),
                 delivered: 0,
-                error: None,
+                error,
                 unreadable: None,
                 closed: false,
             }),
@@ -328,13 +442,16 @@ impl Subscription {
     ///
     /// # Errors
     /// `Closed` after [`close`](Self::close) or [`EventStream::close`]; `NotRegistered`;
-    /// `Occupied` if the lease was lost to another process; those of the database; `CorruptEvent` if
-    /// the next event cannot be read: see [`skip`](Self::skip). After any but
-    /// the first the call may be repeated: nothing is lost.
+    /// `Occupied` if the lease was lost to another process; `StreamRewound`, once, if the stream lost
+    /// events or began anew (a restore, a failover that lost commits, TRUNCATE): what comes next is
+    /// after the cursor as it is then, and acknowledging a delivery from before that does nothing;
+    /// those of the database; `CorruptEvent` if the next event cannot be read: see
+    /// [`skip`](Self::skip). After any but the first the call may be repeated: nothing is lost.
     ///
     /// [`EventStream::close`]: crate::EventStream::close
     pub fn next(&self, timeout: Duration) -> Result<Option<Delivery>> {
         let end = Instant::now() + timeout;
+        let reader = self.hub.reader().clone();
         loop {
             // Given back while this call waits: another one may look, or give up, meanwhile.
             let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
@@ -347,7 +464,17 @@ impl Subscription {
                 if let Some(error) = state.error.take() {
                     return Err(error);
                 }
-                match state.next_step(self.member.bounds.chunk, self.request_max) {
+                let step = match state.standing.seen == Some(reader.doubts()) {
+                    true => {
+                        let asks = reader.asks();
+                        state.next_step(self.member.bounds.chunk, self.request_max, asks)
+                    }
+                    false => {
+                        self.hub.wake();
+                        Step::Wait
+                    }
+                };
+                match step {
                     Step::Wait => {
                         let left = end.saturating_duration_since(Instant::now());
                         if left.is_zero() {
@@ -366,7 +493,7 @@ impl Subscription {
                     if let Some(delivery) = self.read_database(position)? {
                         return Ok(Some(delivery));
                     }
-                    if self.member.state().position == position {
+                    if self.member.state().position == position.id {
                         let left = end.saturating_duration_since(Instant::now());
                         if left.is_zero() {
                             return Ok(None);
@@ -381,22 +508,31 @@ impl Subscription {
         }
     }
 
-    /// Reads what is before the tail; `None` if nothing of it is wanted.
-    fn read_database(&self, position: EventId) -> Result<Option<Delivery>> {
+    /// Reads what is before the tail; `None` if nothing of it is wanted, or the stream came into
+    /// doubt.
+    fn read_database(&self, from: Position) -> Result<Option<Delivery>> {
         let reader = self.hub.reader();
+        let doubts = reader.doubts();
         let want = self.member.want.clone();
-        let request = Request { after: position, want, limit: self.member.bounds.chunk };
+        let request = Request { after: from.id, want, limit: self.member.bounds.chunk, doubts };
         let read = || {
-            let Request { after, want, limit } = &request;
-            let chunk = reader.pool()?.repeatable(|c| reader.read(c, *after, want, *limit))?;
+            let Request { want, limit, .. } = &request;
+            let chunk = reader.pool()?.repeatable(|c| reader.read(c, from, want, *limit))?;
             let events = chunk.events.into_iter().map(Arc::new).collect();
             Ok(Chunk { events, upto: chunk.settled_to })
         };
         let chunk = match self.hub.backlog() {
-            Some(backlog) => backlog.get(&request, read),
+            Some(backlog) => backlog.get(&request, self.member.since, read),
             None => read(),
         };
+        let chunk = match chunk {
+            Err(error) if error.kind() == ErrorKind::StreamRewound => return Ok(None),
+            chunk => chunk,
+        };
         let mut state = self.member.state();
+        if state.standing.seen != Some(doubts) || reader.doubts() != doubts {
+            return Ok(None);
+        }
         state.unreadable =
             chunk.as_ref().err().and_then(|error| error.unreadable().map(|row| row.id));
         let chunk = chunk?;
@@ -405,7 +541,7 @@ impl Subscription {
             return Ok(None);
         }
         let seq = state.next_seq;
-        Ok(Some(state.deliver(seq, chunk.events.to_vec())))
+        Ok(Some(state.deliver(seq, chunk.events.to_vec(), reader.asks())))
     }
 
     /// Acknowledges the oldest delivery that is not acknowledged.
@@ -414,10 +550,16 @@ impl Subscription {
     /// `InvalidArgument` if there is none.
     pub fn ack(&self) -> Result<()> {
         let mut state = self.member.state();
-        let Some((_, position)) = state.outstanding.pop_front() else {
-            fail!(InvalidArgument, "{} has no delivery to acknowledge", self.ident());
-        };
-        state.acked = position;
+        if state.void > 0 {
+            state.void -= 1;
+        } else {
+            let Some((_, position)) = state.outstanding.pop_front() else {
+                fail!(InvalidArgument, "{} has no delivery to acknowledge", self.ident());
+            };
+            if state.acked.id <= position.id {
+                state.acked = position;
+            }
+        }
         drop(state);
         self.member.changed.notify_all();
         Ok(())
@@ -467,18 +609,32 @@ impl Subscription {
     pub fn close(&self) -> Result<()> {
         self.member.close();
         self.hub.detach(self.key);
-        let (cursor, stored) = {
-            let state = self.member.state();
-            (state.cursor().0, state.stored)
-        };
-        let result = match self.hub.reader().pool() {
-            Ok(pool) if cursor > stored => pool
-                .repeatable(|connection| connection.advance(&self.member.ident, cursor))
-                .map(|_| self.member.stored(cursor, true)),
-            _ => Ok(()),
-        };
+        let result = self.store();
         self.turn.lock().unwrap_or_else(PoisonError::into_inner).lease = None;
         result
+    }
+
+    /// Stores the cursor, on a connection on which it was verified where that is needed.
+    fn store(&self) -> Result<()> {
+        let reader = self.hub.reader();
+        let Ok(pool) = reader.pool() else { return Ok(()) };
+        let due = |state: &State| state.cursor().0.id > state.standing.stored.id;
+        if !due(&self.member.state()) {
+            return Ok(());
+        }
+        let at = pool.repeatable(|connection| {
+            self.member.verify(reader, connection, reader.doubts())?;
+            let state = self.member.state();
+            let (at, to) = (state.cursor().0, state.move_to(state.cursor().0));
+            let due = due(&state);
+            drop(state);
+            let cursor = due.then(|| connection.advance(&self.member.ident, &to)).transpose()?;
+            Ok(cursor.flatten().map(|cursor| (at, cursor)))
+        })?;
+        if let Some((at, cursor)) = at {
+            self.member.stored(at, Some(cursor));
+        }
+        Ok(())
     }
 
     /// Every few seconds: is the session that holds the lock of this ident still there?
@@ -490,23 +646,11 @@ impl Subscription {
         if !lease.is_held() {
             // The old session must be gone before a new one asks; nobody may be in between.
             *lease = take_lease(&self.hub, &self.member.ident)?;
-            self.rewind()?;
+            // Another owner may have moved the cursor, or another database stands there.
+            self.hub.reader().doubt(false);
+            self.hub.wake();
         }
         state.looked = Instant::now();
-        Ok(())
-    }
-
-    /// Another owner may have moved the cursor while the lease was away.
-    fn rewind(&self) -> Result<()> {
-        let reader = self.hub.reader();
-        let ident = &self.member.ident;
-        let cursor = reader.pool()?.repeatable(|connection| connection.advance(ident, 0))?;
-        if let Some(cursor) = cursor {
-            let mut state = self.member.state();
-            state.stored = cursor;
-            state.acked = state.acked.max(cursor);
-            state.position = state.position.max(cursor);
-        }
         Ok(())
     }
 }

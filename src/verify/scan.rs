@@ -52,7 +52,8 @@ impl Side<'_> {
             (Place::History, Some(warehouse)) => warehouse.read(after, upto, &want, limit),
             _ => {
                 let max_bytes = self.reader.settings.max_chunk_bytes;
-                let range = ReadRange { after, upto, want: &want, limit, max_bytes };
+                let range =
+                    ReadRange { after, upto, want: &want, limit, max_bytes, anchored: false };
                 self.reader.pool()?.repeatable(|connection| connection.read(&range))
             }
         }

@@ -1,5 +1,6 @@
 //! MySQL and MariaDB (InnoDB): ids are drawn from a counter of the table, seen at commit.
 
+mod cursors;
 pub(crate) mod doctor;
 mod evidence;
 mod history;
@@ -42,13 +43,13 @@ struct Sql {
     register: String,
     registered: String,
     unregister: String,
-    advance: String,
     read: String,
     no_write: String,
     consumers: String,
     highest: String,
     history: history::Sql,
     verify: verify::Sql,
+    cursors: cursors::Sql,
 }
 
 impl Sql {
@@ -62,6 +63,7 @@ impl Sql {
         Sql {
             history: history::Sql::new(settings),
             verify: verify::Sql::new(settings),
+            cursors: cursors::Sql::new(settings, database),
             insert: insert_rows_sql(&settings.event_table, 1),
             // Ids of consumers are small integers: a refused INSERT would use one up.
             register: format!(
@@ -71,12 +73,6 @@ impl Sql {
             ),
             registered: format!("SELECT 1 FROM {consumers} WHERE {exactly}"),
             unregister: format!("DELETE FROM {consumers} WHERE {exactly}"),
-            // LAST_INSERT_ID(x) brings x back in the same round trip.
-            advance: format!(
-                "UPDATE {consumers} SET last_time = IF(last_evt_id < ? OR last_time < \
-                 UTC_TIMESTAMP() - INTERVAL 10 SECOND, UTC_TIMESTAMP(), last_time), \
-                 last_evt_id = LAST_INSERT_ID(GREATEST(last_evt_id, ?)) WHERE {exactly}"
-            ),
             read: format!("SELECT id, type, data, ts FROM {queue} WHERE id > ? AND id <= ?"),
             no_write: format!("UPDATE {consumers} SET last_time = last_time WHERE ident = ''"),
             consumers: format!(
@@ -176,7 +172,8 @@ impl Connector {
             Error::from(why).while_connecting(message)
         })?;
         state.check_autocommit(&mut client)?;
-        Ok(Connection { client, server, sql: self.sql.clone(), limits: None, state })
+        let sql = self.sql.clone();
+        Ok(Connection { client, server, sql, limits: None, state, life: None })
     }
 }
 
@@ -227,6 +224,8 @@ pub(crate) struct Connection {
     sql: Arc<Sql>,
     limits: Option<Limits>,
     state: State,
+    /// Which server this is.
+    life: Option<u32>,
 }
 
 /// Variables of the session that matter to inserts.
@@ -392,15 +391,6 @@ impl Connection {
         self.client.exec_drop(&sql.unregister, (ident.as_str(), ident.as_str()))?;
         self.committed()?;
         Ok(self.client.affected_rows() > 0)
-    }
-
-    pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
-        self.check_server()?;
-        let sql = self.sql.clone();
-        self.client.exec_drop(&sql.advance, (to, to, ident.as_str(), ident.as_str()))?;
-        self.committed()?;
-        let found = self.client.affected_rows() > 0;
-        Ok(found.then(|| self.client.last_insert_id()))
     }
 
     pub fn highest_drawn(&mut self) -> Result<EventId> {

@@ -1,6 +1,7 @@
 //! PostgreSQL: ids are drawn from a sequence, seen at commit. READ COMMITTED throughout.
 
 mod check;
+mod cursors;
 mod dial;
 pub(crate) mod doctor;
 mod history;
@@ -90,12 +91,12 @@ struct Sql {
     insert_returning: String,
     register: String,
     unregister: String,
-    advance: String,
     read: String,
     read_want: String,
     consumers: String,
     history: history::Sql,
     verify: verify::Sql,
+    cursors: cursors::Sql,
 }
 
 impl Sql {
@@ -116,12 +117,6 @@ impl Sql {
                  ON CONFLICT (ident) DO NOTHING"
             ),
             unregister: format!("DELETE FROM {consumers} WHERE ident = $1"),
-            advance: format!(
-                "WITH moved AS (UPDATE {consumers} SET last_evt_id = GREATEST(last_evt_id, $2), \
-                 last_time = {now} WHERE ident = $1 AND (last_evt_id < $2 OR last_time < {now} - \
-                 interval '10 seconds') RETURNING last_evt_id) SELECT GREATEST(last_evt_id, \
-                 (SELECT last_evt_id FROM moved)) FROM {consumers} WHERE ident = $1"
-            ),
             read,
             read_want,
             consumers: format!(
@@ -135,6 +130,7 @@ impl Sql {
             check: check::sql(&queue),
             history: history::Sql::new(settings),
             verify: verify::Sql::new(settings),
+            cursors: cursors::Sql::new(settings),
             queue,
             consumers_table: consumers,
         }
@@ -215,6 +211,7 @@ impl Connector {
             prepared: HashMap::new(),
             target: None,
             discards: false,
+            life: None,
             in_transaction: false,
             checked: None,
         })
@@ -250,6 +247,8 @@ pub(crate) struct Connection {
     target: Option<Arc<Target>>,
     /// The statement that discards is prepared.
     discards: bool,
+    /// The sequence of the ids, as it was when the life was looked at.
+    life: Option<String>,
     in_transaction: bool,
     /// When the server was last seen to keep the order.
     checked: Option<Instant>,
@@ -505,13 +504,6 @@ impl Connection {
         let statement = self.statement(&sql.unregister)?;
         let count = self.client.execute(&statement, &[&ident.as_str()]);
         Ok(count.map_err(|why| name_grant(why.into(), grant))? > 0)
-    }
-
-    pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
-        let sql = self.sql.clone();
-        let grant = || format!("SELECT, UPDATE on {}", sql.consumers_table);
-        let rows = self.run(&sql.advance, &[&ident.as_str(), &(to as i64)], grant)?;
-        if rows.is_empty() { Ok(None) } else { first_id(&rows).map(Some) }
     }
 
     pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {

@@ -1,5 +1,6 @@
 //! SQLite: one writer at a time and AUTOINCREMENT, so ids are in commit order and never reused.
 
+mod cursors;
 pub(crate) mod doctor;
 pub(crate) mod guard;
 mod history;
@@ -18,7 +19,7 @@ use crate::event::{
 use crate::url::SqliteFile;
 use crate::value::Value;
 use rusqlite::types::ValueRef;
-use rusqlite::{OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{OpenFlags, Row, params, params_from_iter};
 use std::borrow::Borrow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -72,13 +73,12 @@ struct Sql {
     insert_returning: String,
     register: String,
     unregister: String,
-    cursor: String,
-    advance: String,
     reads: Reads,
     highest: String,
     consumers: String,
     history: history::Sql,
     verify: verify::Sql,
+    cursors: cursors::Sql,
 }
 
 impl Sql {
@@ -87,6 +87,10 @@ impl Sql {
         let consumers = settings.consumer_table.quoted('"');
         let schema = settings.event_table.schema.as_deref().unwrap_or("main");
         let name = &settings.event_table.name;
+        let highest = format!(
+            "SELECT max(coalesce((SELECT max(id) FROM {queue}), 0), coalesce((SELECT seq FROM \
+             \"{schema}\".sqlite_sequence WHERE name = '{name}'), 0))"
+        );
         Sql {
             history: history::Sql::new(settings),
             verify: verify::Sql::new(settings),
@@ -101,19 +105,9 @@ impl Sql {
             ),
 
             unregister: format!("DELETE FROM {consumers} WHERE ident = ?1"),
-            cursor: format!(
-                "SELECT last_evt_id, last_evt_id < ?2 OR last_time < datetime('now', '-10 seconds') \
-                 FROM {consumers} WHERE ident = ?1"
-            ),
-            advance: format!(
-                "UPDATE {consumers} SET last_evt_id = max(last_evt_id, ?2), \
-                 last_time = datetime('now') WHERE ident = ?1 RETURNING last_evt_id"
-            ),
             reads: Reads::of(&settings.event_table),
-            highest: format!(
-                "SELECT max(coalesce((SELECT max(id) FROM {queue}), 0), coalesce((SELECT seq FROM \
-                 \"{schema}\".sqlite_sequence WHERE name = '{name}'), 0))"
-            ),
+            cursors: cursors::Sql::new(settings, &highest),
+            highest,
             consumers: format!(
                 "SELECT ident, last_evt_id, CAST(strftime('%s', reg_time) AS INTEGER), \
                  CAST(strftime('%s', last_time) AS INTEGER), \
@@ -413,40 +407,6 @@ impl Connection {
         self.write(|| {
             Ok(self.inner.prepare_cached(&self.sql.unregister)?.execute([ident.as_str()])? > 0)
         })
-    }
-
-    /// The cursor, `None` if there is no such consumer; or `None` if there is something to be
-    /// written: it is behind `to`, or was not seen for a while.
-    pub fn cursor_unless_due(
-        &mut self,
-        ident: &Ident,
-        to: EventId,
-    ) -> Result<Option<Option<EventId>>> {
-        let cursor: Option<(i64, bool)> = self
-            .inner
-            .prepare_cached(&self.sql.cursor)?
-            .query_row(params![ident.as_str(), to as i64], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        match cursor {
-            None => Ok(Some(None)),
-            Some((stored, false)) => event_id(stored).map(|stored| Some(Some(stored))),
-            Some((_, true)) => Ok(None),
-        }
-    }
-
-    pub fn advance(&mut self, ident: &Ident, to: EventId) -> Result<Option<EventId>> {
-        if let Some(cursor) = self.cursor_unless_due(ident, to)? {
-            return Ok(cursor);
-        }
-        let stored: Option<i64> = self.write(|| {
-            let mut statement = self.inner.prepare_cached(&self.sql.advance)?;
-            let mut rows = statement.query(params![ident.as_str(), to as i64])?;
-            let cursor = rows.next()?.map(|row| row.get(0)).transpose()?;
-            // The step after the last row is what commits, and says whether that failed.
-            rows.next()?;
-            Ok(cursor)
-        })?;
-        stored.map(event_id).transpose()
     }
 
     pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
