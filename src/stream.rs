@@ -102,7 +102,11 @@ impl EventStream {
     }
 
     /// Makes the tables, or brings them up to date. Idempotent; several processes may do it at
-    /// once; tables that the npm package made are taken over.
+    /// once; tables that the npm package made are taken over. It looks at what is there: a table that
+    /// somebody has dropped is made again, beside those that are still there. A new event table begins
+    /// with id 1, below the cursors of a consumer table that stayed: those consumers are told that
+    /// their stream began anew. A new consumer table has no consumers: each has to register, and
+    /// begins with the first event that is there.
     ///
     /// # Errors
     /// `ForeignSchema` if tables of these names are something else, `NewerSchema` if a newer

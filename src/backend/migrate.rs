@@ -22,9 +22,11 @@ macro_rules! migrations {
 }
 
 const SQLITE: &[Migration] = migrations!("active/sqlite": "18.1" "tables");
-const POSTGRES: &[Migration] = migrations!("active/postgres": "18.1" "tables");
-const MYSQL: &[Migration] =
-    migrations!("active/mysql": "18.1" "tables", "18.1.1" "utf8mb4", "18.2" "widen");
+const POSTGRES: &[Migration] =
+    migrations!("active/postgres": "18.1" "tables", "18.3" "consumer_ids");
+const MYSQL: &[Migration] = migrations!(
+    "active/mysql": "18.1" "tables", "18.1.1" "utf8mb4", "18.2" "widen", "18.3" "consumer_ids"
+);
 
 const SQLITE_DWH: &[Migration] = migrations!("dwh/sqlite": "18.1" "history");
 const POSTGRES_DWH: &[Migration] = migrations!("dwh/postgres": "18.1" "history");
@@ -163,24 +165,49 @@ fn run(
             steps.last().map_or("none", |(version, _)| version)
         );
     }
+    let mut missing = Vec::new();
     for table in tables {
-        check(connection, table)?;
+        if !check(connection, table)? {
+            missing.push(table.name);
+        }
     }
     connection.script(&format!(
         "CREATE TABLE IF NOT EXISTS {notes} (part varchar(64) NOT NULL, \
          version varchar(16) NOT NULL, PRIMARY KEY (part, version))"
     ))?;
     for (version, sql) in steps {
-        if !done.contains(version) {
-            connection
-                .script(&fill(sql, settings, mark, sqlite))
-                .map_err(|error| error.context(format!("migration {version} of {part}")))?;
+        let noted = done.contains(version);
+        let sql = if noted { only_for(sql, &missing, settings) } else { (*sql).to_owned() };
+        connection
+            .script(&fill(&sql, settings, mark, sqlite))
+            .map_err(|error| error.context(format!("migration {version} of {part}")))?;
+        if !noted {
             connection.script(&format!(
                 "INSERT INTO {notes}(part, version) VALUES ('{part}', '{version}')"
             ))?;
         }
     }
     Ok(())
+}
+
+/// The statements of a step that was done before, for tables that somebody has dropped since. A step
+/// that is one block for several tables is done again for all: that changes nothing.
+fn only_for(sql: &str, missing: &[&TableName], settings: &Settings) -> String {
+    let is_missing = |table: &TableName, marks: &[&str], statement: &str| {
+        missing.contains(&table) && marks.iter().any(|mark| statement.contains(mark))
+    };
+    let (events, consumers) = (&settings.event_table, &settings.consumer_table);
+    let kept = |statement: &&str| {
+        is_missing(events, &["{event_table}"], statement)
+            || is_missing(consumers, &["{consumer_table}", "{consumer_name}"], statement)
+            || is_missing(&settings.history_table, &["{history_table}"], statement)
+    };
+    let is_block = sql.contains("DO $do$");
+    let statements: Vec<&str> = match is_block {
+        true => vec![sql],
+        false => sql.split(";\n").collect(),
+    };
+    statements.into_iter().filter(kept).collect::<Vec<_>>().join(";\n")
 }
 
 /// Puts the names of the tables into a step. SQLite has the schema at the index, not its table.

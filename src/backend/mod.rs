@@ -516,6 +516,27 @@ fn within_limit(ids: &[EventId]) -> bool {
     ids.iter().all(|id| *id <= MAX_EVENT_ID)
 }
 
+/// The lowest id of a consumer table that is free: for one whose ids are still those of the npm package,
+/// when all 32,767 were drawn. NULL if all are in use.
+fn free_consumer_id(table: &str) -> String {
+    format!(
+        "(SELECT MIN(a.n) FROM (SELECT 1 AS n UNION ALL SELECT id + 1 FROM {table} \
+         WHERE id BETWEEN 1 AND 32766) a WHERE NOT EXISTS (SELECT 1 FROM {table} b \
+         WHERE b.id = a.n))"
+    )
+}
+
+/// How often a free id is looked for again that somebody else took meanwhile.
+const FREE_ID_TRIES: usize = 20;
+
+fn no_consumer_id(why: Error) -> Error {
+    why.context(
+        "the consumer table has no id left, because its ids end at 32,767 and all are in use: run \
+         migrate(), which widens them",
+    )
+    .with_kind(ErrorKind::NotMigrated)
+}
+
 /// An id as a driver gave it.
 fn event_id(number: i64) -> Result<EventId> {
     EventId::try_from(number).map_err(|_| {

@@ -4,6 +4,7 @@
 use super::Connection;
 use crate::config::TableName;
 use crate::error::Result;
+use crate::event::MAX_EVENT_ID;
 use crate::value::Value;
 
 const WHY: &str = "strict_ids: leave the id out, the database draws it";
@@ -84,7 +85,7 @@ fn postgres_sql(table: &TableName) -> String {
          ALTER TABLE {queue} ALTER COLUMN id DROP DEFAULT; \
          EXECUTE 'DROP SEQUENCE ' || seq; \
          EXECUTE format('ALTER TABLE {queue} ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY \
-         (SEQUENCE NAME %s START WITH %s)', seq, next); \
+         (SEQUENCE NAME %s START WITH %s MAXVALUE {MAX_EVENT_ID})', seq, next); \
          FOREACH step IN ARRAY coalesce(grants, '{{}}') LOOP EXECUTE step; END LOOP; \
          END $do$"
     )

@@ -13,7 +13,7 @@ mod verify;
 mod watch;
 
 use crate::backend::session::{first_word, transaction_ended};
-use crate::backend::{ConsumerRow, StreamRow};
+use crate::backend::{ConsumerRow, FREE_ID_TRIES, StreamRow, free_consumer_id, no_consumer_id};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
 use crate::error::{Error, Result, fail};
@@ -41,6 +41,7 @@ struct Sql {
     table: TableName,
     insert: String,
     register: String,
+    register_free: String,
     registered: String,
     unregister: String,
     read: String,
@@ -70,6 +71,12 @@ impl Sql {
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
                  SELECT ?, UTC_TIMESTAMP(), UTC_TIMESTAMP(), ? FROM DUAL \
                  WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = ?)"
+            ),
+            register_free: format!(
+                "INSERT INTO {consumers}(id, last_evt_id, reg_time, last_time, ident) \
+                 SELECT {free}, ?, UTC_TIMESTAMP(), UTC_TIMESTAMP(), ? FROM DUAL \
+                 WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = ?)",
+                free = free_consumer_id(&consumers)
             ),
             registered: format!("SELECT 1 FROM {consumers} WHERE {exactly}"),
             unregister: format!("DELETE FROM {consumers} WHERE {exactly}"),
@@ -369,8 +376,20 @@ impl Connection {
         self.check_server()?;
         let sql = self.sql.clone();
         let name = ident.as_str();
-        match self.client.exec_drop(&sql.register, (cursor, name, name)) {
+        let mut result = self.client.exec_drop(&sql.register, (cursor, name, name));
+        for _ in 0..FREE_ID_TRIES {
+            match result {
+                Err(mysql::Error::MySqlError(why)) if no_id_left(&why) => {
+                    result = self.client.exec_drop(&sql.register_free, (cursor, name, name));
+                }
+                _ => break,
+            }
+        }
+        match result {
             Ok(()) if self.client.affected_rows() == 1 => return self.committed(),
+            Err(mysql::Error::MySqlError(why)) if no_id_left(&why) => {
+                return Err(no_consumer_id(mysql::Error::MySqlError(why).into()));
+            }
             // Somebody else was faster.
             Err(mysql::Error::MySqlError(why)) if why.code == 1062 => {}
             result => result?,
@@ -426,4 +445,10 @@ impl Connection {
         let now: Option<i64> = self.client.query_first("SELECT UNIX_TIMESTAMP()")?;
         Ok(StreamRow { highest: self.highest_drawn()?, now: now.unwrap_or_default() })
     }
+}
+
+/// The counter of the consumer table is at the end of its column, and gives the last id again; or
+/// somebody took the free id. Several error numbers say so.
+fn no_id_left(why: &mysql::MySqlError) -> bool {
+    matches!(why.code, 167 | 1264 | 1467) || why.code == 1062 && why.message.contains("PRIMARY")
 }

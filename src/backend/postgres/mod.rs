@@ -12,7 +12,8 @@ mod watch;
 
 use crate::backend::session::{first_word, transaction_ended};
 use crate::backend::{
-    Batch, ConsumerRow, ReadRange, StreamRow, above_limit, event_id, within_limit,
+    Batch, ConsumerRow, FREE_ID_TRIES, ReadRange, StreamRow, above_limit, event_id,
+    free_consumer_id, no_consumer_id, within_limit,
 };
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
@@ -90,6 +91,7 @@ struct Sql {
     insert: String,
     insert_returning: String,
     register: String,
+    register_free: String,
     unregister: String,
     read: String,
     read_want: String,
@@ -115,6 +117,13 @@ impl Sql {
                  SELECT $2::bigint, {now}, {now}, $1::text \
                  WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = $1::text) \
                  ON CONFLICT (ident) DO NOTHING"
+            ),
+            register_free: format!(
+                "INSERT INTO {consumers}(id, last_evt_id, reg_time, last_time, ident) \
+                 SELECT {free}, $2::bigint, {now}, {now}, $1::text \
+                 WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = $1::text) \
+                 ON CONFLICT (ident) DO NOTHING",
+                free = free_consumer_id(&consumers)
             ),
             unregister: format!("DELETE FROM {consumers} WHERE ident = $1"),
             read,
@@ -494,8 +503,21 @@ impl Connection {
         let sql = self.sql.clone();
         let grant =
             || format!("SELECT, INSERT on {} and USAGE on its sequence", sql.consumers_table);
-        self.run(&sql.register, &[&ident.as_str(), &(cursor as i64)], grant)?;
-        Ok(())
+        let mut result = self.run(&sql.register, &[&ident.as_str(), &(cursor as i64)], grant);
+        for _ in 0..FREE_ID_TRIES {
+            match result {
+                // The sequence, or the column, is at its end; or somebody took the free id.
+                Err(error) if matches!(error.sql_state(), Some("2200H" | "22003" | "23505")) => {
+                    let params: Params<'_> = &[&ident.as_str(), &(cursor as i64)];
+                    result = self.run(&sql.register_free, params, grant);
+                }
+                Err(error) if error.sql_state() == Some("23502") => {
+                    return Err(no_consumer_id(error));
+                }
+                result => return result.map(|_| ()),
+            }
+        }
+        result.map(|_| ())
     }
 
     pub fn unregister(&mut self, ident: &Ident) -> Result<bool> {
