@@ -7,6 +7,7 @@ use futoin_eventstream::{
 };
 use std::collections::BTreeSet;
 use support::Db;
+use support::spare::{Spare, eventually};
 
 const PASSWORD: &str = "fes-Test-1-password";
 
@@ -314,6 +315,78 @@ on_servers!(columns_of_the_npm_package_are_a_warning, [mariadb, mysql], |db| {
     assert!(found.status == CheckStatus::Warning && found.seen.contains("18.2"), "{found:?}");
     db.raw().exec("ALTER TABLE evt_queue CONVERT TO CHARACTER SET latin1");
     fails(&look(&stream, None), &["charset"]);
+});
+
+#[test]
+fn a_pooler_in_transaction_mode_is_a_failure_and_one_in_session_mode_is_not() {
+    let Some(db) = Db::on("postgres") else { return };
+    db.stream().close();
+    for (mode, status) in [("transaction", CheckStatus::Failure), ("session", CheckStatus::Ok)] {
+        let name = format!("doctor-{mode}");
+        let setting = format!("pool_mode = {mode}");
+        let Some(pool) = Spare::bouncer_before(&db.url, &name, &[&setting]) else { return };
+        let stream = EventStream::open(&support::with_database(&pool.url, &db.name)).unwrap();
+        let checks = look(&stream, None);
+        assert_eq!(check(&checks, "pooler").status, status, "{mode}: {checks:#?}");
+        stream.close();
+        Spare::drop(&format!("pgbouncer-{name}"));
+    }
+}
+
+#[test]
+fn a_standby_is_a_failure() {
+    let Some(primary) = Spare::make("doctor", "postgres", &[]) else { return };
+    let db = primary.db();
+    db.stream().close();
+    let Some(standby) = primary.standby_of("doctor-standby") else { return };
+    let url = support::with_database(&standby.url, &db.name);
+    eventually("the tables are at the standby", || {
+        let Ok(stream) = EventStream::open(&url) else { return false };
+        check(&look(&stream, None), "tables").status == CheckStatus::Ok
+    });
+    let stream = EventStream::open(&url).unwrap();
+    let checks = look(&stream, None);
+    let failed = named(&checks, CheckStatus::Failure);
+    assert_eq!(failed, BTreeSet::from(["writable", "order"]), "{checks:#?}");
+    assert!(check(&checks, "writable").seen.contains("standby"), "{checks:#?}");
+    stream.close();
+    Spare::drop("postgres-standby-doctor-standby");
+    drop(db);
+    Spare::drop("postgres-doctor");
+}
+
+on_servers!(settings_of_a_server_are_told, [mariadb, mysql], |db| {
+    let Some(spare) = Spare::make("doctor", db.server, &[]) else { return };
+    let db = spare.db();
+    let stream = db.stream();
+    fails(&look(&stream, None), &[]);
+    let mut root = spare.root();
+    let mut with = |name: &str, value: &str, status: CheckStatus, wanted: &[&str]| {
+        let before = root.texts(&format!("SELECT @@GLOBAL.{name}")).remove(0);
+        root.exec(&format!("SET GLOBAL {name} = {value}"));
+        // A stream of its own: sessions begin with these settings.
+        let stream = EventStream::open(&db.url).unwrap();
+        let checks = look(&stream, None);
+        stream.close();
+        let quote = if before.parse::<u64>().is_ok() { "" } else { "'" };
+        root.exec(&format!("SET GLOBAL {name} = {quote}{before}{quote}"));
+        let mut found = named(&checks, status);
+        found.remove("durability");
+        let mut wanted: BTreeSet<&str> = wanted.iter().copied().collect();
+        if wanted.remove("durability") {
+            assert_eq!(check(&checks, "durability").status, status, "{checks:#?}");
+        }
+        assert_eq!(found, wanted, "{name}: {checks:#?}");
+    };
+    with("read_only", "1", CheckStatus::Failure, &["writable", "order"]);
+    with("auto_increment_increment", "2", CheckStatus::Failure, &["sequence", "writable", "order"]);
+    with("autocommit", "0", CheckStatus::Warning, &["autocommit"]);
+    with("sql_mode", "''", CheckStatus::Warning, &["sql_mode"]);
+    with("innodb_flush_log_at_trx_commit", "2", CheckStatus::Warning, &["durability"]);
+    with("max_allowed_packet", "1048576", CheckStatus::Warning, &["packet"]);
+    fails(&look(&stream, None), &[]);
+    stream.close();
+    Spare::drop(&format!("{}-doctor", spare.server));
 });
 
 #[test]

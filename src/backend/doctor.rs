@@ -224,6 +224,14 @@ impl Connection {
         })
     }
 
+    /// Whether a pooler gives the sessions of one connection to another; `None` where there is no such thing.
+    pub fn pooler(&mut self, other: &mut Connection) -> Option<Outcome> {
+        match (self, other) {
+            (Connection::Postgres(one), Connection::Postgres(other)) => Some(one.pooler(other)),
+            _ => None,
+        }
+    }
+
     /// Seconds since 1970 by the database's clock. Needs no right on a table.
     pub fn clock(&mut self) -> Result<i64> {
         let sql = match self {

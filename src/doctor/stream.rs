@@ -36,6 +36,11 @@ pub(super) fn examine(
     };
     checks.add("reachable", ok(format!("{:?}", stream.kind())));
     connection.examine(&reader.settings, &mut checks)?;
+    if let Some(outcome) =
+        pool.backend().connect().map(|mut c| connection.pooler(&mut c)).transpose()
+    {
+        checks.add("pooler", outcome.and_then(|outcome| outcome));
+    }
     let tables = tables(&mut connection);
     let there = matches!(tables, Ok((CheckStatus::Ok, ..)));
     checks.add("tables", tables);

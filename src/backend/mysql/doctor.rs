@@ -130,7 +130,7 @@ impl Connection {
     }
 
     fn explicit_ids(&mut self, table: &TableName) -> Outcome {
-        match self.trigger_names(table)?.iter().any(|name| name.contains("strict")) {
+        match self.trigger_names(table)?.iter().any(|name| name.ends_with("_fes_ids")) {
             true => ok("the database refuses them (a trigger)"),
             false => {
                 ok("the database accepts them; migrate with strict_ids=true makes it refuse them")
@@ -146,7 +146,7 @@ impl Connection {
 
     fn triggers(&mut self, table: &TableName) -> Outcome {
         let mut names = self.trigger_names(table)?;
-        names.retain(|name| !name.contains("fes_") && !name.contains("strict"));
+        names.retain(|name| !name.contains("fes_"));
         if names.is_empty() {
             return ok("none but those of migrate(), as far as this user may see");
         }

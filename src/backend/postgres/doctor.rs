@@ -7,6 +7,7 @@ use crate::backend::doctor::{
 use crate::config::Settings;
 use crate::error::Result;
 use crate::value::Value;
+use postgres::SimpleQueryMessage;
 
 /// The clock, in seconds since 1970.
 pub(crate) const CLOCK: &str = "SELECT extract(epoch FROM clock_timestamp())::bigint";
@@ -19,7 +20,6 @@ impl Connection {
         checks.add("sequence", self.sequence_settings(&queue));
         checks.add("consumer_ids_left", self.consumer_ids(&settings.consumer_table.quoted('"')));
         checks.add("row_security", self.row_security(settings));
-        checks.add("pooler", self.pooler());
         checks.add("durability", self.durability());
         checks.add("explicit_ids", self.explicit_ids(&queue));
         checks.add("triggers", self.triggers(&queue));
@@ -115,24 +115,23 @@ impl Connection {
         ok("no policy applies to this role")
     }
 
-    /// Behind a pooler in transaction mode two transactions may have two sessions.
-    fn pooler(&mut self) -> Outcome {
-        let mut pids = Vec::new();
-        for _ in 0..5 {
-            pids.push(one(self.query("SELECT pg_backend_pid()::text", &[])?)?);
-        }
-        let params = ["fes_doctor"];
-        self.script(&format!("SELECT set_config('fes.probe', '{}', false)", params[0]))?;
-        let kept =
-            one(self.query("SELECT coalesce(current_setting('fes.probe', true), '')", &[])?)?;
-        pids.dedup();
-        if pids.len() > 1 || kept != params[0] {
+    /// Behind a pooler in transaction mode two connections that are both open share a session.
+    pub fn pooler(&mut self, other: &mut Connection) -> Outcome {
+        let first = pid(self)?;
+        other.begin()?;
+        // While the other one holds the session that it was given, this one needs another.
+        let pids = pid(other).and_then(|second| Ok([second, pid(self)?]));
+        other.rollback()?;
+        let [second, again] = pids?;
+        if first == second || first != again {
             return failure(
-                format!("one connection reached the sessions {}", pids.join(", ")),
-                "a pool in session mode, a URL that goes to the server itself, or pooler=transaction",
+                format!(
+                    "a pooler gives one session to several connections ({first}, {second}, {again})"
+                ),
+                "a pool in session mode, or a URL that goes to the server itself",
             );
         }
-        ok("the connection keeps its session")
+        ok("each connection keeps a session of its own")
     }
 
     fn durability(&mut self) -> Outcome {
@@ -238,4 +237,14 @@ impl Connection {
         }
         Ok(missing)
     }
+}
+
+/// The process behind a connection. Without a named statement, which poolers lose.
+fn pid(connection: &mut Connection) -> Result<String> {
+    let answer = connection.driver().simple_query("SELECT pg_backend_pid()")?;
+    let row = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    Ok(row.unwrap_or_default().to_owned())
 }

@@ -16,6 +16,7 @@ impl Connection {
         checks.add("sequence", self.autoincrement(&settings.event_table));
         checks.add("durability", self.durability(settings));
         checks.add("file_system", self.file_system());
+        checks.add("explicit_ids", self.explicit_ids(&settings.event_table));
         checks.add("triggers", self.triggers(&settings.event_table));
         let shared = if settings.allow_foreign_sqlite {
             let seen = "allow_foreign_sqlite=true: another library on the same file is not noticed";
@@ -84,15 +85,28 @@ impl Connection {
         ok(format!("{kind}, mounted at {mount}"))
     }
 
-    fn triggers(&mut self, table: &TableName) -> Outcome {
+    fn trigger_names(&mut self, table: &TableName) -> Result<Vec<String>> {
         let schema = table.schema.as_deref().unwrap_or("main");
         let sql = format!(
             "SELECT name FROM \"{schema}\".sqlite_schema WHERE type = 'trigger' \
-             AND tbl_name = '{}' AND name NOT LIKE '%fes\\_%' ESCAPE '\\' \
-             AND name NOT LIKE '%strict%'",
+             AND tbl_name = '{}'",
             table.name
         );
-        let names: Vec<String> = texts(self.query(&sql, &[])?).into_iter().flatten().collect();
+        Ok(texts(self.query(&sql, &[])?).into_iter().flatten().collect())
+    }
+
+    fn explicit_ids(&mut self, table: &TableName) -> Outcome {
+        match self.trigger_names(table)?.iter().any(|name| name.ends_with("_fes_ids")) {
+            true => ok("the database refuses them (a trigger)"),
+            false => {
+                ok("the database accepts them; migrate with strict_ids=true makes it refuse them")
+            }
+        }
+    }
+
+    fn triggers(&mut self, table: &TableName) -> Outcome {
+        let mut names = self.trigger_names(table)?;
+        names.retain(|name| !name.contains("fes_"));
         if names.is_empty() {
             return ok("none but those of migrate()");
         }
