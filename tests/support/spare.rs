@@ -75,6 +75,12 @@ pub struct Replicated {
 impl Replicated {
     /// The pair of this kind; `None` where tests/run started no servers.
     pub fn pair(server: &'static str) -> Option<Replicated> {
+        Self::pair_of_own(server, "")
+    }
+
+    /// As [`pair`](Self::pair), of servers with this in their names: for a test that changes them for good, which
+    /// [ends](Self::end) them.
+    pub fn pair_of_own(server: &'static str, own: &str) -> Option<Replicated> {
         // One test at a time makes them, or waits until they are made.
         static MAKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _making = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -83,9 +89,9 @@ impl Replicated {
             _ => ("binlog", "--enforce-gtid-consistency=ON"),
         };
         let log = format!("--log-bin={name}");
-        let make = |name, id| Spare::make(name, server, &[&log, more, id]);
-        let primary = make("primary", "--server-id=101")?;
-        let replica = make("replica", "--server-id=102")?;
+        let make = |name: &str, id| Spare::make(name, server, &[&log, more, id]);
+        let primary = make(&format!("{own}primary"), "--server-id=101")?;
+        let replica = make(&format!("{own}replica"), "--server-id=102")?;
         let pair = Replicated { primary, replica };
         let follows = pair.replica.root().texts(pair.sql(
             "SELECT @@gtid_slave_pos <> ''",
@@ -95,6 +101,20 @@ impl Replicated {
             pair.follow();
         }
         Some(pair)
+    }
+
+    /// Ends a pair of a test's own.
+    pub fn end(self, own: &str) {
+        for name in ["primary", "replica"] {
+            Spare::drop(&format!("{}-{own}{name}", self.primary.server));
+        }
+    }
+
+    /// Makes the replica a server like any other, once it has everything.
+    pub fn promote(&self) {
+        self.catch_up();
+        self.replicate(false);
+        self.replica.root().exec(self.sql("RESET SLAVE ALL", "RESET REPLICA ALL"));
     }
 
     fn sql<'a>(&self, mariadb: &'a str, mysql: &'a str) -> &'a str {
