@@ -578,7 +578,7 @@ typedef struct fes_archiver fes_archiver;
 
 /**
  * Ends waits: every call that was given the token returns `FES_CANCELLED` within 30 ms, and so do
- * later ones. Any number of calls may share one. It must not be freed while a call uses it.
+ * later ones; within 200 ms where a server does not answer, whose connection is given up. Any number of calls may share one. It must not be freed while a call uses it.
  */
 typedef struct fes_cancel fes_cancel;
 

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::history::{Archiver, Discarder, HistoryNotice, Warehouse};
 use crate::stream::EventStream;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Everything that a stream needs besides its generators and consumers, from one configuration:
 /// the [`EventStream`], an [`Archiver`] if a warehouse is given, a [`Discarder`] if the option
@@ -125,18 +126,26 @@ impl ServiceApp {
     }
 
     /// Stops the discarder, then the archiver after the batch that it is at, then closes the
-    /// stream with all its subscriptions, and the warehouse. May be called twice.
+    /// stream with all its subscriptions, and the warehouse. May be called twice. A server that does not
+    /// answer is waited for as long as `call_timeout_ms`; see [`close_for`](Self::close_for).
     pub fn close(&self) {
-        if let Some(discarder) = &self.discarder {
-            discarder.stop();
-        }
-        if let Some(archiver) = &self.archiver {
-            archiver.stop();
-        }
+        self.close_for(Duration::MAX);
+    }
+
+    /// As [`close`](Self::close), but waits no longer than `time` (and 400 ms): then what hangs in a call
+    /// on a server is cut off. Whether all has ended; if not, a notice is still at work.
+    pub fn close_for(&self, time: Duration) -> bool {
+        let start = Instant::now();
+        // Both at once.
+        self.archiver.as_ref().map(|archiver| archiver.stop_within(Duration::ZERO));
+        let left = || time.saturating_sub(start.elapsed());
+        let discarder = self.discarder.as_ref().is_none_or(|discarder| discarder.stop_for(left()));
+        let archiver = self.archiver.as_ref().is_none_or(|archiver| archiver.stop_for(left()));
         self.stream.close();
         if let Some(warehouse) = &self.warehouse {
             warehouse.close();
         }
+        discarder && archiver
     }
 }
 

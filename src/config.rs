@@ -30,7 +30,33 @@ pub const OPTIONS: &[OptionSpec] = &[
     option("consumer_table", "evt_consumers", "Table of the registered consumers."),
     option("history_table", "evt_history", "Table of all history, in the warehouse database."),
     option("max_connections", "10", "Most connections open at once, 1 to 1000."),
-    option("connect_timeout_ms", "10000", "Longest wait for a connection, in ms."),
+    option(
+        "connect_timeout_ms",
+        "10000",
+        "Longest wait for a connection, in ms: for all hosts of the URL together.",
+    ),
+    option(
+        "call_timeout_ms",
+        "30000",
+        "Servers: longest wait for the answer to one call, in ms; 0 waits for ever. What is over it is \
+         `Timeout`, or `ConnectionLost` for a write that may or may not have happened, and the \
+         connection is given up. `stop` and `close` without a limit of time of their own wait so long \
+         for a server that is silent. Not over a Unix socket of PostgreSQL.",
+    ),
+    option(
+        "keepalive_idle_s",
+        "10",
+        "Servers: after so many seconds of silence each side asks whether the other one is there; 0 \
+         leaves it to the operating system. It also bounds how long a dead host keeps its leases.",
+    ),
+    option("keepalive_interval_s", "3", "Servers: the time between such questions, in s."),
+    option("keepalive_count", "3", "Servers: after so many without an answer the connection ends."),
+    option(
+        "target_session_attrs",
+        "any",
+        "Servers: `read-write` takes the first host of the URL that accepts writes, `primary` the first \
+         that is no standby (MySQL: both mean not read-only), `any` the first that answers.",
+    ),
     option("busy_timeout_ms", "5000", "SQLite: longest wait for another writer, in ms."),
     option(
         "sqlite_synchronous",
@@ -188,6 +214,10 @@ pub(crate) struct Settings {
     pub history_table: TableName,
     pub max_connections: u32,
     pub connect_timeout: Duration,
+    /// `None` waits for ever.
+    pub call_timeout: Option<Duration>,
+    pub keepalive: Keepalive,
+    pub session: SessionAttrs,
     pub busy_timeout: Duration,
     pub sqlite_synchronous: Synchronous,
     pub sqlite_foreign_keys: bool,
@@ -218,6 +248,30 @@ pub(crate) struct Settings {
     pub allow_foreign_sqlite: bool,
 }
 
+/// When a connection on which nothing comes is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keepalive {
+    /// Seconds; 0 leaves it to the operating system.
+    pub idle: u32,
+    pub interval: u32,
+    pub count: u32,
+}
+
+impl Keepalive {
+    /// After this time without an answer the connection ends.
+    pub fn patience(self) -> Duration {
+        Duration::from_secs(u64::from(self.idle) + u64::from(self.interval) * u64::from(self.count))
+    }
+}
+
+/// Which of several hosts will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionAttrs {
+    Any,
+    ReadWrite,
+    Primary,
+}
+
 /// SQLite's durability of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Synchronous {
@@ -233,6 +287,9 @@ impl Default for Settings {
             history_table: TableName::plain("evt_history"),
             max_connections: 10,
             connect_timeout: Duration::from_millis(10_000),
+            call_timeout: Some(Duration::from_millis(30_000)),
+            keepalive: Keepalive { idle: 10, interval: 3, count: 3 },
+            session: SessionAttrs::Any,
             busy_timeout: Duration::from_millis(5_000),
             sqlite_synchronous: Synchronous::Full,
             sqlite_foreign_keys: false,
@@ -277,6 +334,19 @@ impl Settings {
             "history_table" => self.history_table = TableName::parse(name, value)?,
             "max_connections" => self.max_connections = number(name, value, 1, 1000)?,
             "connect_timeout_ms" => self.connect_timeout = millis(name, value)?,
+            "call_timeout_ms" if value == "0" => self.call_timeout = None,
+            "call_timeout_ms" => self.call_timeout = Some(millis(name, value)?),
+            "keepalive_idle_s" => self.keepalive.idle = number(name, value, 0, 7200)?,
+            "keepalive_interval_s" => self.keepalive.interval = number(name, value, 1, 3600)?,
+            "keepalive_count" => self.keepalive.count = number(name, value, 1, 100)?,
+            "target_session_attrs" => {
+                self.session = match value {
+                    "any" => SessionAttrs::Any,
+                    "read-write" => SessionAttrs::ReadWrite,
+                    "primary" => SessionAttrs::Primary,
+                    _ => return Err(bad_value(name, value, "`any`, `read-write` or `primary`")),
+                }
+            }
             "busy_timeout_ms" => self.busy_timeout = millis(name, value)?,
             "sqlite_synchronous" => {
                 self.sqlite_synchronous = match value {

@@ -114,14 +114,29 @@ struct Inner {
     message: String,
     sql_state: Option<String>,
     unreadable: Option<Box<UnreadableEvent>>,
+    /// The connection is of no more use, whatever the kind says.
+    lost: bool,
+    /// Trying again cannot help, although it can with others of the kind.
+    lasting: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
+
+/// What is to be said of a write whose connection broke.
+const UNKNOWN_FATE: &str = "what was to be written may or may not have been written";
 
 impl Error {
     /// Makes an error of `kind` with `message`.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Error(Box::new(Inner { kind, message, sql_state: None, unreadable: None, source: None }))
+        Error(Box::new(Inner {
+            kind,
+            message,
+            sql_state: None,
+            unreadable: None,
+            lost: false,
+            lasting: false,
+            source: None,
+        }))
     }
 
     /// The kind of failure.
@@ -146,12 +161,14 @@ impl Error {
         self.0.unreadable.as_deref()
     }
 
-    /// Whether the same call may succeed later without a change by the caller.
+    /// Whether the same call may succeed later without a change by the caller. For
+    /// [`ErrorKind::ConnectFailed`] it depends on the reason: a server that is down may come back, a wrong
+    /// password stays wrong.
     ///
     /// For [`ErrorKind::ConnectionLost`] during a write, look first whether the write happened.
     pub fn is_retriable(&self) -> bool {
         use ErrorKind::*;
-        matches!(
+        let helps = matches!(
             self.0.kind,
             Occupied
                 | ConnectFailed
@@ -161,23 +178,55 @@ impl Error {
                 | Timeout
                 | OutOfResources
                 | StreamRewound
-        )
+        );
+        helps && !self.0.lasting
     }
 
     /// The same for somebody else; without the source, which only one can have.
     pub(crate) fn copy(&self) -> Self {
-        let Inner { kind, message, sql_state, unreadable, .. } = &*self.0;
+        let Inner { kind, message, sql_state, unreadable, lost, lasting, .. } = &*self.0;
         Error(Box::new(Inner {
             kind: *kind,
             message: message.clone(),
             sql_state: sql_state.clone(),
             unreadable: unreadable.clone(),
+            lost: *lost,
+            lasting: *lasting,
             source: None,
         }))
     }
 
     pub(crate) fn with_unreadable(mut self, row: UnreadableEvent) -> Self {
         self.0.unreadable = Some(Box::new(row));
+        self
+    }
+
+    /// The connection is of no more use after this error.
+    pub(crate) fn lost(mut self) -> Self {
+        self.0.lost = true;
+        self
+    }
+
+    /// Whether the connection is of no more use.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.lost || self.0.kind == ErrorKind::ConnectionLost
+    }
+
+    /// Trying again cannot help.
+    pub(crate) fn lasting(mut self) -> Self {
+        self.0.lasting = true;
+        self
+    }
+
+    /// The error of a write: where the connection broke, nobody knows what became of it.
+    pub(crate) fn of_unknown_fate(mut self) -> Self {
+        if self.is_lost() {
+            self.0.kind = ErrorKind::ConnectionLost;
+            if !self.0.message.contains(UNKNOWN_FATE) {
+                self.0.message.push_str("; ");
+                self.0.message.push_str(UNKNOWN_FATE);
+            }
+        }
         self
     }
 
@@ -194,7 +243,7 @@ impl Error {
     /// Whether the connection is of no use any more: it broke, or its server is not the one, or not of
     /// the kind, that it should be. Another connection may reach another server.
     pub(crate) fn ends_connection(&self) -> bool {
-        matches!(self.kind(), ErrorKind::ConnectionLost | ErrorKind::UnsafeServer)
+        self.is_lost() || self.kind() == ErrorKind::UnsafeServer
     }
 
     /// Puts what was being done in front of the message.

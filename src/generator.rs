@@ -29,8 +29,8 @@ fn split(events: &[NewEvent]) -> (&[NewEvent], &[NewEvent]) {
 /// Adds events in order, all or none, by as few round trips as can be.
 pub(crate) fn add_all(mut connection: Lease, events: &[NewEvent]) -> Result<Vec<EventId>> {
     match split(events) {
-        (all, []) => connection.call(|c| c.insert_group(all)),
-        _ => connection.call(|c| c.alone(|c| insert_all(c, events))),
+        (all, []) => connection.call_once(|c| c.insert_group(all)),
+        _ => connection.call_once(|c| c.alone(|c| insert_all(c, events))),
     }
 }
 
@@ -203,7 +203,7 @@ impl Transaction {
     /// over then too. After [`ConnectionLost`](crate::ErrorKind::ConnectionLost) it may or may not
     /// have been committed.
     pub fn commit(mut self) -> Result<()> {
-        let result = self.call(|lease| lease.call(|c| c.commit()));
+        let result = self.call(|lease| lease.call_once(|c| c.commit()));
         if result.is_ok() {
             self.connection = None;
             self.hint.ring();

@@ -18,6 +18,7 @@ mod hint;
 mod history;
 mod late;
 mod life;
+mod line;
 mod poll;
 mod push;
 mod reader;

@@ -131,7 +131,10 @@ impl Reader {
 
     /// Closes idle connections now, and lent ones when they come back.
     pub fn close(&self) {
-        *lock(&self.pool) = None;
+        let pool = lock(&self.pool).take();
+        if let Some(pool) = pool {
+            pool.close();
+        }
         *lock(&self.watch) = None;
     }
 
@@ -445,6 +448,7 @@ impl Reader {
                     *slot = None;
                     drop(slot);
                     self.doubt(false);
+                    // Waited for long enough: only what broke at once is tried again.
                     if error.kind() != ErrorKind::ConnectionLost {
                         return Err(error);
                     }

@@ -207,6 +207,13 @@ impl Core {
         let worker = lock(&self.worker).clone();
         worker.is_none_or(|worker| worker.stop_within(time))
     }
+
+    fn cut(&self) {
+        let worker = lock(&self.worker).clone();
+        if let Some(worker) = worker.filter(|worker| !worker.is_current()) {
+            worker.cut();
+        }
+    }
 }
 
 impl Drop for Core {
@@ -392,6 +399,10 @@ impl Task for ReceiverTask {
         }
     }
 
+    fn patience(&self) -> Option<Duration> {
+        self.stream.reader().settings.call_timeout
+    }
+
     fn failed(&mut self, error: Error) {
         self.notice(Notice::WorkerError(error));
     }
@@ -401,7 +412,7 @@ impl Task for ReceiverTask {
         signal.stop();
         if let Some(subscription) = self.subscription.take() {
             self.note_stats(&subscription);
-            if let Err(error) = subscription.close() {
+            if let Err(error) = subscription.end() {
                 self.notice(Notice::WorkerError(error));
             }
         }
@@ -443,15 +454,28 @@ macro_rules! receiver {
             }
 
             /// Stops, and returns after the last call of `on_events`: at once when idle (within
-            /// 100 ms). From inside a callback it returns at once, and that call is the last. May
-            /// be called twice, and from any thread; then the receiver may be started again.
+            /// 100 ms), and if a server does not answer, after `call_timeout_ms` at the latest. From
+            /// inside a callback it returns at once, and that call is the last. May be called twice,
+            /// and from any thread; then the receiver may be started again.
             pub fn stop(&self) {
                 self.0.stop()
             }
 
-            /// As [`stop`](Self::stop), but waits no longer than `time`; whether it is done.
+            /// As [`stop`](Self::stop), but waits no longer than `time` (and 200 ms): then what hangs in
+            /// a call on a server is cut off. Whether it has ended; if not, `on_events` is still at
+            /// work.
+            pub fn stop_for(&self, time: Duration) -> bool {
+                crate::worker::stop_for(time, |time| self.0.stop_within(time), || self.0.cut())
+            }
+
+            /// As [`stop_for`](Self::stop_for), but cuts nothing off.
             pub(crate) fn stop_within(&self, time: Duration) -> bool {
                 self.0.stop_within(time)
+            }
+
+            /// Ends calls on servers that the thread is in.
+            pub(crate) fn cut(&self) {
+                self.0.cut()
             }
 
             /// What was done since the receiver was made.

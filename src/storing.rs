@@ -4,6 +4,7 @@
 
 use crate::error::Result;
 use crate::event::EventId;
+use crate::line::{Scope, Token};
 use crate::worker::panic_error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
@@ -36,7 +37,9 @@ impl Storing {
         work: impl FnOnce() -> T,
     ) -> (Option<Result<EventId>>, T) {
         let (sender, stored) = sync_channel(1);
+        let tokens = Token::current();
         let job = Box::new(move || {
+            let _scope = Scope::of(tokens);
             let result = catch_unwind(AssertUnwindSafe(store));
             let _ = sender.send(result.unwrap_or_else(|panic| Err(panic_error(&*panic))));
         });

@@ -296,7 +296,8 @@ impl EventStream {
     }
 
     /// Closes the stream: idle connections at once, lent ones when their work ends. Every call on
-    /// this handle, its clones and its consumers that comes later is refused. May be called twice.
+    /// this handle, its clones and its consumers that comes later is refused. A call that a server
+    /// does not answer is cut off after a moment (200 ms). May be called twice.
     pub fn close(&self) {
         self.hub.close();
         self.reader.close();

@@ -34,7 +34,10 @@ impl Server {
     fn name(&self) -> String {
         match &self.socket {
             Some(path) => format!("{}/{}", path.display(), self.database),
-            None => format!("{}:{}/{}", self.host, self.port, self.database),
+            None => {
+                let hosts: Vec<String> = self.hosts.iter().map(Host::to_string).collect();
+                format!("{}/{}", hosts.join(","), self.database)
+            }
         }
     }
 }
@@ -49,14 +52,31 @@ pub(crate) enum SqliteFile {
 /// A database on a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Server {
-    pub host: String,
-    pub port: u16,
+    /// In the order in which they are tried; at least one.
+    pub hosts: Vec<Host>,
     /// Unix socket: the file (MySQL) or its directory (PostgreSQL).
     pub socket: Option<PathBuf>,
     pub user: Option<String>,
     pub password: Option<Password>,
     pub database: String,
     pub tls: Tls,
+}
+
+/// Where a server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// A name or an address; one of IPv6 without its brackets.
+    pub name: String,
+    pub port: u16,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name.contains(':') {
+            true => write!(f, "[{}]:{}", self.name, self.port),
+            false => write!(f, "{}:{}", self.name, self.port),
+        }
+    }
 }
 
 /// A password: shown nowhere.
@@ -98,7 +118,8 @@ pub(crate) enum TlsMode {
 
 const FORMS: &str = "the forms are sqlite:file.db, sqlite:///absolute/file.db, sqlite::memory:, \
                      postgres://user:password@host:port/database and \
-                     mysql://user:password@host:port/database";
+                     mysql://user:password@host:port/database, also with several hosts, as in \
+                     host:port,host:port";
 
 /// Reads a URL; its query may hold TLS settings, `socket`, and any option.
 pub(crate) fn parse(url: &str, options: &Options) -> Result<(Location, Settings)> {
@@ -110,18 +131,15 @@ pub(crate) fn parse(url: &str, options: &Options) -> Result<(Location, Settings)
         }
         return Ok((Location::Sqlite(sqlite_file(path)?), settings));
     }
-    // The parser's message does not repeat the URL, which may hold a password.
-    let parsed = url::Url::parse(url).map_err(|why| {
-        Error::new(ErrorKind::InvalidUrl, format!("not a database URL ({why}); {FORMS}"))
-    })?;
+    let (url, others) = split_hosts(url);
+    let parsed = parse_url(&url)?;
     let (default_port, mysql) = match parsed.scheme() {
         "postgres" | "postgresql" => (5432, false),
         "mysql" | "mariadb" => (3306, true),
         other => fail!(InvalidUrl, "unknown database kind {other:?}; {FORMS}"),
     };
     let mut server = Server {
-        host: decode(parsed.host_str().unwrap_or_default())?,
-        port: parsed.port().unwrap_or(default_port),
+        hosts: hosts(&parsed, &others, default_port)?,
         socket: None,
         user: Some(decode(parsed.username())?).filter(|user| !user.is_empty()),
         password: parsed.password().map(decode).transpose()?.map(Password),
@@ -133,6 +151,44 @@ pub(crate) fn parse(url: &str, options: &Options) -> Result<(Location, Settings)
     Ok((if mysql { Location::Mysql(server) } else { Location::Postgres(server) }, settings))
 }
 
+fn parse_url(url: &str) -> Result<url::Url> {
+    // The parser's message does not repeat the URL, which may hold a password.
+    url::Url::parse(url).map_err(|why| {
+        Error::new(ErrorKind::InvalidUrl, format!("not a database URL ({why}); {FORMS}"))
+    })
+}
+
+/// A URL of the first host only, which the parser understands, and the other hosts with their ports.
+fn split_hosts(url: &str) -> (String, Vec<String>) {
+    let whole = || (url.to_owned(), Vec::new());
+    let Some(start) = url.find("://").map(|index| index + 3) else { return whole() };
+    let end = url[start..].find(['/', '?', '#']).map_or(url.len(), |index| start + index);
+    // A password may hold a comma: hosts come after the last `@`.
+    let hosts = url[start..end].rfind('@').map_or(start, |index| start + index + 1);
+    let Some((first, others)) = url[hosts..end].split_once(',') else { return whole() };
+    let others = others.split(',').map(str::to_owned).collect();
+    (format!("{}{first}{}", &url[..hosts], &url[end..]), others)
+}
+
+fn hosts(parsed: &url::Url, others: &[String], default_port: u16) -> Result<Vec<Host>> {
+    let host = |url: &url::Url| -> Result<Host> {
+        let name = unbracketed(&decode(url.host_str().unwrap_or_default())?);
+        Ok(Host { name, port: url.port().unwrap_or(default_port) })
+    };
+    let mut hosts = vec![host(parsed)?];
+    for other in others {
+        if other.is_empty() {
+            fail!(InvalidUrl, "one of the hosts in the database URL is empty; {FORMS}");
+        }
+        hosts.push(host(&parse_url(&format!("{}://{other}", parsed.scheme()))?)?);
+    }
+    Ok(hosts)
+}
+
+fn unbracketed(name: &str) -> String {
+    name.trim_matches(['[', ']']).to_owned()
+}
+
 fn apply_query(parsed: &url::Url, server: &mut Server, settings: &mut Settings) -> Result<()> {
     let mut insecure = false;
     for (key, value) in parsed.query_pairs() {
@@ -142,7 +198,11 @@ fn apply_query(parsed: &url::Url, server: &mut Server, settings: &mut Settings) 
             "ssl-insecure" if value == "true" => insecure = true,
             "ssl-insecure" if value == "false" => insecure = false,
             "socket" => server.socket = Some(PathBuf::from(&*value)),
-            "host" => server.host = value.into_owned(),
+            "host" => {
+                let port = server.hosts.first().map_or(0, |host| host.port);
+                let named = |name: &str| Host { name: unbracketed(name), port };
+                server.hosts = value.split(',').map(named).collect();
+            }
             key if Settings::knows(key) => settings.set(key, &value)?,
             key => fail!(
                 InvalidUrl,
@@ -173,10 +233,15 @@ fn tls_mode(value: &str) -> Result<TlsMode> {
 }
 
 fn check(server: &mut Server) -> Result<()> {
-    if server.host.starts_with('/') && server.socket.is_none() {
-        server.socket = Some(PathBuf::from(&server.host));
+    if let Some(path) = server.hosts.iter().find(|host| host.name.starts_with('/'))
+        && server.socket.is_none()
+    {
+        if server.hosts.len() > 1 {
+            fail!(InvalidUrl, "a Unix socket is no one of several hosts; {FORMS}");
+        }
+        server.socket = Some(PathBuf::from(&path.name));
     }
-    if server.host.is_empty() && server.socket.is_none() {
+    if server.hosts.iter().any(|host| host.name.is_empty()) && server.socket.is_none() {
         fail!(InvalidUrl, "the database URL names no host and no socket; {FORMS}");
     }
     if server.database.is_empty() || server.database.contains('/') {
@@ -256,9 +321,9 @@ pub(crate) fn from_env(
             )
         })?,
     };
+    let names = var("HOST").unwrap_or_else(|| "localhost".into());
     let server = Server {
-        host: var("HOST").unwrap_or_else(|| "localhost".into()),
-        port,
+        hosts: names.split(',').map(|name| Host { name: unbracketed(name), port }).collect(),
         socket: var("SOCKET").map(PathBuf::from),
         user: var("USER"),
         password: var("PASS").map(Password),
@@ -292,10 +357,34 @@ mod tests {
         let Location::Mysql(server) = location(url) else { panic!() };
         assert_eq!(server.user.as_deref(), Some("jo@x"));
         assert_eq!(server.password.as_ref().unwrap().reveal(), "p:w");
-        assert_eq!((server.host.as_str(), server.port), ("[::1]", 3307));
+        assert_eq!(server.hosts[0].to_string(), "[::1]:3307");
         assert_eq!(server.database, "my-db");
         assert_eq!(server.tls.mode, TlsMode::VerifyFull);
         assert!(!format!("{server:?}").contains("p:w"));
+    }
+
+    #[test]
+    fn several_hosts_are_read_in_order() {
+        let hosts = |url: &str| match location(url) {
+            Location::Postgres(server) | Location::Mysql(server) => {
+                let hosts: Vec<String> = server.hosts.iter().map(Host::to_string).collect();
+                (hosts.join(" "), server.password.map(|password| password.reveal().to_owned()))
+            }
+            Location::Sqlite(_) => panic!(),
+        };
+        let (some, none) = (|text: &str| Some(text.to_owned()), None::<String>);
+        let url = "postgres://u:a,b%40c@h1:5433,[::1],10.0.0.1:1/d?call_timeout_ms=1";
+        assert_eq!(hosts(url), ("h1:5433 [::1]:5432 10.0.0.1:1".to_owned(), some("a,b@c")));
+        assert_eq!(
+            hosts("mysql://[fe80::1]:9,b/d"),
+            ("[fe80::1]:9 b:3306".to_owned(), none.clone())
+        );
+        assert_eq!(hosts("mysql://x/d?host=a,b"), ("a:3306 b:3306".to_owned(), none));
+        for url in ["postgres://u:geheim@a,/d", "postgres://u:geheim@,b/d", "mysql://a,b:x/d"] {
+            let error = parse(url, &Options::new()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidUrl, "{url}");
+            assert!(!error.to_string().contains("geheim"), "{error}");
+        }
     }
 
     #[test]
@@ -349,7 +438,10 @@ mod tests {
         };
         let (location, settings) = from_env("DB_EVT", &Options::new(), get).unwrap();
         let Location::Postgres(server) = location else { panic!() };
-        assert_eq!((server.host.as_str(), server.port, server.database.as_str()), ("h", 5432, "d"));
+        assert_eq!(
+            (server.hosts[0].to_string().as_str(), server.database.as_str()),
+            ("h:5432", "d")
+        );
         assert_eq!(settings.max_connections, 3);
         let error = from_env("DB_EVT", &Options::new(), |_| None).unwrap_err();
         assert!(error.to_string().contains("DB_EVT_TYPE"));

@@ -4,6 +4,7 @@
 //! runs again after a back-off; a thread never dies of it.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::line::{GRACE, Token, no_thread};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +19,12 @@ pub(crate) trait Task: Send + 'static {
 
     /// A step failed; it will run again after a back-off.
     fn failed(&mut self, error: Error);
+
+    /// The longest time of a call on a server: who stops the thread without a limit waits so long for
+    /// one that hangs.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
 
     /// The last call, on the same thread, whatever ended it.
     fn ended(&mut self, _signal: &Signal) {}
@@ -46,6 +53,8 @@ struct State {
     step: Option<Instant>,
     /// Steps that failed in a row.
     failures: u32,
+    /// When the thread was asked to end first.
+    asked: Option<Instant>,
 }
 
 impl Signal {
@@ -64,12 +73,20 @@ impl Signal {
 
     /// Asks the thread to end.
     pub fn stop(&self) {
-        self.state().stopping = true;
+        let mut state = self.state();
+        state.stopping = true;
+        state.asked.get_or_insert_with(Instant::now);
+        drop(state);
         self.0.1.notify_all();
     }
 
     pub fn is_stopping(&self) -> bool {
         self.state().stopping
+    }
+
+    /// For how long the thread has been asked to end.
+    fn asked_since(&self) -> Duration {
+        self.state().asked.map_or(Duration::ZERO, |when| when.elapsed())
     }
 
     /// The thread has done its last.
@@ -124,6 +141,9 @@ impl Signal {
 /// A running thread. Dropping it stops it.
 pub(crate) struct Worker {
     signal: Signal,
+    /// Ends the calls on servers that the thread is in.
+    token: Token,
+    patience: Option<Duration>,
     id: ThreadId,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -133,9 +153,12 @@ impl Worker {
     pub fn start(name: &str, mut task: impl Task) -> Result<Worker> {
         let signal = Signal::default();
         let own = signal.clone();
+        let (token, patience) = (Token::default(), task.patience());
+        let scope = token.clone();
         let thread = thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
+                let _scope = scope.scope();
                 run(&mut task, &own);
                 let last = catch_unwind(AssertUnwindSafe(|| task.ended(&own)));
                 if let Err(panic) = last {
@@ -143,10 +166,9 @@ impl Worker {
                 }
                 own.end();
             })
-            .map_err(|why| {
-                Error::new(ErrorKind::Internal, format!("cannot start thread {name}: {why}"))
-            })?;
-        Ok(Worker { signal, id: thread.thread().id(), thread: Mutex::new(Some(thread)) })
+            .map_err(|why| no_thread(name, &why))?;
+        let id = thread.thread().id();
+        Ok(Worker { signal, token, patience, id, thread: Mutex::new(Some(thread)) })
     }
 
     pub fn signal(&self) -> &Signal {
@@ -163,9 +185,24 @@ impl Worker {
         self.id == thread::current().id()
     }
 
-    /// Asks the thread to end and waits for it; called by the thread itself, it only asks.
+    /// Asks the thread to end and waits for it; called by the thread itself, it only asks. What hangs in
+    /// a call on a server is cut off when the time of a call is over.
     pub fn stop(&self) {
-        while !self.stop_within(Duration::from_secs(3600)) {}
+        let slice = self.patience.unwrap_or(Duration::from_secs(3600));
+        while !self.stop_within(slice) {}
+    }
+
+    /// As [`stop`](Self::stop), but what hangs in a call on a server is cut off after a moment.
+    pub fn close(&self) {
+        if !self.stop_within(GRACE) {
+            self.cut();
+        }
+        self.stop();
+    }
+
+    /// Ends the calls on servers that the thread is in, and refuses later ones.
+    pub fn cut(&self) {
+        self.token.cut();
     }
 
     /// As [`stop`](Self::stop), but waits no longer than `time`; whether it is done. A thread that
@@ -177,6 +214,9 @@ impl Worker {
         }
         let Some(_waiting) = Waiting::begin(self.id) else { return true };
         if !self.signal.wait_for_end(time) {
+            if self.patience.is_some_and(|patience| self.signal.asked_since() >= patience) {
+                self.cut();
+            }
             return false;
         }
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -217,6 +257,26 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let mut waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
         waits.get_or_insert_default().remove(&self.0);
+    }
+}
+
+/// Stops a thread in limited time; then what hangs in a call on a server is cut off. Whether it ended.
+pub(crate) fn stop_for(
+    time: Duration,
+    stop_within: impl Fn(Duration) -> bool,
+    cut: impl FnOnce(),
+) -> bool {
+    const SLICE: Duration = Duration::from_millis(500);
+    let mut left = time;
+    while left > SLICE {
+        if stop_within(SLICE) {
+            return true;
+        }
+        left -= SLICE;
+    }
+    stop_within(left) || {
+        cut();
+        stop_within(GRACE)
     }
 }
 

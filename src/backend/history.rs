@@ -125,8 +125,14 @@ impl Connection {
                 Connection::Sqlite(c) => c.delete_piece(piece),
                 _ => Ok(None),
             }),
-            Connection::Postgres(c) => c.discard_if_acknowledged(piece),
-            Connection::Mysql(c) => c.discard_if_acknowledged(piece),
+            Connection::Postgres(c) => {
+                let call = c.line().call()?;
+                call.explain(c.discard_if_acknowledged(piece))
+            }
+            Connection::Mysql(c) => {
+                let call = c.line().call()?;
+                call.explain(c.discard_if_acknowledged(piece))
+            }
         };
         match discarded? {
             None => Ok(nothing),

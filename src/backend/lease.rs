@@ -7,11 +7,18 @@
 use super::{Backend, Connection};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result};
+use crate::line::GRACE;
 use crate::url::SqliteFile;
 use crate::value::Value;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
+use std::time::Duration;
+
+/// A session that does not answer in this time is given up.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Its owner asks every few seconds: who does not is gone. PostgreSQL asks by itself (`tcp_keepalives_idle`).
+const MYSQL_WAIT: &str = "SET SESSION wait_timeout = 45";
 
 /// Held until dropped.
 pub(crate) enum OwnerLease {
@@ -33,6 +40,11 @@ impl OwnerLease {
         }
         let mut connection = backend.connect()?;
         let rows = connection.query(&backend.lease_sql(), &[ident.as_str().into()])?;
+        // Who owns it waits no longer than others wait for his host to be taken for dead.
+        connection.limit(backend.call_timeout().map_or(PATIENCE, |limit| limit.min(PATIENCE)))?;
+        if matches!(connection, Connection::Mysql(_)) {
+            connection.script(MYSQL_WAIT)?;
+        }
         let taken = match rows.first().and_then(|row| row.first()) {
             Some(Value::Bool(taken)) => *taken,
             other => other.and_then(Value::as_i64) == Some(1),
@@ -59,7 +71,8 @@ impl Drop for OwnerLease {
                 Connection::Postgres(_) => "SELECT pg_advisory_unlock_all()",
                 _ => "SELECT RELEASE_ALL_LOCKS()",
             };
-            // A broken session has none any more.
+            // A broken session has none any more; nobody waits long for one that hangs.
+            let _ = connection.limit(GRACE);
             let _ = connection.script(release);
         }
     }

@@ -11,6 +11,7 @@ pub(crate) mod migrate;
 pub(crate) mod mysql;
 pub(crate) mod pool;
 pub(crate) mod postgres;
+pub(crate) mod reach;
 pub(crate) mod session;
 mod sigpipe;
 pub(crate) mod sqlite;
@@ -73,8 +74,8 @@ impl DatabaseKind {
 /// A database to connect to: what a stream is opened with.
 pub(crate) enum Backend {
     Sqlite(sqlite::Connector),
-    Postgres(postgres::Connector),
-    Mysql(mysql::Connector),
+    Postgres(Arc<postgres::Connector>),
+    Mysql(Arc<mysql::Connector>),
 }
 
 impl Backend {
@@ -82,9 +83,11 @@ impl Backend {
         Ok(match location {
             Location::Sqlite(file) => Backend::Sqlite(sqlite::Connector::new(file, settings)?),
             Location::Postgres(server) => {
-                Backend::Postgres(postgres::Connector::new(server, settings)?)
+                Backend::Postgres(Arc::new(postgres::Connector::new(server, settings)?))
             }
-            Location::Mysql(server) => Backend::Mysql(mysql::Connector::new(server, settings)),
+            Location::Mysql(server) => {
+                Backend::Mysql(Arc::new(mysql::Connector::new(server, settings)))
+            }
         })
     }
 
@@ -128,6 +131,24 @@ impl Backend {
     /// For work that may go on after a failed write: trying one address after the other, looking.
     fn silence(&self) -> Option<Silence> {
         (self.kind() != DatabaseKind::Sqlite).then(Silence::begin)
+    }
+
+    /// The longest time of a call on a server.
+    pub fn call_timeout(&self) -> Option<Duration> {
+        match self {
+            Backend::Sqlite(_) => None,
+            Backend::Postgres(connector) => connector.reach.call_timeout(),
+            Backend::Mysql(connector) => connector.reach.call_timeout(),
+        }
+    }
+
+    /// Cuts off, after a moment, what hangs in a call on a server, or while connecting to it.
+    pub fn close(&self) {
+        match self {
+            Backend::Sqlite(_) => {}
+            Backend::Postgres(connector) => connector.reach.close(),
+            Backend::Mysql(connector) => connector.reach.close(),
+        }
     }
 }
 
@@ -263,13 +284,19 @@ pub(crate) enum Connection {
     Mysql(Quiet<mysql::Connection>),
 }
 
-/// Calls the same method of whichever dialect it is.
+/// Calls the same method of whichever dialect it is, within the time that a call on a server may take.
 macro_rules! each {
     ($self:expr, $connection:ident => $call:expr) => {
         match $self {
             Connection::Sqlite($connection) => $call,
-            Connection::Postgres($connection) => $crate::backend::quietly(|| $call),
-            Connection::Mysql($connection) => $crate::backend::quietly(|| $call),
+            Connection::Postgres($connection) => {
+                let call = $connection.line().call()?;
+                call.explain($crate::backend::quietly(|| $call))
+            }
+            Connection::Mysql($connection) => {
+                let call = $connection.line().call()?;
+                call.explain($crate::backend::quietly(|| $call))
+            }
         }
     };
 }
@@ -277,6 +304,18 @@ macro_rules! each {
 use each;
 
 impl Connection {
+    /// From now on each call may take so long.
+    pub fn limit(&mut self, limit: Duration) -> Result<()> {
+        match self {
+            Connection::Sqlite(_) => Ok(()),
+            Connection::Postgres(connection) => {
+                connection.line().limit(limit);
+                Ok(())
+            }
+            Connection::Mysql(connection) => connection.limit(limit),
+        }
+    }
+
     /// Asks the server for a sign of life.
     pub fn ping(&mut self) -> Result<()> {
         each!(self, c => c.ping())
@@ -305,7 +344,8 @@ impl Connection {
 
     /// Whether the transaction of `begin` is still there after a statement failed.
     pub fn in_transaction(&mut self) -> bool {
-        each!(self, c => c.in_transaction())
+        let mut probe = || -> Result<bool> { each!(self, c => Ok(c.in_transaction())) };
+        probe().unwrap_or(false)
     }
 
     /// Puts the session back into the state of a new one; `false` where that takes a new connection.
@@ -313,8 +353,14 @@ impl Connection {
         match self {
             // Temporary tables, attached files and pragmas go with the connection.
             Connection::Sqlite(_) => Ok(false),
-            Connection::Postgres(c) => c.reset(),
-            Connection::Mysql(c) => c.reset(),
+            Connection::Postgres(c) => {
+                let call = c.line().call()?;
+                call.explain(quietly(|| c.reset()))
+            }
+            Connection::Mysql(c) => {
+                let call = c.line().call()?;
+                call.explain(quietly(|| c.reset()))
+            }
         }
     }
 
@@ -327,8 +373,14 @@ impl Connection {
     pub fn has_ended_transaction(&mut self, sql: &str) -> Result<bool> {
         match self {
             Connection::Sqlite(c) => Ok(c.has_ended_transaction()),
-            Connection::Postgres(c) => c.has_ended_transaction(sql),
-            Connection::Mysql(c) => c.has_ended_transaction(sql),
+            Connection::Postgres(c) => {
+                let call = c.line().call()?;
+                call.explain(quietly(|| c.has_ended_transaction(sql)))
+            }
+            Connection::Mysql(c) => {
+                let call = c.line().call()?;
+                call.explain(quietly(|| c.has_ended_transaction(sql)))
+            }
         }
     }
 
@@ -362,8 +414,8 @@ impl Connection {
         result.map_err(|error| match self.rollback() {
             Ok(()) => error,
             // PostgreSQL's driver gives up a connection after a COPY that failed.
-            Err(_) if self.is_closed() => error,
-            Err(lost) if lost.kind() == ErrorKind::ConnectionLost => lost,
+            Err(_) if error.is_lost() || self.is_closed() => error,
+            Err(lost) if lost.is_lost() => lost,
             // Whoever holds the connection sees that, and drops it.
             Err(why) if self.has_open_transaction() => {
                 log::warn!("futoin-eventstream: a transaction could not be undone: {why}");
@@ -431,7 +483,10 @@ impl Connection {
     /// Asks for notifications of new events. PostgreSQL only.
     pub fn listen(&mut self, settings: &Settings) -> Result<()> {
         match self {
-            Connection::Postgres(c) => quietly(|| c.listen(&settings.event_table)),
+            Connection::Postgres(connection) => {
+                let call = connection.line().call()?;
+                call.explain(quietly(|| connection.listen(&settings.event_table)))
+            }
             Connection::Sqlite(_) | Connection::Mysql(_) => Ok(()),
         }
     }
@@ -478,8 +533,8 @@ impl Watch {
                 let horizon = connection.highest_drawn()?.max(position);
                 Ok(Settled { horizon, after: 0, visible: horizon, more: false, blocked: None })
             }
-            Watch::Postgres(watch) => with_silence(|| watch.settle(position)),
-            Watch::Mysql(watch) => with_silence(|| watch.settle(position)),
+            Watch::Postgres(watch) => with_silence(|| watch.in_time(|w| w.settle(position))),
+            Watch::Mysql(watch) => with_silence(|| watch.in_time(|w| w.settle(position))),
         }
     }
 
@@ -487,8 +542,8 @@ impl Watch {
     pub fn holders(&mut self) -> Result<Vec<HolderInfo>> {
         match self {
             Watch::Sqlite(_) => Ok(Vec::new()),
-            Watch::Postgres(watch) => with_silence(|| watch.holders()),
-            Watch::Mysql(watch) => with_silence(|| watch.holders()),
+            Watch::Postgres(watch) => with_silence(|| watch.in_time(postgres::Watch::holders)),
+            Watch::Mysql(watch) => with_silence(|| watch.in_time(mysql::Watch::holders)),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The pool of a stream: `r2d2` over [`Connection`], with no thread that outlives it.
+//! The pool of a stream's connections. It has no thread of its own: whoever needs a connection that is
+//! not there makes it, in the scope of its own limits.
 //!
 //! A connection is looked at before it is lent only where that may matter (it rested for a while,
 //! or another one of the pool broke since it was used), so that a busy stream pays no extra round
@@ -8,70 +9,79 @@ use super::session::may_change_session;
 use super::{Backend, Connection};
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
-use r2d2::ManageConnection;
-use scheduled_thread_pool::ScheduledThreadPool;
+use crate::line;
+use crate::worker::Backoff;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A connection that rested longer than this is looked at before it is lent.
 const REST: Duration = Duration::from_millis(500);
 
+/// The longest time for which who waits does not look whether it is told to end.
+const SLICE: Duration = Duration::from_millis(25);
+
 /// The pool of connections to one database.
 #[derive(Clone)]
-pub(crate) struct Pool {
-    inner: r2d2::Pool<Manager>,
-    shared: Arc<Shared>,
-}
+pub(crate) struct Pool(Arc<Shared>);
 
 struct Shared {
     backend: Backend,
-    /// When a connection of this pool was last seen to be broken, and how often that was.
-    trouble: Mutex<Option<Instant>>,
+    max: usize,
+    patience: Duration,
+    state: Mutex<State>,
+    /// A connection, or a place for one, came back.
+    came: Condvar,
     breaks: AtomicU64,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Slot>,
+    /// Connections that are lent, and those that are being made.
+    taken: usize,
+    /// When a connection of this pool was last seen to be broken.
+    trouble: Option<Instant>,
+    /// Why no connection could be made, since the last one that could.
+    reason: Option<Error>,
+    closed: bool,
+}
+
+struct Slot {
+    connection: Connection,
+    used: Instant,
 }
 
 impl Pool {
     /// Makes the pool, after one connection has shown that the database can be reached.
     pub fn open(backend: Backend, settings: &Settings) -> Result<Self> {
         backend.connect()?;
-        let shared =
-            Arc::new(Shared { backend, trouble: Mutex::new(None), breaks: AtomicU64::new(0) });
-        // r2d2's own default pool has three threads, which stay for half a minute after the end.
-        let threads = Arc::new(
-            ScheduledThreadPool::builder().num_threads(1).thread_name_pattern("fes-pool").build(),
-        );
-        let inner = r2d2::Pool::builder()
-            .max_size(settings.max_connections)
-            .min_idle(Some(0))
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .test_on_check_out(false)
-            .connection_timeout(settings.connect_timeout)
-            .error_handler(Box::new(LogErrors))
-            .thread_pool(threads)
-            .build_unchecked(Manager(shared.clone()));
-        Ok(Pool { inner, shared })
+        Ok(Pool(Arc::new(Shared {
+            backend,
+            max: settings.max_connections as usize,
+            patience: settings.connect_timeout,
+            state: Mutex::default(),
+            came: Condvar::new(),
+            breaks: AtomicU64::new(0),
+        })))
     }
 
     pub fn backend(&self) -> &Backend {
-        &self.shared.backend
+        &self.0.backend
     }
 
     /// How often connections of this pool were seen to break, or another server to be reached: what
     /// was learnt before may be wrong since.
     pub fn breaks(&self) -> u64 {
-        self.shared.breaks.load(Ordering::Acquire) + self.shared.backend.generation()
+        self.0.breaks.load(Ordering::Acquire) + self.0.backend.generation()
     }
 
     /// Lends a connection that was alive a moment ago.
     pub fn lend(&self) -> Result<Lease> {
+        let end = Instant::now() + self.0.patience;
         loop {
-            let slot = self.inner.get().map_err(|why| {
-                Error::new(ErrorKind::ConnectFailed, format!("no connection to be had: {why}"))
-            })?;
-            let mut lease = Lease { slot, shared: self.shared.clone(), touched: false };
+            let mut lease = self.0.get(end)?;
             if lease.is_stale() {
                 lease.discard();
                 continue;
@@ -79,45 +89,151 @@ impl Pool {
             if lease.seems_alive() || lease.call(Connection::ping).is_ok() {
                 return Ok(lease);
             }
+            lease.discard();
+            line::check()?;
         }
     }
 
     /// Whether two connections are to be had at once, and one would not keep the other one waiting.
     pub fn has_spare(&self) -> bool {
-        let state = self.inner.state();
-        let lent = state.connections - state.idle_connections;
-        lent + 2 <= self.inner.max_size() && self.shared.backend.reads_beside_writes()
+        self.0.state().taken + 2 <= self.0.max && self.0.backend.reads_beside_writes()
     }
 
     /// Runs what only reads, or may run twice: once more if the connection turns out to be broken.
     pub fn repeatable<T>(&self, work: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
         match self.lend()?.call(&work) {
-            Err(error) if error.ends_connection() => self.lend()?.call(&work),
+            // What was waited for in vain is not tried again: its time is over.
+            Err(error) if error.ends_connection() && error.kind() != ErrorKind::Timeout => {
+                self.lend()?.call(&work)
+            }
             result => result,
         }
     }
 
     /// Runs what must not run twice.
     pub fn once<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
-        self.lend()?.call(work)
+        self.lend()?.call_once(work)
+    }
+
+    /// Ends idle connections now, and lent ones when they come back; a call that hangs is cut off after a
+    /// moment.
+    pub fn close(&self) {
+        let mut state = self.0.state();
+        state.closed = true;
+        let idle = std::mem::take(&mut state.idle);
+        drop(state);
+        drop(idle);
+        self.0.came.notify_all();
+        self.0.backend.close();
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An idle connection, or a new one, or one that comes back until `end`.
+    fn get(self: &Arc<Self>, end: Instant) -> Result<Lease> {
+        let mut backoff = Backoff::default();
+        let (mut again, mut failure) = (Instant::now(), None);
+        let mut state = self.state();
+        loop {
+            if state.closed {
+                return Err(Error::new(ErrorKind::Closed, "it was closed"));
+            }
+            if let Some(slot) = state.idle.pop() {
+                state.taken += 1;
+                return Ok(Lease::of(slot, self.clone()));
+            }
+            let now = Instant::now();
+            if state.taken < self.max && now >= again {
+                state.taken += 1;
+                drop(state);
+                let error = match Place(self).fill() {
+                    Ok(lease) => return Ok(lease),
+                    Err(error) => error,
+                };
+                log::warn!("futoin-eventstream: connecting failed: {error}");
+                state = self.state();
+                state.reason = Some(error.copy());
+                if !error.is_retriable() || error.is_lost() || Instant::now() >= end {
+                    return Err(error);
+                }
+                again = Instant::now() + backoff.next();
+                failure = Some(error);
+            } else if now >= end {
+                return Err(failure.unwrap_or_else(|| self.none_to_be_had(&state)));
+            } else {
+                let until = if again > now { again.min(end) } else { end };
+                state = self.wait_on(state, until - now)?;
+            }
+        }
+    }
+
+    /// Waits until something comes back, for a moment at most.
+    fn wait_on<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        time: Duration,
+    ) -> Result<MutexGuard<'a, State>> {
+        let waited = self.came.wait_timeout(state, time.min(SLICE));
+        line::check()?;
+        Ok(waited.unwrap_or_else(PoisonError::into_inner).0)
+    }
+
+    fn none_to_be_had(&self, state: &State) -> Error {
+        let mut message = format!(
+            "no connection to be had within {} ms: all {} of max_connections are in use",
+            self.patience.as_millis(),
+            self.max
+        );
+        if let Some(reason) = &state.reason {
+            message.push_str(&format!(", and the last one that was wanted failed: {reason}"));
+        }
+        Error::new(ErrorKind::ConnectFailed, message)
+    }
+}
+
+/// A place for a connection, which is given back unless the connection is made.
+struct Place<'a>(&'a Arc<Shared>);
+
+impl Place<'_> {
+    fn fill(self) -> Result<Lease> {
+        let connection = self.0.backend.connect()?;
+        let shared = self.0.clone();
+        std::mem::forget(self);
+        shared.state().reason = None;
+        let slot = Slot { connection, used: Instant::now() };
+        Ok(Lease::of(slot, shared))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.state().taken -= 1;
+        self.0.came.notify_one();
     }
 }
 
 /// A connection lent from the pool, which gets it back on drop.
 pub(crate) struct Lease {
-    slot: r2d2::PooledConnection<Manager>,
+    /// `None` only while it is dropped.
+    slot: Option<Slot>,
     shared: Arc<Shared>,
+    broken: bool,
     /// The caller's SQL may have changed the session.
     touched: bool,
 }
 
 impl Lease {
-    /// Runs `work` and notes whether the connection broke. After a panic nobody knows what state it
-    /// is in: then it counts as broken, too.
+    fn of(slot: Slot, shared: Arc<Shared>) -> Self {
+        Lease { slot: Some(slot), shared, broken: false, touched: false }
+    }
+
+    /// Runs `work` and notes whether the connection broke.
     pub fn call<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
-        let broken = std::mem::replace(&mut self.slot.broken, true);
-        let result = work(&mut self.slot.connection);
-        self.slot.broken = broken;
+        let result = work(self);
         if let Err(error) = &result
             && error.ends_connection()
         {
@@ -126,11 +242,20 @@ impl Lease {
         result
     }
 
+    /// As [`call`](Self::call), for a write: if the connection breaks, nobody knows what became of it.
+    pub fn call_once<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
+        self.call(work).map_err(Error::of_unknown_fate)
+    }
+
     /// Keeps the pool from lending this connection again.
     pub fn discard(&mut self) {
-        self.slot.broken = true;
+        self.broken = true;
         self.shared.breaks.fetch_add(1, Ordering::AcqRel);
-        *self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.shared.state().trouble = Some(Instant::now());
+    }
+
+    fn slot(&self) -> &Slot {
+        self.slot.as_ref().expect("a lent connection is there until it is dropped")
     }
 
     /// Notes that a statement of the caller's runs on this connection. If it may change the session,
@@ -141,11 +266,12 @@ impl Lease {
 
     /// Closes the connection when it comes back, although nothing is wrong with it.
     pub fn retire(&mut self) {
-        self.slot.broken = true;
+        self.broken = true;
     }
 
     fn reset_if_touched(&mut self) {
-        if self.slot.broken || !(self.touched || self.slot.connection.session_is_changed()) {
+        let panics = std::thread::panicking();
+        if self.broken || panics || !(self.touched || self.session_is_changed()) {
             return;
         }
         match self.call(Connection::reset) {
@@ -159,15 +285,31 @@ impl Lease {
     }
 
     fn seems_alive(&self) -> bool {
-        let trouble = *self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        self.slot.used.elapsed() < REST && trouble.is_none_or(|when| when < self.slot.used)
+        let trouble = self.shared.state().trouble;
+        let used = self.slot().used;
+        used.elapsed() < REST && trouble.is_none_or(|when| when < used)
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.reset_if_touched();
-        self.slot.used = Instant::now();
+        let Some(mut slot) = self.slot.take() else { return };
+        slot.used = Instant::now();
+        let mut state = self.shared.state();
+        // After a panic nobody knows in which state it is.
+        let spoilt = std::thread::panicking() || slot.connection.has_open_transaction();
+        if self.broken || state.closed || spoilt {
+            drop(state);
+            // Before its place is free: the server may count connections, too.
+            drop(slot);
+            state = self.shared.state();
+        } else {
+            state.idle.push(slot);
+        }
+        state.taken -= 1;
+        drop(state);
+        self.shared.came.notify_one();
     }
 }
 
@@ -175,47 +317,12 @@ impl Deref for Lease {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        &self.slot.connection
+        &self.slot().connection
     }
 }
 
 impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut Connection {
-        &mut self.slot.connection
-    }
-}
-
-struct Manager(Arc<Shared>);
-
-struct Slot {
-    connection: Connection,
-    used: Instant,
-    broken: bool,
-}
-
-impl ManageConnection for Manager {
-    type Connection = Slot;
-    type Error = Error;
-
-    fn connect(&self) -> Result<Slot> {
-        let connection = self.0.backend.connect()?;
-        Ok(Slot { connection, used: Instant::now(), broken: false })
-    }
-
-    fn is_valid(&self, slot: &mut Slot) -> Result<()> {
-        slot.connection.ping()
-    }
-
-    fn has_broken(&self, slot: &mut Slot) -> bool {
-        slot.broken || slot.connection.has_open_transaction()
-    }
-}
-
-#[derive(Debug)]
-struct LogErrors;
-
-impl r2d2::HandleError<Error> for LogErrors {
-    fn handle_error(&self, error: Error) {
-        log::warn!("futoin-eventstream: connecting failed: {error}");
+        &mut self.slot.as_mut().expect("a lent connection is there until it is dropped").connection
     }
 }

@@ -159,8 +159,15 @@ pub unsafe extern "C" fn fes_app_stop_for(
         if discarder && archiver {
             return Ok(());
         }
-        wait.for_end(|time| app.discarder().is_none_or(|discarder| discarder.stop_within(time)))?;
-        wait.for_end(|time| app.archiver().is_none_or(|archiver| archiver.stop_within(time)))
+        let cut = || {
+            app.discarder().into_iter().for_each(|discarder| discarder.cut());
+            app.archiver().into_iter().for_each(|archiver| archiver.cut());
+        };
+        let ended = |time| {
+            app.discarder().is_none_or(|discarder| discarder.stop_within(time))
+                && app.archiver().is_none_or(|archiver| archiver.stop_within(time))
+        };
+        wait.for_end(ended, cut)
     })
 }
 

@@ -91,7 +91,7 @@ pub unsafe extern "C" fn fes_archiver_stop_for(
 ) -> fes_status {
     guard(err, || unsafe {
         let archiver = &borrow(archiver, "archiver")?.0;
-        Wait::new(timeout_ms, cancel).for_end(|time| archiver.stop_within(time))
+        Wait::new(timeout_ms, cancel).for_end(|time| archiver.stop_within(time), || archiver.cut())
     })
 }
 
@@ -137,7 +137,7 @@ pub unsafe extern "C" fn fes_archiver_run_for(
         let (count, complete) = (Out::optional(count, 0), Out::optional(complete, false));
         let archiver = &borrow(archiver, "archiver")?.0;
         let wait = Wait::new(timeout_ms, cancel);
-        let (number, all) = archiver.run_while(|| wait.goes_on())?;
+        let (number, all) = wait.run(|| archiver.run_while(|| wait.goes_on()))?;
         if !all {
             wait.check()?;
         }

@@ -74,7 +74,7 @@ pub unsafe extern "C" fn fes_stream_verify_json_for(
         let warehouse = warehouse.as_ref().map(|warehouse| &warehouse.0);
         let options = range(from_id, to_id, examples);
         let wait = Wait::new(timeout_ms, cancel);
-        let report = stream.verify_while(warehouse, &options, |_| wait.goes_on())?;
+        let report = wait.run(|| stream.verify_while(warehouse, &options, |_| wait.goes_on()))?;
         if !report.complete {
             wait.check()?;
         }

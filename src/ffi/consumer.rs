@@ -136,10 +136,10 @@ pub unsafe extern "C" fn fes_consumer_poll(
         let wait = Wait::new(timeout_ms, cancel);
         loop {
             wait.check()?;
-            let events = match limit {
-                0 => consumer.poll(last_id, &want)?,
-                limit => consumer.poll_at_most(last_id, &want, limit)?,
-            };
+            let events = wait.run(|| match limit {
+                0 => consumer.poll(last_id, &want),
+                limit => consumer.poll_at_most(last_id, &want, limit),
+            })?;
             let pause = wait.slice();
             if !events.is_empty() || pause.is_zero() {
                 out.give(fes_events::new(events.iter()));

@@ -89,7 +89,8 @@ pub unsafe extern "C" fn fes_discarder_stop_for(
 ) -> fes_status {
     guard(err, || unsafe {
         let discarder = &borrow(discarder, "discarder")?.0;
-        Wait::new(timeout_ms, cancel).for_end(|time| discarder.stop_within(time))
+        Wait::new(timeout_ms, cancel)
+            .for_end(|time| discarder.stop_within(time), || discarder.cut())
     })
 }
 
@@ -135,7 +136,7 @@ pub unsafe extern "C" fn fes_discarder_run_for(
         let (count, complete) = (Out::optional(count, 0), Out::optional(complete, false));
         let discarder = &borrow(discarder, "discarder")?.0;
         let wait = Wait::new(timeout_ms, cancel);
-        let (number, all) = discarder.run_while(|| wait.goes_on())?;
+        let (number, all) = wait.run(|| discarder.run_while(|| wait.goes_on()))?;
         if !all {
             wait.check()?;
         }

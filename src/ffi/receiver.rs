@@ -94,6 +94,13 @@ impl Receiver {
         }
     }
 
+    fn cut(&self) {
+        match self {
+            Receiver::Live(receiver) => receiver.cut(),
+            Receiver::Reliable(receiver) => receiver.cut(),
+        }
+    }
+
     fn stats(&self) -> ReceiverStats {
         match self {
             Receiver::Live(receiver) => receiver.stats(),
@@ -290,7 +297,7 @@ pub unsafe extern "C" fn fes_receiver_stop_for(
 ) -> fes_status {
     guard(err, || unsafe {
         let Some(made) = borrow(receiver, "receiver")?.current() else { return Ok(()) };
-        Wait::new(timeout_ms, cancel).for_end(|time| made.stop_within(time))
+        Wait::new(timeout_ms, cancel).for_end(|time| made.stop_within(time), || made.cut())
     })
 }
 

@@ -10,10 +10,11 @@ use crate::consumer::{Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId};
 use crate::life::{Anchor, Position};
+use crate::line::{Scope, Token};
 use crate::reader::{Chunk, Reader, Stored};
 use crate::rewind::{Standing, Verdict};
 use crate::stream::EventStream;
-use crate::worker::{Next, Signal, Task, panic_error};
+use crate::worker::{Next, Signal, Task, panic_error, stop_for};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
@@ -129,15 +130,27 @@ impl Archiver {
         self.running.start("fes-archiver", || Pass::new(self.core.clone()))
     }
 
-    /// Ends the thread, after the batch that it is at. When it returns no notice comes any more.
+    /// Ends the thread (a server that does not answer is waited for as long as `call_timeout_ms`), after the batch that it is at. When it returns no notice comes any more.
     /// Called from a notice, it only asks the thread to end.
     pub fn stop(&self) {
         self.running.stop();
     }
 
-    /// As [`stop`](Self::stop), but waits no longer than `time`; whether it is done.
+    /// As [`stop`](Self::stop), but waits no longer than `time` (and 200 ms): then what hangs in a call
+    /// on a server is cut off, and done again by the next one. Whether it has ended; if not, a notice
+    /// is still at work.
+    pub fn stop_for(&self, time: Duration) -> bool {
+        stop_for(time, |time| self.stop_within(time), || self.cut())
+    }
+
+    /// As [`stop_for`](Self::stop_for), but cuts nothing off.
     pub(crate) fn stop_within(&self, time: Duration) -> bool {
         self.running.stop_within(time)
+    }
+
+    /// Ends calls on servers that the thread is in.
+    pub(crate) fn cut(&self) {
+        self.running.cut();
     }
 
     /// Whether the thread runs.
@@ -387,7 +400,12 @@ impl Pass {
         let (stored, ahead) = thread::scope(|scope| {
             let reading = read_on.then(|| {
                 let thread = thread::Builder::new().name("fes-archive-rd".to_owned());
-                thread.spawn_scoped(scope, || core.read(end, known)).ok()
+                let (tokens, core) = (Token::current(), &core);
+                let read = move || {
+                    let _scope = Scope::of(tokens);
+                    core.read(end, known)
+                };
+                thread.spawn_scoped(scope, read).ok()
             });
             let stored = core.store(&chunk.events);
             // An error of reading on is met again by the next batch.
@@ -516,6 +534,12 @@ impl Task for Pass {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        // Of the stream and of the warehouse.
+        let times = [self.core.reader.settings.call_timeout, self.core.warehouse.call_timeout()];
+        times.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     fn failed(&mut self, error: Error) {

@@ -9,7 +9,7 @@ use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
 use crate::stream::EventStream;
-use crate::worker::{Next, Signal, Task};
+use crate::worker::{Next, Signal, Task, stop_for};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -106,15 +106,27 @@ impl Discarder {
         self.running.start("fes-discarder", || Pass::new(self.core.clone()))
     }
 
-    /// Ends the thread, after the statement that it is at. When it returns no notice comes any
+    /// Ends the thread (a server that does not answer is waited for as long as `call_timeout_ms`), after the statement that it is at. When it returns no notice comes any
     /// more. Called from a notice, it only asks the thread to end.
     pub fn stop(&self) {
         self.running.stop();
     }
 
-    /// As [`stop`](Self::stop), but waits no longer than `time`; whether it is done.
+    /// As [`stop`](Self::stop), but waits no longer than `time` (and 200 ms): then what hangs in a call
+    /// on a server is cut off, and done again by the next one. Whether it has ended; if not, a notice
+    /// is still at work.
+    pub fn stop_for(&self, time: Duration) -> bool {
+        stop_for(time, |time| self.stop_within(time), || self.cut())
+    }
+
+    /// As [`stop_for`](Self::stop_for), but cuts nothing off.
     pub(crate) fn stop_within(&self, time: Duration) -> bool {
         self.running.stop_within(time)
+    }
+
+    /// Ends calls on servers that the thread is in.
+    pub(crate) fn cut(&self) {
+        self.running.cut();
     }
 
     /// Whether the thread runs.
@@ -227,6 +239,10 @@ impl Task for Pass {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.core.reader.settings.call_timeout
     }
 
     fn failed(&mut self, error: Error) {

@@ -144,6 +144,14 @@ impl Running {
         lock(&self.0).as_ref().is_some_and(|worker| worker.is_current())
     }
 
+    /// Ends calls on servers that the thread is in.
+    fn cut(&self) {
+        let worker = lock(&self.0).clone();
+        if let Some(worker) = worker.filter(|worker| !worker.is_current()) {
+            worker.cut();
+        }
+    }
+
     fn is_alive(&self) -> bool {
         lock(&self.0).as_ref().is_some_and(|worker| worker.is_alive())
     }

@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId, MAX_EVENT_ID, shorten};
 use crate::url::{self, Location};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// The database with all history (table `evt_history`), filled by an [`Archiver`]. It may be of
 /// another kind than that of the stream, or the same database. Cheap to clone; all clones share one
@@ -130,7 +131,15 @@ impl Warehouse {
     /// Closes the warehouse: idle connections at once, lent ones when their work ends. Every call
     /// on this handle and its clones that comes later is refused. May be called twice.
     pub fn close(&self) {
-        *lock(&self.pool) = None;
+        let pool = lock(&self.pool).take();
+        if let Some(pool) = pool {
+            pool.close();
+        }
+    }
+
+    /// The longest time of a call.
+    pub(super) fn call_timeout(&self) -> Option<Duration> {
+        self.settings.call_timeout
     }
 
     pub(crate) fn settings(&self) -> &Settings {

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, EventId};
 use crate::hint::Listening;
 use crate::life::{Life, Position};
+use crate::line;
 use crate::reader::Reader;
 use crate::worker::{Next, Signal, Task, Worker};
 use std::collections::HashMap;
@@ -137,7 +138,9 @@ impl Hub {
         self.backlog.clear();
         let ended = members.map.is_empty().then(|| (threads.hub.take(), threads.listener.take()));
         drop((members, threads));
-        drop(ended);
+        if let Some(workers) = ended {
+            close(workers);
+        }
     }
 
     /// Ends every subscription.
@@ -149,7 +152,22 @@ impl Hub {
         let mut threads = lock(&self.threads);
         let ended = (threads.hub.take(), threads.listener.take());
         drop(threads);
-        drop(ended);
+        close(ended);
+    }
+}
+
+/// Ends the threads, also where they hang in a call on a server.
+fn close((hub, listener): (Option<Worker>, Option<Worker>)) {
+    for worker in hub.iter().chain(&listener) {
+        worker.signal().stop();
+    }
+    // Who was told to end at once has had his moment.
+    let at_once = line::check().is_err();
+    for worker in hub.iter().chain(&listener) {
+        if at_once {
+            worker.cut();
+        }
+        worker.close();
     }
 }
 
@@ -340,6 +358,10 @@ impl Task for HubTask {
         }
     }
 
+    fn patience(&self) -> Option<Duration> {
+        self.reader.settings.call_timeout
+    }
+
     fn failed(&mut self, error: Error) {
         log::warn!("futoin-eventstream: hub: {error}");
         for member in self.members() {
@@ -386,6 +408,10 @@ impl Task for ListenTask {
         }
         self.connection = Some(connection);
         Ok(Next::Again)
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        self.reader.settings.call_timeout
     }
 
     fn failed(&mut self, error: Error) {

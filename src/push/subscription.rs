@@ -11,10 +11,11 @@ use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId};
 use crate::life::{Anchor, Position};
+use crate::line::{GRACE, Token, in_time};
 use crate::reader::{Reader, not_registered};
 use crate::rewind::{Standing, Verdict};
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// A group of events handed to a subscriber.
@@ -145,6 +146,11 @@ impl Member {
         self.changed.notify_all();
     }
 
+    /// Whether the cursor is still to be stored.
+    fn is_due(&self) -> bool {
+        self.state().is_due()
+    }
+
     pub fn close(&self) {
         self.state().closed = true;
         self.changed.notify_all();
@@ -229,6 +235,11 @@ impl Member {
 }
 
 impl State {
+    /// Whether the cursor is still to be stored.
+    fn is_due(&self) -> bool {
+        self.cursor().0.id > self.standing.stored.id
+    }
+
     /// How far the stored cursor may move, and whether events were acknowledged up to there.
     fn cursor(&self) -> (Position, bool) {
         let stored = self.standing.stored;
@@ -342,6 +353,8 @@ pub struct Subscription {
     key: u64,
     member: Arc<Member>,
     request_max: usize,
+    /// Ends what `next` is in.
+    token: Token,
     /// One `next` looks, or reads, at a time; with the lease of a reliable subscriber.
     turn: Mutex<LeaseState>,
 }
@@ -429,7 +442,7 @@ impl Subscription {
         };
         let key = hub.attach(member.clone(), drawn)?;
         let turn = Mutex::new(LeaseState { lease, looked: Instant::now() });
-        Ok(Subscription { hub, key, member, request_max, turn })
+        Ok(Subscription { hub, key, member, request_max, token: Token::default(), turn })
     }
 
     /// The key of this consumer, `user:component`.
@@ -450,6 +463,7 @@ impl Subscription {
     ///
     /// [`EventStream::close`]: crate::EventStream::close
     pub fn next(&self, timeout: Duration) -> Result<Option<Delivery>> {
+        let _scope = self.token.scope();
         let end = Instant::now() + timeout;
         let reader = self.hub.reader().clone();
         loop {
@@ -602,39 +616,51 @@ impl Subscription {
     }
 
     /// Ends the subscription: stores the cursor, wakes a waiting [`next`](Self::next), which gives
-    /// `Closed`, and frees the ident for others. May be called twice, from any thread.
+    /// `Closed`, and frees the ident for others. A server that does not answer is waited for no longer than
+    /// a moment (200 ms). May be called twice, from any thread.
     ///
     /// # Errors
-    /// Those of the database when storing the cursor; it is closed all the same.
+    /// Those of the database when storing the cursor, `Timeout` if that takes too long; it is closed all
+    /// the same.
     pub fn close(&self) -> Result<()> {
         self.member.close();
         self.hub.detach(self.key);
-        let result = self.store();
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner).lease = None;
+        let result = match self.member.is_due() {
+            false => Ok(()),
+            // Not cut off: on a slow network it still gets there.
+            true => {
+                let (hub, member) = (self.hub.clone(), self.member.clone());
+                in_time("fes-store", GRACE, move || store(&hub, &member))
+            }
+        };
+        self.free();
         result
     }
 
-    /// Stores the cursor, on a connection on which it was verified where that is needed.
-    fn store(&self) -> Result<()> {
-        let reader = self.hub.reader();
-        let Ok(pool) = reader.pool() else { return Ok(()) };
-        let due = |state: &State| state.cursor().0.id > state.standing.stored.id;
-        if !due(&self.member.state()) {
-            return Ok(());
-        }
-        let at = pool.repeatable(|connection| {
-            self.member.verify(reader, connection, reader.doubts())?;
-            let state = self.member.state();
-            let (at, to) = (state.cursor().0, state.move_to(state.cursor().0));
-            let due = due(&state);
-            drop(state);
-            let cursor = due.then(|| connection.advance(&self.member.ident, &to)).transpose()?;
-            Ok(cursor.flatten().map(|cursor| (at, cursor)))
-        })?;
-        if let Some((at, cursor)) = at {
-            self.member.stored(at, Some(cursor));
-        }
-        Ok(())
+    /// As [`close`](Self::close), in the time of its thread.
+    pub(crate) fn end(&self) -> Result<()> {
+        self.member.close();
+        self.hub.detach(self.key);
+        let result = store(&self.hub, &self.member);
+        self.free();
+        result
+    }
+
+    /// Gives the lease back, which a `next` that hangs may hold.
+    fn free(&self) {
+        let end = Instant::now() + GRACE;
+        let mut turn = loop {
+            match self.turn.try_lock() {
+                Ok(turn) => break turn,
+                Err(TryLockError::Poisoned(turn)) => break turn.into_inner(),
+                Err(TryLockError::WouldBlock) if Instant::now() >= end => {
+                    self.token.cut();
+                    break self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+                }
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        };
+        turn.lease = None;
     }
 
     /// Every few seconds: is the session that holds the lock of this ident still there?
@@ -653,6 +679,29 @@ impl Subscription {
         state.looked = Instant::now();
         Ok(())
     }
+}
+
+/// Stores the cursor, on a connection on which it was verified where that is needed; does nothing if the
+/// stream was closed.
+fn store(hub: &Hub, member: &Member) -> Result<()> {
+    let reader = hub.reader();
+    let Ok(pool) = reader.pool() else { return Ok(()) };
+    if !member.is_due() {
+        return Ok(());
+    }
+    let at = pool.repeatable(|connection| {
+        member.verify(reader, connection, reader.doubts())?;
+        let state = member.state();
+        let (at, to) = (state.cursor().0, state.move_to(state.cursor().0));
+        let due = state.is_due();
+        drop(state);
+        let cursor = due.then(|| connection.advance(&member.ident, &to)).transpose()?;
+        Ok(cursor.flatten().map(|cursor| (at, cursor)))
+    })?;
+    if let Some((at, cursor)) = at {
+        member.stored(at, Some(cursor));
+    }
+    Ok(())
 }
 
 fn take_lease(hub: &Hub, ident: &Ident) -> Result<OwnerLease> {

@@ -1,5 +1,6 @@
 //! MySQL and MariaDB (InnoDB): ids are drawn from a counter of the table, seen at commit.
 
+mod connect;
 mod cursors;
 pub(crate) mod doctor;
 mod evidence;
@@ -16,21 +17,21 @@ use crate::backend::session::{first_word, transaction_ended};
 use crate::backend::{ConsumerRow, FREE_ID_TRIES, StreamRow, free_consumer_id, no_consumer_id};
 use crate::config::{Settings, TableName};
 use crate::consumer::Ident;
-use crate::error::{Error, Result, fail};
+use crate::error::{Result, fail};
 use crate::event::EventId;
-use crate::url::{Server, TlsMode};
+use crate::line::Line;
 use crate::value::Value;
-use mysql::consts::CapabilityFlags;
 use mysql::prelude::Queryable;
-use mysql::{Conn, DriverError, OptsBuilder, Row};
-use std::path::PathBuf;
+use mysql::{Conn, Row};
 use std::sync::Arc;
+use std::time::Duration;
 
 use insert::{drop_spoilt, insert_rows_sql};
-use server::{Reached, Servers};
+use server::Reached;
 use session::State;
 use values::{positional, value};
 
+pub(crate) use connect::Connector;
 pub(crate) use insert::{insert_event_for_caller, insert_sql};
 pub(crate) use watch::Watch;
 
@@ -101,129 +102,6 @@ impl Sql {
     }
 }
 
-/// What connections to one database are made from.
-pub(crate) struct Connector {
-    options: mysql::Opts,
-    /// What to use with a server without TLS, where TLS is only preferred.
-    plain: Option<mysql::Opts>,
-    ca: Option<PathBuf>,
-    sql: Arc<Sql>,
-    servers: Arc<Servers>,
-    single_writer_node: bool,
-}
-
-impl Connector {
-    pub fn new(server: Server, settings: Arc<Settings>) -> Self {
-        let sql = Arc::new(Sql::new(&settings, &server.database));
-        let options = OptsBuilder::new()
-            .ip_or_hostname(Some(server.host.trim_matches(['[', ']']).to_owned()))
-            .tcp_port(server.port)
-            .socket(server.socket.as_ref().map(|path| path.to_string_lossy().into_owned()))
-            .user(server.user.clone())
-            .pass(server.password.as_ref().map(|password| password.reveal().to_owned()))
-            .db_name(Some(server.database.clone()))
-            // A socket only where one was named: tests and proxies use the port.
-            .prefer_socket(server.socket.is_some())
-            .tcp_connect_timeout(Some(settings.connect_timeout))
-            // Until the connection is made: see `without_limit`.
-            .read_timeout(cfg!(unix).then_some(settings.connect_timeout))
-            .write_timeout(cfg!(unix).then_some(settings.connect_timeout))
-            .tcp_keepalive_time_ms(Some(60_000))
-            // Groups of events of any size have a statement each.
-            .stmt_cache_size(Some(128))
-            // UPDATE counts the rows it found, as on the other databases; answers tell of the
-            // session's state.
-            .additional_capabilities(
-                CapabilityFlags::CLIENT_FOUND_ROWS | CapabilityFlags::CLIENT_SESSION_TRACK,
-            )
-            .init(session::SETTINGS.to_vec());
-        let preferred = server.tls.mode == TlsMode::Prefer;
-        Connector {
-            plain: preferred.then(|| options.clone().into()),
-            options: tls(options, &server).into(),
-            ca: server.tls.ca,
-            sql,
-            servers: Arc::default(),
-            single_writer_node: settings.single_writer_node,
-        }
-    }
-
-    /// How often new connections have reached another server than those before.
-    pub fn generation(&self) -> u64 {
-        self.servers.generation()
-    }
-
-    /// The event table with its database.
-    pub fn queue(&self) -> String {
-        self.sql.table.to_string()
-    }
-
-    pub fn connect(&self) -> Result<Connection> {
-        let client = match (Conn::new(self.options.clone()), &self.plain) {
-            (Err(mysql::Error::DriverError(DriverError::TlsNotSupported)), Some(plain)) => {
-                Conn::new(plain.clone())
-            }
-            (result, _) => result,
-        };
-        let client = client.and_then(|mut client| {
-            without_limit(&client)?;
-            let state = State::of_new(&client);
-            let server = Reached::of(&mut client, &self.servers, self.single_writer_node)?;
-            Ok((client, server, state))
-        });
-        let (mut client, server, state) = client.map_err(|why| {
-            let message = match &self.ca {
-                Some(ca) => format!("cannot connect to MySQL with the certificates of {ca:?}"),
-                None => "cannot connect to MySQL".to_owned(),
-            };
-            Error::from(why).while_connecting(message)
-        })?;
-        state.check_autocommit(&mut client)?;
-        let sql = self.sql.clone();
-        Ok(Connection { client, server, sql, limits: None, state, life: None })
-    }
-}
-
-/// Takes away the limit of time that a server has for each answer while the connection is made: a
-/// server that accepts it and then says nothing would hold the caller for ever. Later, a statement
-/// may take its time.
-#[cfg(unix)]
-fn without_limit(client: &Conn) -> std::io::Result<()> {
-    use nix::sys::socket::{setsockopt, sockopt};
-    use std::os::fd::AsRawFd;
-    // The driver has no other way to it than its descriptor.
-    let never = nix::sys::time::TimeVal::new(0, 0);
-    setsockopt(client.as_raw_fd(), sockopt::ReceiveTimeout, &never)?;
-    setsockopt(client.as_raw_fd(), sockopt::SendTimeout, &never)?;
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn without_limit(_: &Conn) -> std::io::Result<()> {
-    Ok(())
-}
-
-#[cfg(feature = "tls")]
-fn tls(options: OptsBuilder, server: &Server) -> OptsBuilder {
-    // The driver takes the process's provider; without one it would panic.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let ssl = match server.tls.mode {
-        TlsMode::Disable => return options,
-        TlsMode::Prefer | TlsMode::Unverified => mysql::SslOpts::default()
-            .with_danger_accept_invalid_certs(true)
-            .with_danger_skip_domain_validation(true),
-        TlsMode::VerifyCa => mysql::SslOpts::default().with_danger_skip_domain_validation(true),
-        TlsMode::VerifyFull => mysql::SslOpts::default(),
-    };
-    options.ssl_opts(ssl.with_root_cert_path(server.tls.ca.clone()))
-}
-
-#[cfg(not(feature = "tls"))]
-fn tls(options: OptsBuilder, server: &Server) -> OptsBuilder {
-    debug_assert!(matches!(server.tls.mode, TlsMode::Disable | TlsMode::Prefer));
-    options
-}
-
 /// One open connection.
 pub(crate) struct Connection {
     client: Conn,
@@ -233,6 +111,7 @@ pub(crate) struct Connection {
     state: State,
     /// Which server this is.
     life: Option<u32>,
+    line: Arc<Line>,
 }
 
 /// Variables of the session that matter to inserts.
@@ -246,6 +125,17 @@ struct Limits {
 const DDL: [&str; 6] = ["create", "alter", "drop", "truncate", "rename", "grant"];
 
 impl Connection {
+    /// How long its calls may take.
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
+    /// From now on each call may take so long.
+    pub fn limit(&mut self, limit: Duration) -> Result<()> {
+        self.line.limit(limit);
+        connect::limit_calls(&self.client, Some(limit))
+    }
+
     /// The driver's connection, for looks.
     pub fn driver(&mut self) -> &mut Conn {
         &mut self.client

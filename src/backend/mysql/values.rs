@@ -77,7 +77,10 @@ impl From<mysql::Error> for Error {
             MySqlError(error) => Some(error.code.to_string()),
             _ => None,
         };
+        let lasting =
+            matches!(&why, MySqlError(error) if matches!(error.code, 1045 | 1049 | 1130 | 1698));
         let error = Error::new(kind, format!("{why}{hint}")).with_source(why);
+        let error = if lasting { error.lasting() } else { error };
         match code {
             Some(code) => error.with_sql_state(code),
             None => error,

@@ -69,9 +69,18 @@ type Bound = std::result::Result<EventId, String>;
 
 impl Watch {
     pub fn open(connector: &Connector) -> Result<Self> {
-        let mut reader = connector.connect()?;
+        let (reader, looker) = (connector.connect()?, connector.connect()?);
+        let calls = [reader.line().call()?, looker.line().call()?];
+        let watch = Self::set_up(connector, reader, looker);
+        calls.iter().fold(watch, |watch, call| call.explain(watch))
+    }
+
+    fn set_up(
+        connector: &Connector,
+        mut reader: Connection,
+        mut looker: Connection,
+    ) -> Result<Self> {
         reader.check_server()?;
-        let mut looker = connector.connect()?;
         looker.driver().query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")?;
         let queue = &connector.sql.queue;
         let mut table = connector.sql.table.clone();
@@ -138,6 +147,13 @@ impl Watch {
             Some(1) => Ok(Locks::MariadbAges(AgeTracker::default())),
             _ => Ok(Locks::MariadbThreads(Tracker::default())),
         }
+    }
+
+    /// Runs a look within the time that a call on a server may take.
+    pub fn in_time<T>(&mut self, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let calls = [self.reader.line().call()?, self.looker.line().call()?];
+        let result = look(self);
+        calls.iter().fold(result, |result, call| call.explain(result))
     }
 
     pub fn settle(&mut self, position: EventId) -> Result<Settled> {

@@ -1,18 +1,20 @@
-//! Connecting to PostgreSQL in limited time, with TLS or without.
+//! Connecting to PostgreSQL, and talking to it, in limited time, with TLS or without.
 //!
 //! The driver's own limit ends with the TCP connection: a server that accepts it and then says
 //! nothing (it is stopped, or no server at all) would hold the caller for ever. So the driver gets a
-//! stream that fails when the time is over, until the connection is made. The driver leaves the
-//! stream to its caller where TLS is to begin at once; here the server is asked first, as always.
+//! stream that fails when the time of the call in flight is over, or the call is cut off: see
+//! [`Line`]. The driver leaves the stream to its caller where TLS is to begin at once; here the server
+//! is asked first, as always.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep_until};
+
+use crate::line::Line;
 
 use postgres::Socket;
 use postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
@@ -34,9 +36,8 @@ pub(super) struct Dial {
     pub tls: Option<MakeTls>,
     /// Whether a server without TLS will not do.
     pub required: bool,
-    pub limit: Duration,
-    /// To be set when the connection is made: the stream has no limit from then on.
-    pub connected: Arc<AtomicBool>,
+    /// Knows how long the stream may be silent.
+    pub line: Arc<Line>,
 }
 
 impl MakeTlsConnect<Socket> for Dial {
@@ -47,12 +48,7 @@ impl MakeTlsConnect<Socket> for Dial {
     fn make_tls_connect(&mut self, domain: &str) -> Result<Call, Self::Error> {
         let tls =
             self.tls.as_mut().map(|tls| MakeTlsConnect::<Limited>::make_tls_connect(tls, domain));
-        Ok(Call {
-            tls: tls.transpose()?,
-            required: self.required,
-            limit: self.limit,
-            connected: self.connected.clone(),
-        })
+        Ok(Call { tls: tls.transpose()?, required: self.required, line: self.line.clone() })
     }
 }
 
@@ -60,8 +56,7 @@ impl MakeTlsConnect<Socket> for Dial {
 pub(super) struct Call {
     tls: Option<Tls>,
     required: bool,
-    limit: Duration,
-    connected: Arc<AtomicBool>,
+    line: Arc<Line>,
 }
 
 impl TlsConnect<Socket> for Call {
@@ -71,8 +66,7 @@ impl TlsConnect<Socket> for Call {
 
     fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(async move {
-            let limit = Some(Box::pin(sleep(self.limit)));
-            let mut socket = Limited { socket, limit, connected: self.connected };
+            let mut socket = Limited { socket, line: self.line, alarm: None };
             let Some(tls) = self.tls else { return Ok(Stream::Plain(socket)) };
             socket.write_all(&TLS_REQUEST).await?;
             match socket.read_u8().await? {
@@ -84,23 +78,43 @@ impl TlsConnect<Socket> for Call {
     }
 }
 
-/// A socket that fails when the time is over, as long as the connection is not made.
+/// A socket that fails when the time of the call is over, or the call is cut off.
 pub(super) struct Limited {
     socket: Socket,
-    limit: Option<Pin<Box<Sleep>>>,
-    connected: Arc<AtomicBool>,
+    line: Arc<Line>,
+    /// Wakes the task at the end of the call, or of an earlier one: moving it costs more than waking.
+    alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl Limited {
-    fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let Some(limit) = &mut self.limit else { return Ok(()) };
-        if self.connected.load(Ordering::Acquire) {
-            self.limit = None;
-        } else if limit.as_mut().poll(context).is_ready() {
-            let message = "the server did not answer within connect_timeout_ms";
-            return Err(io::Error::new(io::ErrorKind::TimedOut, message));
+    /// Gives what the socket gave; where that is nothing yet, an error if it was waited for too long.
+    fn limited<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            return poll;
         }
-        Ok(())
+        self.line.waits(context.waker());
+        if self.line.is_cut() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let Some(until) = self.line.until() else { return Poll::Pending };
+        loop {
+            let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(until.into())));
+            if alarm.deadline().into_std() > until {
+                alarm.as_mut().reset(until.into());
+            }
+            if alarm.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() >= until {
+                let message = "the server did not answer in time";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)));
+            }
+            self.alarm = None;
+        }
     }
 }
 
@@ -110,8 +124,8 @@ impl AsyncRead for Limited {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check(context)?;
-        Pin::new(&mut self.socket).poll_read(context, buffer)
+        let poll = Pin::new(&mut self.socket).poll_read(context, buffer);
+        self.limited(context, poll)
     }
 }
 
@@ -121,16 +135,18 @@ impl AsyncWrite for Limited {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.check(context)?;
-        Pin::new(&mut self.socket).poll_write(context, bytes)
+        let poll = Pin::new(&mut self.socket).poll_write(context, bytes);
+        self.limited(context, poll)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(context)
+        let poll = Pin::new(&mut self.socket).poll_flush(context);
+        self.limited(context, poll)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
+        let poll = Pin::new(&mut self.socket).poll_shutdown(context);
+        self.limited(context, poll)
     }
 }
 

@@ -1,6 +1,7 @@
 //! PostgreSQL: ids are drawn from a sequence, seen at commit. READ COMMITTED throughout.
 
 mod check;
+mod connect;
 mod cursors;
 mod dial;
 pub(crate) mod doctor;
@@ -21,21 +22,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, NewEvent, Timestamp, UnreadableEvent,
 };
-use crate::url::{Server, Tls, TlsMode};
+use crate::line::Line;
 use crate::value::Value;
-use dial::Dial;
-use postgres::config::{SslMode, SslNegotiation};
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use postgres::{Client, Row, SimpleQueryMessage, Statement};
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use values::{EPOCH, Micros, RawBytes, RawText, Text};
 
+pub(crate) use connect::Connector;
 pub(crate) use watch::Watch;
 
 /// The SQL that adds an event. The casts take the data from drivers that bind it as text (JDBC, sqlx,
@@ -151,102 +150,6 @@ impl Sql {
     }
 }
 
-/// What connections to one database are made from.
-pub(crate) struct Connector {
-    config: postgres::Config,
-    tls: Tls,
-    connect_timeout: Duration,
-    /// The statements, by the tables that a session has found.
-    sql: Mutex<Arc<Sql>>,
-}
-
-impl Connector {
-    pub fn new(server: Server, settings: Arc<Settings>) -> Result<Self> {
-        let mut config = postgres::Config::new();
-        match &server.socket {
-            // The driver wants the directory.
-            Some(path) if path.is_dir() => config.host_path(path),
-            Some(path) => config.host_path(path.parent().unwrap_or(path)),
-            None => config.host(server.host.trim_matches(['[', ']'])),
-        };
-        config
-            .port(server.port)
-            .dbname(&server.database)
-            .application_name("futoin-eventstream")
-            .connect_timeout(settings.connect_timeout)
-            .keepalives_idle(Duration::from_secs(60));
-        match server.socket {
-            // Both, TLS and the limit of time, are the business of `Dial`.
-            None => config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct),
-            // The driver leaves nothing to `Dial` there, and no server has TLS there.
-            Some(_) => config.ssl_mode(match server.tls.mode {
-                TlsMode::Disable | TlsMode::Prefer => SslMode::Disable,
-                _ => SslMode::Require,
-            }),
-        };
-        if let Some(user) = &server.user {
-            config.user(user);
-        }
-        if let Some(password) = &server.password {
-            config.password(password.reveal());
-        }
-        Ok(Connector {
-            config,
-            tls: server.tls,
-            connect_timeout: settings.connect_timeout,
-            sql: Mutex::new(Arc::new(Sql::new(&settings))),
-        })
-    }
-
-    /// The statements by the best names that are known: with their schema once a session has found
-    /// the tables.
-    fn sql(&self) -> Arc<Sql> {
-        self.sql.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The quoted name of the event table.
-    pub fn queue(&self) -> String {
-        self.sql().queue.clone()
-    }
-
-    pub fn connect(&self) -> Result<Connection> {
-        let (client, sql) = self
-            .client()
-            .and_then(|mut client| session::begin(&mut client, self).map(|sql| (client, sql)))
-            .map_err(|error| error.while_connecting("cannot connect to PostgreSQL"))?;
-        Ok(Connection {
-            client,
-            sql,
-            prepared: HashMap::new(),
-            target: None,
-            discards: false,
-            life: None,
-            in_transaction: false,
-            checked: None,
-        })
-    }
-
-    fn client(&self) -> Result<Client> {
-        #[cfg(feature = "tls")]
-        let tls = || -> Result<_> {
-            let config = crate::backend::tls::client_config(&self.tls)?;
-            Ok(tokio_postgres_rustls::MakeRustlsConnect::new(config))
-        };
-        #[cfg(not(feature = "tls"))]
-        let tls = || -> Result<_> { Ok(postgres::NoTls) };
-        let wanted = cfg!(feature = "tls") && self.tls.mode != TlsMode::Disable;
-        let connected = Arc::new(AtomicBool::new(false));
-        let client = self.config.connect(Dial {
-            tls: wanted.then(tls).transpose()?,
-            required: self.tls.mode != TlsMode::Prefer,
-            limit: self.connect_timeout,
-            connected: connected.clone(),
-        })?;
-        connected.store(true, Ordering::Release);
-        Ok(client)
-    }
-}
-
 /// One open connection.
 pub(crate) struct Connection {
     client: Client,
@@ -261,6 +164,16 @@ pub(crate) struct Connection {
     in_transaction: bool,
     /// When the server was last seen to keep the order.
     checked: Option<Instant>,
+    /// What makes the settings of its session.
+    settings: Arc<str>,
+    line: Arc<Line>,
+}
+
+impl Drop for Connection {
+    /// The driver says good-bye next, to a server that may hang.
+    fn drop(&mut self) {
+        self.line.last_words();
+    }
 }
 
 /// What an insert must know of the event table as it is on this server.
@@ -279,6 +192,11 @@ const MAX_PREPARED: usize = 100;
 const IS_OPEN: &str = "coalesce(current_setting('fes.transaction', true), '') = 'open'";
 
 impl Connection {
+    /// How long its calls may take.
+    pub fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+
     /// The driver's connection, for looks.
     pub fn driver(&mut self) -> &mut Client {
         &mut self.client
@@ -335,7 +253,7 @@ impl Connection {
         self.prepared.clear();
         self.target = None;
         self.discards = false;
-        session::reset(&mut self.client)?;
+        session::reset(&mut self.client, &self.settings)?;
         Ok(true)
     }
 

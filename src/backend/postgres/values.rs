@@ -138,6 +138,9 @@ impl<'a> FromSql<'a> for Value {
 impl From<postgres::Error> for Error {
     fn from(why: postgres::Error) -> Self {
         let Some(db) = why.as_db_error() else {
+            if let Some(broken) = broken(&why) {
+                return Error::new(ErrorKind::ConnectionLost, broken).with_source(why);
+            }
             let reason = why.source().map(|source| format!(": {source}")).unwrap_or_default();
             let transport =
                 why.is_closed() || why.source().is_some_and(|s| s.is::<std::io::Error>());
@@ -155,8 +158,21 @@ impl From<postgres::Error> for Error {
             _ => "",
         };
         let message = format!("{}{detail}{hint}", db.message());
-        Error::new(kind, message).with_sql_state(db.code().code()).with_source(why)
+        let error = Error::new(kind, message).with_sql_state(db.code().code());
+        let code = db.code().code();
+        let lasting = code == "3D000" || code.starts_with("28");
+        (if lasting { error.lasting() } else { error }).with_source(why)
     }
+}
+
+/// What broke a connection that is not made yet: the driver calls all of it a TLS handshake.
+fn broken(why: &postgres::Error) -> Option<String> {
+    let io = why.source()?.downcast_ref::<std::io::Error>()?;
+    let tls = io.get_ref().is_some_and(|_| io.kind() == std::io::ErrorKind::InvalidData);
+    (!tls && why.to_string().contains("TLS handshake")).then(|| match io.kind() {
+        std::io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
+        _ => format!("the connection broke: {io}"),
+    })
 }
 
 fn kind_of(sql_state: &str) -> ErrorKind {

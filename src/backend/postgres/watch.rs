@@ -34,8 +34,14 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub fn open(connector: &Connector) -> Result<Self> {
-        let mut connection = connector.connect()?;
+        let connection = connector.connect()?;
         let queue = connection.sql.queue.clone();
+        let call = connection.line().call()?;
+        let watch = Self::set_up(connection, queue);
+        call.explain(watch)
+    }
+
+    fn set_up(mut connection: Connection, queue: String) -> Result<Self> {
         let sequence = check_sequence(&mut connection)?;
         // An insert straight into a partition, or a table that inherits, locks that one only.
         let holding = format!(
@@ -73,6 +79,12 @@ impl Watch {
             sequence,
             connection,
         })
+    }
+
+    /// Runs a look within the time that a call on a server may take.
+    pub fn in_time<T>(&mut self, look: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        let call = self.connection.line().call()?;
+        call.explain(look(self))
     }
 
     pub fn settle(&mut self, position: EventId) -> Result<Settled> {
