@@ -4,7 +4,8 @@
 mod support;
 
 use futoin_eventstream::{
-    Archiver, Consumer, Discarder, EventStream, NewEvent, Options, Result, Want, Warehouse,
+    Archiver, Consumer, Discarder, ErrorKind, EventStream, NewEvent, Options, Result, Want,
+    Warehouse,
 };
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -213,4 +214,96 @@ fn a_new_database_on_a_full_disk_is_made_later() {
     let stream = EventStream::open(&disk.url("new.db")).unwrap();
     stream.migrate().unwrap();
     assert_eq!(stream.add_event("USR_ADD", &1).unwrap(), 1);
+}
+
+/// How long a call took that must fail, and with which kind.
+#[track_caller]
+fn waited<T: std::fmt::Debug>(call: impl FnOnce() -> Result<T>) -> Duration {
+    let start = Instant::now();
+    let error = call().expect_err("somebody else is writing");
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    start.elapsed()
+}
+
+#[test]
+fn who_waits_for_a_writer_waits_once_and_is_told_busy() {
+    let db = support::Db::on("sqlite").unwrap();
+    for url in ["sqlite::memory:", &db.url] {
+        let options = Options::new().set("busy_timeout_ms", "600").unwrap();
+        let stream = EventStream::open_with(url, &options).unwrap();
+        stream.migrate().unwrap();
+        let consumer = stream.consumer("app", "Audit").unwrap();
+        consumer.register().unwrap();
+        let in_memory = url == "sqlite::memory:";
+        let other =
+            if in_memory { stream.clone() } else { EventStream::open_with(url, &options).unwrap() };
+        let mut tx = stream.begin().unwrap();
+        let id = tx.add_event("A", &1).unwrap();
+        let bounds = Duration::from_millis(500)..Duration::from_millis(1100);
+        std::thread::scope(|scope| {
+            for handle in [&stream, &other] {
+                for n in 0..3 {
+                    let bounds = bounds.clone();
+                    scope.spawn(move || {
+                        let time = match n {
+                            0 => waited(|| {
+                                handle.add_events(&vec![NewEvent::new("A", &1).unwrap(); 3])
+                            }),
+                            1 => waited(|| handle.begin().map(|_| ())),
+                            _ => waited(|| handle.consumer("app", "New").unwrap().register()),
+                        };
+                        assert!(bounds.contains(&time), "{n}: {time:?}");
+                    });
+                }
+            }
+        });
+        // Readers of a file are not kept waiting; memory has one lock for all.
+        match in_memory {
+            true => assert!(waited(|| consumer.poll(None, &Want::all())) < bounds.end * 2),
+            false => assert!(everything(&stream).is_empty()),
+        }
+        tx.commit().unwrap();
+        assert_eq!(everything(&other)[0].id, id);
+        other.add_event("A", &2).unwrap();
+    }
+}
+
+/// What each process of the test below does; without its variable there is nothing to do.
+#[test]
+fn child_opens() {
+    let Ok(url) = std::env::var("FES_OPEN_URL") else { return };
+    let start: u128 = std::env::var("FES_OPEN_AT").unwrap().parse().unwrap();
+    let now = || std::time::UNIX_EPOCH.elapsed().unwrap().as_millis();
+    while now() < start {
+        std::thread::yield_now();
+    }
+    let stream = EventStream::open(&url).unwrap();
+    stream.migrate().unwrap();
+    stream.add_event("A", &1).unwrap();
+}
+
+#[test]
+fn many_processes_open_a_new_file_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..6 {
+        let url = format!("sqlite://{}", folder.path().join(format!("{round}.db")).display());
+        let at = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis() + 300;
+        let children: Vec<_> = (0..8)
+            .map(|_| {
+                Command::new(std::env::current_exe().unwrap())
+                    .args(["--exact", "child_opens", "--nocapture"])
+                    .env("FES_OPEN_URL", &url)
+                    .env("FES_OPEN_AT", at.to_string())
+                    .stdout(std::process::Stdio::piped())
+                    .stderr(std::process::Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            })
+            .collect();
+        for child in children {
+            let output = child.wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert_eq!(everything(&EventStream::open(&url).unwrap()).len(), 8);
+    }
 }

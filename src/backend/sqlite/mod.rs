@@ -4,6 +4,7 @@ mod cursors;
 pub(crate) mod doctor;
 pub(crate) mod guard;
 mod history;
+mod turns;
 mod values;
 mod verify;
 
@@ -12,18 +13,19 @@ use crate::backend::{
 };
 use crate::config::{Settings, Synchronous, TableName};
 use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, NewEvent, Timestamp, UnreadableEvent,
 };
 use crate::url::SqliteFile;
 use crate::value::Value;
 use rusqlite::types::ValueRef;
-use rusqlite::{OpenFlags, Row, params, params_from_iter};
+use rusqlite::{ErrorCode, OpenFlags, Row, params, params_from_iter};
 use std::borrow::Borrow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use turns::{Turn, Turns, lock};
 use values::value;
 
 /// The SQL that adds an event.
@@ -205,61 +207,41 @@ impl Connector {
     fn prepare(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
         connection.busy_timeout(self.settings.busy_timeout)?;
         connection.set_prepared_statement_cache_capacity(32);
-        let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-        if self.has_wal() && mode != "wal" {
-            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+        if self.has_wal() {
+            self.switch_to_wal(connection)?;
+            let synchronous = match self.settings.sqlite_synchronous {
+                Synchronous::Full => "FULL",
+                Synchronous::Normal => "NORMAL",
+            };
+            connection.pragma_update(None, "synchronous", synchronous)?;
         }
-        let synchronous = match self.settings.sqlite_synchronous {
-            Synchronous::Full => "FULL",
-            Synchronous::Normal => "NORMAL",
-        };
-        connection.pragma_update(None, "synchronous", synchronous)?;
         // The SQLite that is compiled in has other defaults than most of those that applications know.
         connection.pragma_update(None, "foreign_keys", self.settings.sqlite_foreign_keys)?;
         connection.pragma_update(None, "recursive_triggers", false)
     }
-}
 
-/// Writers of this process take turns: SQLite's own waiting is by sleeping, and unfair.
-#[derive(Default)]
-struct Turns {
-    taken: Mutex<bool>,
-    free: Condvar,
-}
-
-/// The right to write, until dropped.
-struct Turn(Arc<Turns>);
-
-impl Turns {
-    fn take(self: &Arc<Self>, patience: Duration) -> Result<Turn> {
-        let end = Instant::now() + patience;
-        let mut taken = lock(&self.taken);
-        while *taken {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                fail!(
-                    Busy,
-                    "another transaction of this process has been writing for {} ms: end it \
-                     first, or raise the option busy_timeout_ms",
-                    patience.as_millis()
-                );
+    /// For this switch SQLite does not wait, however long it is told to: another process that opens
+    /// the same new file, or uses it, makes it fail at once.
+    fn switch_to_wal(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+        let end = Instant::now() + self.settings.busy_timeout;
+        loop {
+            let switched = connection
+                .query_row("PRAGMA journal_mode", [], |row| row.get::<_, String>(0))
+                .and_then(|mode| match mode.as_str() {
+                    "wal" => Ok(()),
+                    _ => connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())),
+                });
+            match switched {
+                Err(rusqlite::Error::SqliteFailure(why, _))
+                    if matches!(why.code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+                        && Instant::now() < end =>
+                {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                result => return result,
             }
-            taken = self.free.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        *taken = true;
-        Ok(Turn(self.clone()))
     }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        *lock(&self.0.taken) = false;
-        self.0.free.notify_one();
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One open connection.
@@ -277,8 +259,13 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// The turn for a single statement; none is needed inside a transaction.
-    fn turn(&self) -> Result<Option<Turn>> {
-        if self.turn.is_some() { Ok(None) } else { self.turns.take(self.patience).map(Some) }
+    fn turn(&self, until: Instant) -> Result<Option<Turn>> {
+        if self.turn.is_some() { Ok(None) } else { self.turns.take(until, self.patience).map(Some) }
+    }
+
+    /// The end of all waiting of a call that begins now, whatever it waits for.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.patience
     }
 
     pub fn ping(&mut self) -> Result<()> {
@@ -287,20 +274,20 @@ impl Connection {
 
     /// Runs a single statement that writes.
     fn write<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
-        match self.turn()? {
-            Some(_turn) => self.patiently(work),
+        let until = self.deadline();
+        match self.turn(until)? {
+            Some(_turn) => self.patiently(until, work),
             None => work(),
         }
     }
 
     /// Runs what takes SQLite's write lock. SQLite itself would wait up to 100 ms between two
     /// tries, and hardly ever get the lock beside busy writers of other processes.
-    fn patiently<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
-        let end = Instant::now() + self.patience;
+    fn patiently<T>(&self, until: Instant, work: impl Fn() -> Result<T>) -> Result<T> {
         self.inner.busy_timeout(Duration::from_millis(1))?;
         let result = loop {
             match work() {
-                Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < end => {}
+                Err(error) if error.kind() == ErrorKind::Busy && Instant::now() < until => {}
                 result => break result,
             }
         };
@@ -309,8 +296,9 @@ impl Connection {
     }
 
     pub fn begin(&mut self) -> Result<()> {
-        let turn = self.turns.take(self.patience)?;
-        self.patiently(|| Ok(self.inner.execute_batch("BEGIN IMMEDIATE")?))?;
+        let until = self.deadline();
+        let turn = self.turns.take(until, self.patience)?;
+        self.patiently(until, || Ok(self.inner.execute_batch("BEGIN IMMEDIATE")?))?;
         self.turn = Some(turn);
         Ok(())
     }
