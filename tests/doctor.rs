@@ -251,6 +251,28 @@ on_servers!(
     }
 );
 
+on_servers!(
+    rights_that_the_archiver_lacks_in_the_warehouse_are_named,
+    [postgres, mariadb, mysql],
+    |db| {
+        let stream = Db::on("sqlite").unwrap();
+        let stream = stream.stream();
+        Warehouse::open(&db.url).unwrap().migrate().unwrap();
+        let Role(_, user, url) = &Role::new(db, "archiver");
+        let schema =
+            if db.kind == DatabaseKind::Mysql { format!("{}.", db.name) } else { String::new() };
+        db.raw().exec(&format!("GRANT SELECT ON {schema}evt_history TO {user}"));
+        let options = DoctorOptions::new().role("archiver").unwrap();
+        let look = || stream.doctor(Some(&Warehouse::open(url).unwrap()), &options).unwrap();
+        let checks = look();
+        fails(&checks, &["warehouse_role"]);
+        let remedy = check(&checks, "warehouse_role").remedy.clone().unwrap();
+        assert!(remedy.starts_with("GRANT INSERT ON "), "{remedy}");
+        db.raw().exec(&remedy);
+        fails(&look(), &[]);
+    }
+);
+
 on_servers!(row_level_security_is_a_failure, [postgres, postgres18], |db| {
     db.stream().close();
     let Role(_, user, url) = &Role::new(db, "consumer");
