@@ -86,6 +86,11 @@ impl Ident {
         Ok(Ident(ident))
     }
 
+    /// An ident as it stands in the table, whoever wrote it.
+    pub(crate) fn stored(text: String) -> Self {
+        Ident(text)
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0

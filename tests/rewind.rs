@@ -479,3 +479,99 @@ on_each_server!(live_consumers_and_replays_go_on_and_say_so, |db| {
     });
     assert_eq!(told, 1);
 });
+
+on_each_server!(a_new_process_notices_that_the_stream_began_anew_and_overtook_its_cursor, |db| {
+    for anew in [truncate, recreate] {
+        let stream = db.stream();
+        let consumer = stream.consumer("app", "Audit").unwrap();
+        consumer.register().unwrap();
+        add(&stream, "first", 20);
+        assert_eq!(drain(&consumer, &mut None, &Want::all()).0.len(), 20);
+        stream.close();
+        anew(db);
+        let writer = EventStream::open(&db.url).unwrap();
+        let ids = add(&writer, "second", 30);
+        // Nor does a discarder take the new events for acknowledged.
+        futoin_eventstream::Discarder::new(&writer, &Options::new()).unwrap().run_once().unwrap();
+        let other = EventStream::open(&db.url).unwrap();
+        let again = other.consumer("app", "Audit").unwrap();
+        let (got, told) = drain(&again, &mut None, &Want::types(&["ADDED"]).unwrap());
+        assert_eq!(of(&got, "second"), ids);
+        // The discarder has set it back already.
+        assert_eq!(told, 0);
+        anew(db);
+        add(&writer, "third", 40);
+        let third = EventStream::open(&db.url).unwrap().consumer("app", "Audit").unwrap();
+        let (got, told) = drain(&third, &mut None, &Want::all());
+        assert_eq!((of(&got, "third").len(), told), (40, 1));
+        third.unregister().unwrap();
+        truncate(db);
+    }
+});
+
+on_each_server!(a_stream_without_the_column_works_as_before, |db| {
+    let stream = db.stream();
+    db.raw().exec("ALTER TABLE evt_consumers DROP COLUMN mark");
+    let consumer = stream.consumer("app", "Audit").unwrap();
+    consumer.register().unwrap();
+    add(&stream, "first", 20);
+    assert_eq!(drain(&consumer, &mut None, &Want::all()).0.len(), 20);
+    truncate(db);
+    std::thread::sleep(Duration::from_millis(1100));
+    let mut last = Some(20);
+    let (_, told) = drain(&consumer, &mut last, &Want::all());
+    assert_eq!(told, 1);
+    let ids = add(&stream, "second", 30);
+    assert_eq!(of(&drain(&consumer, &mut last, &Want::all()).0, "second"), ids);
+    // The npm package moves the cursor and knows nothing of the column.
+    stream.migrate().unwrap();
+    db.raw().exec("UPDATE evt_schema SET version = version");
+});
+
+on_servers!(a_file_that_was_replaced_is_an_error_and_then_the_new_one_is_used, [sqlite], |db| {
+    let stream = db.stream();
+    let consumer = stream.consumer("app", "Audit").unwrap();
+    consumer.register().unwrap();
+    add(&stream, "first", 10);
+    drain(&consumer, &mut None, &Want::all());
+    // A copy as of a backup, with its own identity.
+    let copy = db.path().with_extension("copy");
+    db.raw().exec(&format!("VACUUM INTO '{}'", copy.display()));
+    add(&stream, "lost", 10);
+    let mut last = None;
+    drain(&consumer, &mut last, &Want::all());
+    for end in ["-wal", "-shm"] {
+        let mut name = db.path().into_os_string();
+        name.push(end);
+        let _ = std::fs::remove_file(name);
+    }
+    std::fs::rename(&copy, db.path()).unwrap();
+    let error = stream.add_event("ADDED", &"nowhere 0").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
+    assert!(error.to_string().contains("replaced"), "{error}");
+    let mut ids = Vec::new();
+    until("the new file", || match stream.add_event("ADDED", &format!("second {}", ids.len())) {
+        Ok(id) => {
+            ids.push(id);
+            ids.len() == 15
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{error}");
+            false
+        }
+    });
+    assert_eq!(ids, (11..=25).collect::<Vec<_>>());
+    let (got, told) = drain(&consumer, &mut last, &Want::all());
+    assert_eq!((of(&got, "second"), told), (ids, 1));
+    // Also where nobody writes.
+    let idle = EventStream::open(&db.url).unwrap();
+    let reader = idle.consumer("app", "Audit").unwrap();
+    assert!(reader.poll(None, &Want::all()).unwrap().is_empty());
+    db.raw().exec(&format!("VACUUM INTO '{}'", copy.display()));
+    std::fs::rename(&copy, db.path()).unwrap();
+    let mut raw = db.raw();
+    raw.exec(&db.insert_sql("OTHER"));
+    until("the event in the new file", || {
+        reader.poll(None, &Want::all()).is_ok_and(|events| events.len() == 1)
+    });
+});

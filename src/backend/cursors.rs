@@ -73,6 +73,11 @@ impl Connection {
         each!(self, c => c.cursor(ident))
     }
 
+    /// Who is registered.
+    pub fn idents(&mut self) -> Result<Vec<String>> {
+        each!(self, c => c.idents())
+    }
+
     /// Moves the cursor back to `to`, if it is at `from`; whether it was.
     pub fn set_back(&mut self, ident: &Ident, from: EventId, to: EventId) -> Result<bool> {
         each!(self, c => c.set_back(ident, from, to))

@@ -21,11 +21,12 @@ macro_rules! migrations {
     };
 }
 
-const SQLITE: &[Migration] = migrations!("active/sqlite": "18.1" "tables");
+const SQLITE: &[Migration] = migrations!("active/sqlite": "18.1" "tables", "18.4" "mark");
 const POSTGRES: &[Migration] =
-    migrations!("active/postgres": "18.1" "tables", "18.3" "consumer_ids");
+    migrations!("active/postgres": "18.1" "tables", "18.3" "consumer_ids", "18.4" "mark");
 const MYSQL: &[Migration] = migrations!(
-    "active/mysql": "18.1" "tables", "18.1.1" "utf8mb4", "18.2" "widen", "18.3" "consumer_ids"
+    "active/mysql": "18.1" "tables", "18.1.1" "utf8mb4", "18.2" "widen", "18.3" "consumer_ids",
+    "18.4" "mark"
 );
 
 const SQLITE_DWH: &[Migration] = migrations!("dwh/sqlite": "18.1" "history");
@@ -178,9 +179,13 @@ fn run(
     for (version, sql) in steps {
         let noted = done.contains(version);
         let sql = if noted { only_for(sql, &missing, settings) } else { (*sql).to_owned() };
-        connection
-            .script(&fill(&sql, settings, mark, sqlite))
-            .map_err(|error| error.context(format!("migration {version} of {part}")))?;
+        match connection.script(&fill(&sql, settings, mark, sqlite)) {
+            // MySQL cannot be told to add a column only where it is not there yet.
+            Err(error) if error.sql_state() == Some("1060") => {}
+            result => {
+                result.map_err(|error| error.context(format!("migration {version} of {part}")))?;
+            }
+        }
         if !noted {
             connection.script(&format!(
                 "INSERT INTO {notes}(part, version) VALUES ('{part}', '{version}')"

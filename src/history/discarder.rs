@@ -8,6 +8,7 @@ use crate::config::{Options, Settings};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result};
 use crate::reader::Reader;
+use crate::rewind::Standing;
 use crate::stream::EventStream;
 use crate::worker::{Next, Signal, Task, stop_for};
 use std::sync::{Arc, Mutex};
@@ -196,11 +197,42 @@ struct Pass {
     idle: bool,
     /// The end was told.
     stopped: bool,
+    /// The doubts whether the stream is still the same, when all cursors were verified.
+    seen: Option<u64>,
 }
 
 impl Pass {
     fn new(core: Arc<Core>) -> Self {
-        Pass { core, known: Discarded::default(), idle: true, stopped: false }
+        Pass { core, known: Discarded::default(), idle: true, stopped: false, seen: None }
+    }
+
+    /// Where the stream may have begun anew, cursors of before are set back first: all new events
+    /// below them would count as acknowledged.
+    fn verify(&mut self) -> Result<()> {
+        let reader = &self.core.reader;
+        let pool = reader.pool()?;
+        match pool.repeatable(|connection| reader.ask(connection)) {
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
+        let doubts = reader.doubts();
+        if self.seen == Some(doubts) {
+            return Ok(());
+        }
+        self.known = Discarded::default();
+        let verified = pool.repeatable(|connection| {
+            for ident in connection.idents()? {
+                let standing = Standing::default();
+                reader.verify(connection, &Ident::stored(ident), &standing)?;
+            }
+            Ok(())
+        });
+        match verified {
+            // A role that may only discard cannot find out.
+            Err(error) if error.kind() != ErrorKind::PermissionDenied => return Err(error),
+            _ => self.seen = Some(doubts),
+        }
+        Ok(())
     }
 
     fn discard(&mut self) -> Result<u64> {
@@ -209,6 +241,7 @@ impl Pass {
         if self.idle && core.settings.expire_after > 0 {
             core.expire(&pool)?;
         }
+        self.verify()?;
         let order = Discard {
             known: self.known,
             limit: core.settings.limit_at_once,

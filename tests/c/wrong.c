@@ -346,6 +346,27 @@ void test_texts_and_lengths(void) {
     fes_stream_close(stream);
 }
 
+/* As after a restore of the events only: told once, then everything comes that is there. */
+static void a_rewound_stream(void) {
+    fes_stream *stream = open_memory();
+    fes_consumer *consumer = NULL;
+    fes_events *events = NULL;
+    fes_tx *tx = NULL;
+    OK(fes_consumer_open(stream, "u", "C", &consumer, ERR));
+    OK(fes_consumer_register(consumer, ERR));
+    OK(fes_stream_add_event(stream, "A", "1", 1, NULL, ERR));
+    OK(fes_stream_begin(stream, &tx, ERR));
+    OK(fes_tx_execute(tx, "UPDATE evt_consumers SET last_evt_id = 1000", NULL, 0, NULL, ERR));
+    OK(fes_tx_commit(tx, ERR));
+    fes_tx_free(tx);
+    FAILS(FES_STREAM_REWOUND, fes_consumer_poll(consumer, NULL, NULL, 0, 0, 1000, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 1000, NULL, &events, ERR));
+    CHECK(fes_events_count(events) == 1);
+    fes_events_free(events);
+    fes_consumer_close(consumer);
+    fes_stream_close(stream);
+}
+
 static void errors_of_files(void) {
     char url[1000];
     fes_stream *stream = NULL, *other = NULL;
@@ -457,6 +478,7 @@ void test_each_error(void) {
 }
 
 void test_after_close(void) {
+    a_rewound_stream();
     fes_stream *stream = open_memory();
     fes_warehouse *dwh = NULL;
     fes_consumer *consumer = NULL;

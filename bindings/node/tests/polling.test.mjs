@@ -155,3 +155,18 @@ test('wrong arguments are refused before the database is asked', async (t) => {
     await fails('IdentTooLong', () => opened.consumer('Audit', { user: 'u'.repeat(64) }));
     await fails('NotMigrated', audit.register());
 });
+
+test('a stream that was rewound is told once', async (t) => {
+    const opened = await EventStream.open('sqlite::memory:');
+    after(t, () => opened.close());
+    await opened.migrate();
+    const audit = opened.consumer('Audit', { user: 'app' });
+    await audit.register();
+    const id = await opened.addEvent('A', 1);
+    // As after a restore of the events only.
+    await opened.transaction((tx) => tx.execute('UPDATE evt_consumers SET last_evt_id = 1000'));
+    const error = await fails('StreamRewound', audit.poll());
+    assert.match(error.message, /1000/);
+    const [event] = await audit.poll();
+    assert.equal(event.id, id);
+});

@@ -257,3 +257,17 @@ def test_cancelling_a_task_ends_its_wait_and_loses_nothing(lite: Db) -> None:
 
     with lite.stream() as stream:
         asyncio.run(main(stream))
+
+
+def test_a_stream_that_was_rewound_is_told_once(stream: fes.EventStream) -> None:
+    audit = stream.consumer("Audit")
+    audit.register()
+    last = stream.add_event("A", 1)
+    with stream.begin() as tx:
+        # As after a restore of the events only.
+        tx.execute("UPDATE evt_consumers SET last_evt_id = 1000")
+    with pytest.raises(fes.StreamRewound) as told:
+        audit.poll()
+    assert told.value.retriable
+    assert "1000" in str(told.value)
+    assert [event.id for event in audit.poll()] == [last]

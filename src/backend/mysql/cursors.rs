@@ -106,6 +106,11 @@ impl Connection {
         Ok(row.map(|(id, mark)| Cursor::new(id, mark.as_deref())))
     }
 
+    pub fn idents(&mut self) -> Result<Vec<String>> {
+        let sql = format!("SELECT ident FROM {}", self.sql.cursors.consumers.quoted('`'));
+        Ok(self.client.query(sql)?)
+    }
+
     pub fn set_back(&mut self, ident: &Ident, from: EventId, to: EventId) -> Result<bool> {
         self.check_server()?;
         let all = self.sql.clone();

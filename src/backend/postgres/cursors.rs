@@ -102,6 +102,13 @@ impl Connection {
         cursor.transpose()
     }
 
+    pub fn idents(&mut self) -> Result<Vec<String>> {
+        let all = self.sql.clone();
+        let sql = format!("SELECT ident::text FROM {}", all.consumers_table);
+        let rows = self.run(&sql, &[], || format!("SELECT on {}", all.consumers_table))?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
     pub fn set_back(&mut self, ident: &Ident, from: EventId, to: EventId) -> Result<bool> {
         let all = self.sql.clone();
         let grant = || format!("SELECT, UPDATE on {}", all.consumers_table);

@@ -19,6 +19,7 @@ pub(super) struct Sql {
     cursor_marked: String,
     set_back: String,
     has_mark: String,
+    idents: String,
     life: String,
     pub marks: Marks,
 }
@@ -50,6 +51,7 @@ impl Sql {
             set_back: format!(
                 "UPDATE {consumers} SET last_evt_id = ?3 WHERE ident = ?1 AND last_evt_id = ?2"
             ),
+            idents: format!("SELECT ident FROM {consumers}"),
             has_mark: format!(
                 "SELECT count(*) FROM pragma_table_info('{}', '{}') WHERE name = 'mark'",
                 settings.consumer_table.name,
@@ -132,6 +134,12 @@ impl Connection {
         row.map(|(id, mark)| Ok(Cursor::new(event_id(id)?, mark.as_deref()))).transpose()
     }
 
+    pub fn idents(&mut self) -> Result<Vec<String>> {
+        let mut statement = self.inner.prepare_cached(&self.sql.cursors.idents)?;
+        let rows = statement.query_map([], |row| row.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     pub fn set_back(&mut self, ident: &Ident, from: EventId, to: EventId) -> Result<bool> {
         self.write(|| {
             let mut statement = self.inner.prepare_cached(&self.sql.cursors.set_back)?;
@@ -139,8 +147,9 @@ impl Connection {
         })
     }
 
-    /// A file that was put in the place of another one shows by its own check.
+    /// Of the file that has the name of the database.
     pub fn life(&mut self) -> Result<Life> {
+        self.check_file()?;
         let mut statement = self.inner.prepare_cached(&self.sql.cursors.life)?;
         let row: Option<(i64, i64)> =
             statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;

@@ -31,6 +31,13 @@ pub(crate) fn nobody_shares_our_library() {
 /// Goes with a connection to a file, and is dropped after it.
 pub(crate) struct Opened(FileId);
 
+impl Opened {
+    /// Whether it is still the file of this name.
+    pub fn is_at(&self, path: &Path) -> bool {
+        file_id(path) == Some(self.0)
+    }
+}
+
 impl Drop for Opened {
     /// Forgets closed descriptors: the next file of that number may be a foreign library's.
     fn drop(&mut self) {

@@ -13,7 +13,7 @@ use crate::backend::{
 };
 use crate::config::{Settings, Synchronous, TableName};
 use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, NewEvent, Timestamp, UnreadableEvent,
 };
@@ -177,7 +177,7 @@ impl Connector {
         };
         let connection = Connection {
             inner,
-            _opened: opened,
+            opened,
             sql: self.sql.clone(),
             turns: self.turns.clone(),
             patience: self.settings.busy_timeout,
@@ -248,7 +248,7 @@ impl Connector {
 pub(crate) struct Connection {
     inner: rusqlite::Connection,
     /// Dropped after `inner`.
-    _opened: Option<guard::Opened>,
+    opened: Option<guard::Opened>,
     sql: Arc<Sql>,
 
     turns: Arc<Turns>,
@@ -269,16 +269,35 @@ impl Connection {
     }
 
     pub fn ping(&mut self) -> Result<()> {
-        Ok(())
+        self.check_file()
     }
 
     /// Runs a single statement that writes.
     fn write<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
         let until = self.deadline();
         match self.turn(until)? {
-            Some(_turn) => self.patiently(until, work),
+            Some(_turn) => {
+                let done = self.patiently(until, work)?;
+                self.check_file().map(|()| done)
+            }
             None => work(),
         }
+    }
+
+    /// Refuses a file that another one was put in the place of: what is written there is not in the
+    /// database. One call of `stat`; the file is not opened, since closing it would drop its locks.
+    pub(super) fn check_file(&self) -> Result<()> {
+        if let (Some(opened), Some(path)) = (&self.opened, self.inner.path())
+            && !opened.is_at(std::path::Path::new(path))
+        {
+            fail!(
+                ConnectionLost,
+                "the SQLite file {path:?} was replaced or removed while it was open: what was written \
+                 last went to a file that has no name any more, and is not in the database. What \
+                 comes next uses the file that is there now"
+            );
+        }
+        Ok(())
     }
 
     /// Runs what takes SQLite's write lock. SQLite itself would wait up to 100 ms between two
@@ -316,7 +335,7 @@ impl Connection {
     pub fn commit(&mut self) -> Result<()> {
         self.inner.execute_batch("COMMIT")?;
         self.turn = None;
-        Ok(())
+        self.check_file()
     }
 
     pub fn rollback(&mut self) -> Result<()> {
