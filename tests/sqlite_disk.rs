@@ -307,3 +307,43 @@ fn many_processes_open_a_new_file_at_once() {
         assert_eq!(everything(&EventStream::open(&url).unwrap()).len(), 8);
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn files_are_private_and_a_lease_follows_no_link() {
+    use std::os::unix::fs::PermissionsExt;
+    let db = support::Db::on("sqlite").unwrap();
+    let stream = db.stream();
+    stream.add_event("A", &1).unwrap();
+    let folder = db.path().parent().unwrap().to_owned();
+    let names = || -> Vec<String> {
+        let entries = std::fs::read_dir(&folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let subscribe = |component: &str| {
+        stream.subscribe("app", component, Want::all(), &Options::new()).map(|_| ())
+    };
+    // Nobody is registered: no file is left for nobody.
+    assert_eq!(support::failure(subscribe("Nobody")), ErrorKind::NotRegistered);
+    assert!(!names().iter().any(|name| name.contains("-lease-")), "{:?}", names());
+    stream.consumer("app", "Audit").unwrap().register().unwrap();
+    subscribe("Audit").unwrap();
+    assert!(names().len() >= 4, "{:?}", names());
+    for name in names() {
+        let mode = std::fs::metadata(folder.join(&name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    // A file that is there keeps its rights.
+    let shared = folder.join("shared.db");
+    File::create(&shared).unwrap();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o660)).unwrap();
+    EventStream::open(&format!("sqlite://{}", shared.display())).unwrap().migrate().unwrap();
+    assert_eq!(std::fs::metadata(&shared).unwrap().permissions().mode() & 0o777, 0o660);
+    // A link that somebody else has put there.
+    stream.consumer("app", "Linked").unwrap().register().unwrap();
+    let victim = folder.join("victim");
+    std::os::unix::fs::symlink(&victim, folder.join("events.db-lease-app%3ALinked")).unwrap();
+    let error = subscribe("Linked").expect_err("a link");
+    assert!(error.to_string().contains("-lease-"), "{error}");
+    assert!(!victim.exists());
+}

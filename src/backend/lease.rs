@@ -106,8 +106,15 @@ fn lock_file(database: &Path, ident: &Ident) -> Result<Option<OwnerLease>> {
             format!("cannot lock {name:?}, the lease of {ident}: {why}"),
         )
     };
-    let file =
-        OpenOptions::new().create(true).truncate(false).write(true).open(&name).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        // Whoever may write to the folder could have put a link there, to any file of ours.
+        options.mode(0o600).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK);
+    }
+    let file = options.open(&name).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(OwnerLease::File(file))),
         Err(TryLockError::WouldBlock) => Ok(None),

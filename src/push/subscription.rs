@@ -387,6 +387,15 @@ impl Subscription {
         if !live && hub.has(&ident) {
             return Err(occupied(&ident));
         }
+        if !live {
+            // Before the lease, which would leave its file behind for nobody.
+            pool.repeatable(|connection| {
+                connection
+                    .advance(&ident, &Move::none())?
+                    .map(|_| ())
+                    .ok_or_else(|| not_registered(&ident))
+            })?;
+        }
         let lease = if live { None } else { Some(take_lease(&hub, &ident)?) };
         let doubts = reader.doubts();
         let mut standing = Standing::default();

@@ -22,6 +22,7 @@ use crate::value::Value;
 use rusqlite::types::ValueRef;
 use rusqlite::{ErrorCode, OpenFlags, Row, params, params_from_iter};
 use std::borrow::Borrow;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -172,7 +173,10 @@ impl Connector {
         let (inner, opened) = match &self.file {
             SqliteFile::Memory => (self.open()?, None),
             SqliteFile::Path(path) => {
-                guard::open(path, self.settings.allow_foreign_sqlite, || self.open())?
+                guard::open(path, self.settings.allow_foreign_sqlite, || {
+                    make_private(path);
+                    self.open()
+                })?
             }
         };
         let connection = Connection {
@@ -242,6 +246,18 @@ impl Connector {
             }
         }
     }
+}
+
+/// Makes the file, if there is none, for its owner alone: events are nobody else's business, and a
+/// file that SQLite makes can be read by all. Those beside it get the same rights. Where it cannot be
+/// made, SQLite says why.
+fn make_private(path: &Path) {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    // Nobody has a new file open whose locks closing it could break.
+    let _ = options.open(path);
 }
 
 /// One open connection.
