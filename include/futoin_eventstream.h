@@ -468,7 +468,9 @@ enum fes_notice
      */
     FES_NOTICE_WAITING = 6,
     /**
-     * The library or the stream's database failed, with `error`; it will be tried again.
+     * The library or the stream's database failed, with `error`; it will be tried again. Only a receiver
+     * whose consumer was unregistered by somebody (`FES_NOT_REGISTERED`) ends after it, unless the option
+     * `reregister` is `true`.
      */
     FES_NOTICE_WORKER_ERROR = 7,
     /**

@@ -116,6 +116,14 @@ pub const OPTIONS: &[OptionSpec] = &[
          PostgreSQL: GENERATED ALWAYS (COPY and OVERRIDING SYSTEM VALUE still get through); elsewhere a \
          trigger. Setting it to `false` later takes nothing back.",
     ),
+    option(
+        "reregister",
+        "false",
+        "Receiver: what to do when somebody has unregistered its consumer, or the database was made \
+         anew. `true` registers it again and goes on with the first event that is still there, so \
+         that events come again, and none that is there is left out; `false` stops the receiver. \
+         Both tell it first.",
+    ),
     option("archive_batch", "5000", "Archiver: most events of one write, 1 to 10000."),
     option("limit_at_once", "1000", "Discarder: most events of one deletion, 1 to 100000."),
     option("poll_period_ms", "600000", "Discarder: the wait when there is nothing to do, in ms."),
@@ -233,6 +241,7 @@ pub(crate) struct Settings {
     pub ack_interval: Duration,
     pub notify: bool,
     pub strict_ids: bool,
+    pub reregister: bool,
     pub archive_batch: usize,
     pub limit_at_once: usize,
     pub poll_period: Duration,
@@ -305,6 +314,7 @@ impl Default for Settings {
             ack_interval: Duration::from_millis(100),
             notify: false,
             strict_ids: false,
+            reregister: false,
             archive_batch: 5000,
             limit_at_once: 1000,
             poll_period: Duration::from_millis(600_000),
@@ -368,6 +378,7 @@ impl Settings {
             "ack_interval_ms" => self.ack_interval = millis(name, value)?,
             "notify" => self.notify = flag(name, value)?,
             "strict_ids" => self.strict_ids = flag(name, value)?,
+            "reregister" => self.reregister = flag(name, value)?,
             "archive_batch" => self.archive_batch = number(name, value, 1, 10_000)?,
             "limit_at_once" => self.limit_at_once = number(name, value, 1, 100_000)?,
             "poll_period_ms" => self.poll_period = millis(name, value)?,

@@ -2,7 +2,7 @@
 
 use crate::config::Options;
 use crate::consumer::{LIVE, Want};
-use crate::error::{Error, Result, fail};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{EventId, EventType};
 use crate::push::{Delivery, Subscription, SubscriptionStats};
 use crate::stream::EventStream;
@@ -52,7 +52,9 @@ pub enum Notice {
         /// The callback's last error.
         error: String,
     },
-    /// The receiver has ended: by `stop`, or by [`Poison::Stop`].
+    /// The receiver has ended: by `stop`, by [`Poison::Stop`], or after a [`Notice::WorkerError`] of
+    /// kind `NotRegistered`, because its consumer was unregistered by somebody (the option
+    /// `reregister` registers it again instead).
     Stopped,
 }
 
@@ -274,6 +276,24 @@ impl ReceiverTask {
         };
     }
 
+    /// Somebody has unregistered the consumer, or the database was made anew. By the option
+    /// `reregister` it begins again, with the first event that is still there; what was not
+    /// acknowledged comes again then. Otherwise the receiver ends: nobody keeps events for it.
+    fn unregistered(&mut self, error: Error) -> Result<Next> {
+        self.pending = None;
+        self.unread = None;
+        if let Some(subscription) = self.subscription.take() {
+            self.note_stats(&subscription);
+            self.before = lock(&self.stats).subscription;
+        }
+        let settings = self.options.options.over(&self.stream.reader().settings);
+        if settings.reregister {
+            return Err(error);
+        }
+        self.notice(Notice::WorkerError(error));
+        Ok(Next::Done)
+    }
+
     /// Calls the callback with what is pending; a panic in it is a failure like any other.
     fn call(&self, pending: &Pending) -> std::result::Result<(), String> {
         let first;
@@ -370,8 +390,8 @@ impl ReceiverTask {
     }
 }
 
-impl Task for ReceiverTask {
-    fn step(&mut self, _: &Signal) -> Result<Next> {
+impl ReceiverTask {
+    fn deliver(&mut self) -> Result<Next> {
         let subscription = match self.subscription.take() {
             Some(subscription) => subscription,
             None => self.subscribe()?,
@@ -396,6 +416,15 @@ impl Task for ReceiverTask {
         match self.call(&pending) {
             Ok(()) => self.taken(pending),
             Err(error) => self.refused(pending, error),
+        }
+    }
+}
+
+impl Task for ReceiverTask {
+    fn step(&mut self, _: &Signal) -> Result<Next> {
+        match self.deliver() {
+            Err(error) if error.kind() == ErrorKind::NotRegistered => self.unregistered(error),
+            result => result,
         }
     }
 
@@ -445,7 +474,8 @@ macro_rules! receiver {
             }
 
             /// Starts the thread, which registers where that is needed, and subscribes; errors of
-            /// that come as [`Notice::WorkerError`], and it is tried again.
+            /// that come as [`Notice::WorkerError`], and it is tried again. Only if the consumer is
+            /// unregistered while the receiver is at work, it ends (see [`Notice::Stopped`]).
             ///
             /// # Errors
             /// `InvalidArgument` if it is started.

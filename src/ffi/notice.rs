@@ -23,7 +23,9 @@ pub enum fes_notice {
     FES_NOTICE_EXPIRED = 5,
     /// Archiver, discarder: it does nothing for now, because of `text`.
     FES_NOTICE_WAITING = 6,
-    /// The library or the stream's database failed, with `error`; it will be tried again.
+    /// The library or the stream's database failed, with `error`; it will be tried again. Only a receiver
+    /// whose consumer was unregistered by somebody (`FES_NOT_REGISTERED`) ends after it, unless the option
+    /// `reregister` is `true`.
     FES_NOTICE_WORKER_ERROR = 7,
     /// The callback (`text`), or the archiver's warehouse (`error`), failed; it will be tried again.
     FES_NOTICE_RECEIVER_ERROR = 8,

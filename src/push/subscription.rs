@@ -142,7 +142,11 @@ impl Member {
 
     /// The next call of `next` gives this error.
     pub fn fail(&self, error: &Error) {
-        self.state().error = Some(error.copy());
+        let mut state = self.state();
+        if !state.is_gone() {
+            state.error = Some(error.copy());
+        }
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -174,7 +178,7 @@ impl Member {
         let Some(cursor) = cursor else {
             state.standing.stored = at;
             drop(state);
-            self.is_gone();
+            self.unregistered();
             return true;
         };
         if cursor >= known {
@@ -183,17 +187,13 @@ impl Member {
         cursor >= known
     }
 
-    fn is_gone(&self) {
-        let message = format!("consumer {:?} is not registered any more", self.ident);
-        self.fail(&Error::new(ErrorKind::NotRegistered, message));
-    }
-
     /// Sees to it that a reliable member stands in the stream as it is now.
     pub fn verify(&self, reader: &Reader, connection: &mut Connection, doubts: u64) -> Result<()> {
         let state = self.state();
         let (standing, live) = (state.standing, matches!(state.queue, Queue::Live(..)));
+        let ended = state.is_gone();
         drop(state);
-        if standing.seen == Some(doubts) {
+        if standing.seen == Some(doubts) || ended {
             return Ok(());
         }
         let verdict = match live {
@@ -212,7 +212,7 @@ impl Member {
         drop(state);
         self.changed.notify_all();
         if gone {
-            self.is_gone();
+            self.unregistered();
         }
         Ok(())
     }
@@ -232,6 +232,17 @@ impl Member {
         let state = self.state();
         matches!(state.queue, Queue::Reliable(_)).then_some(state.position)
     }
+
+    /// The consumer was found to be registered no more: the subscription has ended.
+    fn unregistered(&self) {
+        let message = format!(
+            "consumer {:?} is not registered any more: somebody has unregistered it, or the \
+             database was made anew. Subscribe again after register(), which begins with the first \
+             event that is still there",
+            self.ident
+        );
+        self.fail(&Error::new(ErrorKind::NotRegistered, message));
+    }
 }
 
 impl State {
@@ -240,10 +251,21 @@ impl State {
         self.cursor().0.id > self.standing.stored.id
     }
 
+    fn is_gone(&self) -> bool {
+        self.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::NotRegistered)
+    }
+
+    /// The error to tell now, once; but that the consumer is gone is told by every call.
+    fn take_error(&mut self) -> Option<Error> {
+        if self.is_gone() { self.error.as_ref().map(Error::copy) } else { self.error.take() }
+    }
+
     /// How far the stored cursor may move, and whether events were acknowledged up to there.
     fn cursor(&self) -> (Position, bool) {
         let stored = self.standing.stored;
         match &self.queue {
+            // Whoever was registered under this name meanwhile begins where it was registered.
+            _ if self.is_gone() => (stored, false),
             Queue::Live(..) => (stored, false),
             Queue::Reliable(_)
                 if self.outstanding.is_empty()
@@ -463,7 +485,8 @@ impl Subscription {
     /// deliveries are not acknowledged. A timeout of zero only looks.
     ///
     /// # Errors
-    /// `Closed` after [`close`](Self::close) or [`EventStream::close`]; `NotRegistered`;
+    /// `Closed` after [`close`](Self::close) or [`EventStream::close`]; `NotRegistered`,
+    /// from then on by every call, if somebody has unregistered the consumer: subscribe anew;
     /// `Occupied` if the lease was lost to another process; `StreamRewound`, once, if the stream lost
     /// events or began anew (a restore, a failover that lost commits, TRUNCATE): what comes next is
     /// after the cursor as it is then, and acknowledging a delivery from before that does nothing;
@@ -484,7 +507,7 @@ impl Subscription {
                 if state.closed {
                     fail!(Closed, "the subscription of {} was closed", self.ident());
                 }
-                if let Some(error) = state.error.take() {
+                if let Some(error) = state.take_error() {
                     return Err(error);
                 }
                 let step = match state.standing.seen == Some(reader.doubts()) {

@@ -445,7 +445,8 @@ export class Subscription implements AsyncIterable<Delivery> {
 /** What something of the library tells about itself. */
 export interface Notice {
     /**
-     * Receiver: Ready, NewEvents, WorkerError (the database; tried again), ReceiverError (a listener
+     * Receiver: Ready, NewEvents, WorkerError (the database; tried again, but a receiver whose
+     * consumer was unregistered stops after NotRegistered, unless `reregister` is true), ReceiverError (a listener
      * failed), Skipped (`number` is the id), Stopped. Archiver: NewEvents, ProcessedEvents. Discarder:
      * Discarded, Expired (`text` is the consumer). Archiver and discarder: Waiting (because of `text`).
      */

@@ -43,7 +43,8 @@ class NoticeKind(enum.IntEnum):
     EXPIRED = 5
     #: Archiver, discarder: it does nothing for now, because of `text`.
     WAITING = 6
-    #: The library or the stream's database failed, with `error`; it will be tried again.
+    #: The library or the stream's database failed, with `error`; it will be tried again. Only a receiver
+    #: whose consumer was unregistered by somebody stops after `NotRegistered`, unless `reregister=True`.
     WORKER_ERROR = 7
     #: The callback (`text`, `error`), or the archiver's warehouse (`error`), failed; it will be tried again.
     RECEIVER_ERROR = 8
