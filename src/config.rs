@@ -148,8 +148,8 @@ pub const OPTIONS: &[OptionSpec] = &[
     option(
         "single_writer_node",
         "false",
-        "Cluster with several writing nodes (Galera, group replication): the promise that every \
-         event is written on the node of this URL.",
+        "Clusters with several writing nodes (Galera, group replication), replicas, balancers: the \
+         promise that every event is written on the node of this URL. See deployments.md.",
     ),
     option(
         "allow_foreign_sqlite",

@@ -127,6 +127,8 @@ fn awkward() -> Vec<NewEvent> {
         r#"{"b":1,"a":2,"b":3}"#,
         " [ 1 ,\t2 ,\r\n3 ] ",
         r#""\\N \\. \t \n \u0000 \ud83d\ude00""#,
+        r#""\ud800 alone, \udc00 alone""#,
+        r#""C:\\new \"x\" || `y` %s""#,
         r#""'; DROP TABLE evt_history; --""#,
         "\"\u{1f600} äöü \u{2028}\"",
         &long,
