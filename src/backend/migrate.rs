@@ -180,8 +180,10 @@ fn run(
         let noted = done.contains(version);
         let sql = if noted { only_for(sql, &missing, settings) } else { (*sql).to_owned() };
         match connection.script(&fill(&sql, settings, mark, sqlite)) {
-            // MySQL cannot be told to add a column only where it is not there yet.
-            Err(error) if error.sql_state() == Some("1060") => {}
+            // MySQL and SQLite cannot be told to add a column only where it is not there yet.
+            Err(error)
+                if error.sql_state() == Some("1060")
+                    || (sqlite && error.message().contains("duplicate column name")) => {}
             result => {
                 result.map_err(|error| error.context(format!("migration {version} of {part}")))?;
             }
