@@ -8,13 +8,17 @@
 
 use super::{Connection, Connector, check, name_grant, no_sequence};
 use crate::backend::{HolderInfo, Settled, event_id};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::EventId;
 use crate::settle::{Holder, Tracker};
 use postgres::{SimpleQueryMessage, Statement};
 
 /// The highest id drawn, of a sequence relation.
 pub(super) const DRAWN: &str = "CASE WHEN is_called THEN last_value ELSE last_value - 1 END";
+
+/// What a look shows in place of a holder where it sees its own lock. A server that does not show that
+/// one shows no writer's either.
+const OWN: &str = "own";
 
 /// At most this many visible ids are looked at for a missing one.
 const WINDOW: i64 = 5000;
@@ -45,11 +49,18 @@ impl Watch {
         let sequence = check_sequence(&mut connection)?;
         // An insert straight into a partition, or a table that inherits, locks that one only.
         let holding = format!(
-            "l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid() \
-             AND l.mode = 'RowExclusiveLock' AND l.database = (SELECT oid FROM pg_database \
-             WHERE datname = current_database()) AND l.relation IN (WITH RECURSIVE tree(id) AS \
-             (SELECT '{queue}'::regclass::oid UNION SELECT inhrelid FROM pg_inherits JOIN tree \
-             ON inhparent = id) SELECT id FROM tree)"
+            "l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM \
+             pg_catalog.pg_backend_pid() AND l.mode = 'RowExclusiveLock' AND l.database = \
+             (SELECT oid FROM pg_catalog.pg_database WHERE datname = \
+             pg_catalog.current_database()) AND l.relation IN (WITH RECURSIVE tree(id) AS \
+             (SELECT '{queue}'::regclass::oid UNION SELECT inhrelid FROM \
+             pg_catalog.pg_inherits JOIN tree ON inhparent = id) SELECT id FROM tree)"
+        );
+        // The lock that the statement before has taken: it is kept until the round trip ends.
+        let own = format!(
+            "(l.pid = pg_catalog.pg_backend_pid() AND l.locktype = 'relation' AND l.granted AND \
+             l.mode = 'AccessShareLock' AND l.relation = '{}'::regclass)",
+            sequence.replace('\'', "''")
         );
         // A plan that was made while the table was small would not do for a large one.
         connection.driver().batch_execute("SET plan_cache_mode = force_custom_plan")?;
@@ -62,19 +73,19 @@ impl Watch {
             run,
             tracker: Tracker::default(),
             look: format!(
-                "{}; SELECT {DRAWN} FROM {sequence}; \
-                 SELECT DISTINCT l.virtualtransaction FROM pg_locks l WHERE {holding}",
+                "{}; SELECT {DRAWN} FROM {sequence}; SELECT DISTINCT CASE WHEN {own} THEN '{OWN}' \
+                 ELSE l.virtualtransaction END FROM pg_catalog.pg_locks l WHERE ({holding}) OR {own}",
                 connection.sql.check
             ),
             holders: format!(
                 "SELECT DISTINCT coalesce(l.pid::text, p.gid, l.virtualtransaction), \
                  to_char(coalesce(a.xact_start, p.prepared), 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), \
                  coalesce(nullif(a.application_name, ''), a.usename, p.owner)::text \
-                 FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
-                 LEFT JOIN pg_locks x ON l.pid IS NULL AND x.pid IS NULL \
+                 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+                 LEFT JOIN pg_catalog.pg_locks x ON l.pid IS NULL AND x.pid IS NULL \
                  AND x.locktype = 'transactionid' AND x.virtualtransaction = l.virtualtransaction \
-                 LEFT JOIN pg_prepared_xacts p ON p.transaction = x.transactionid WHERE {holding} \
-                 ORDER BY 2, 1"
+                 LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid \
+                 WHERE {holding} ORDER BY 2, 1"
             ),
             sequence,
             connection,
@@ -100,8 +111,19 @@ impl Watch {
             .next()
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| Error::new(ErrorKind::Internal, "the sequence has no last_value"))?;
-        let holders =
-            rows.map(|key| Holder { key: key.to_owned(), heir: key.starts_with("-1/") }).collect();
+        let (own, rows): (Vec<_>, Vec<_>) = rows.partition(|key| *key == OWN);
+        if own.is_empty() {
+            fail!(
+                UnsafeServer,
+                "pg_locks does not show the lock of this very session: the server only looks like \
+                 PostgreSQL, or a proxy is between that sends statements to several servers. \
+                 Writers cannot be seen here, and events would be lost: connect to PostgreSQL itself"
+            );
+        }
+        let holders = rows
+            .into_iter()
+            .map(|key| Holder { key: key.to_owned(), heir: key.starts_with("-1/") })
+            .collect();
         let drawn = event_id(drawn)?;
         let horizon = self.tracker.look(drawn, holders);
         // Nothing was learnt of ids between the horizon and a reader that stands above it.
