@@ -165,7 +165,7 @@ impl Consumer {
             fail!(SecurityError, "polling is switched off by the option allow_polling");
         }
         if limit == 0 {
-            fail!(InvalidArgument, "a poll for at most 0 events");
+            fail!(InvalidArgument, "the limit of a poll must be at least 1 event, not 0");
         }
         let limit = limit.min(settings.max_chunk_events);
         match &self.live {

@@ -167,7 +167,7 @@ impl Wait<'_> {
                 }
             }
             self.check()?;
-            let message = "it was asked to end, and is still at work";
+            let message = "stop was requested, but the worker is still running";
             return Err(Error::new(ErrorKind::Timeout, message).into());
         }
     }

@@ -74,7 +74,7 @@ pub unsafe extern "C" fn fes_consumer_register_at(
 ) -> fes_status {
     guard(err, || unsafe {
         let consumer = borrow(consumer, "consumer")?;
-        let bad = || refuse(format!("there is no place {value} of fes_start {start}"));
+        let bad = || refuse(format!("fes_start {start} does not take the value {value}"));
         let start = match start {
             kind if kind == fes_start::FES_START_BEGINNING as u32 => StartAt::Beginning,
             kind if kind == fes_start::FES_START_NOW as u32 => StartAt::Now,

@@ -162,7 +162,7 @@ impl Warehouse {
         limit: usize,
     ) -> Result<Batch> {
         if limit == 0 {
-            fail!(InvalidArgument, "a read of at most 0 events");
+            fail!(InvalidArgument, "the limit of a read must be at least 1 event, not 0");
         }
         let max_bytes = self.settings.max_chunk_bytes;
         let range = ReadRange { after, upto, want, limit, max_bytes, anchored: false };
@@ -239,7 +239,8 @@ fn compare(event: &Event, found: &Event) -> Result<()> {
         return Ok(());
     }
     let show = |event: &Event| {
-        format!("{} {} {}", event.ts, event.event_type, shorten(event.data.as_str()))
+        let data = shorten(event.data.as_str());
+        visible(&format!("{} {} {data}", event.ts, event.event_type))
     };
     Err(Error::new(
         ErrorKind::HistoryConflict,
@@ -252,4 +253,13 @@ fn compare(event: &Event, found: &Event) -> Result<()> {
             show(event)
         ),
     ))
+}
+
+/// What a terminal would act on, or not show, is escaped: the database may hold anything.
+fn visible(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '"' | '\'' | '\\' => c.to_string(),
+        c => c.escape_debug().to_string(),
+    };
+    text.chars().map(escaped).collect()
 }

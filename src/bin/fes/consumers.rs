@@ -140,7 +140,8 @@ fn look(stream: &EventStream, screen: bool, first: bool, out: &mut Out) -> Resul
     match lag {
         Ok(lag) => show(&lag, out),
         Err(error) if error.is_retriable() => {
-            say(&redact(&format!("{error} ({}); trying again", error.kind().name())));
+            let text = format!("{error} ({}); trying again", error.kind().name());
+            say(&redact(&printable(&text)));
             Ok(())
         }
         Err(error) => Err(error.into()),

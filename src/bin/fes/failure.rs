@@ -1,5 +1,6 @@
 //! What can go wrong, how it is told, and with which code the command ends.
 
+use crate::output::printable_lines;
 use futoin_eventstream::{Error, ErrorKind};
 use std::io;
 use std::process::ExitCode;
@@ -55,6 +56,11 @@ impl Failure {
 
     /// The text for standard error, if there is something to say.
     pub fn text(&self) -> Option<String> {
+        // What a database, or an argument, holds is shown, not acted on.
+        self.plain_text().map(|text| printable_lines(&text))
+    }
+
+    fn plain_text(&self) -> Option<String> {
         match self {
             Failure::Closed | Failure::Found | Failure::Interrupted => None,
             Failure::Library(doing, error) => {
@@ -91,8 +97,18 @@ fn hint(kind: ErrorKind) -> Option<&'static str> {
     }
 }
 
-/// Replaces the passwords of URLs by `***`.
+/// The library's help about URLs, whose examples hold no password.
+const FORMS: &str = "the forms are sqlite:file.db, sqlite:///absolute/file.db, sqlite::memory:, \
+                     postgres://user:password@host:port/database and \
+                     mysql://user:password@host:port/database, also with several hosts, as in \
+                     host:port,host:port";
+
+/// Replaces the passwords of URLs by `***`; the library's own help stays as it is.
 pub fn redact(text: &str) -> String {
+    text.split(FORMS).map(hide).collect::<Vec<_>>().join(FORMS)
+}
+
+fn hide(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
@@ -127,5 +143,20 @@ mod tests {
         ] {
             assert_eq!(redact(text), shown);
         }
+    }
+
+    #[test]
+    fn the_help_about_urls_is_shown_as_it_is_and_no_password_beside_it() {
+        let error = futoin_eventstream::EventStream::open("nonsense").err().unwrap();
+        let text = Failure::from(error).text().unwrap();
+        assert!(text.contains(FORMS), "{text}");
+        let text = redact(&format!("x://u:pw@h; {FORMS} y://u:pw@i"));
+        assert_eq!(text, format!("x://u:***@h; {FORMS} y://u:***@i"));
+    }
+
+    #[test]
+    fn what_a_database_holds_is_shown_and_not_acted_on() {
+        let text = Failure::Other("a\u{1b}[2J\u{202e}\nb".to_owned()).text().unwrap();
+        assert_eq!(text, "error: a\\u{1b}[2J\\u{202e}\nb");
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::args::Global;
 use crate::failure::Result;
-use crate::output::Out;
+use crate::output::{Out, printable};
 use futoin_eventstream::{ConsumerLag, Lag};
 use std::time::Instant;
 
@@ -84,7 +84,18 @@ fn one(out: &mut String, name: &str, kind: &str, help: &str, value: impl std::fm
     *out += &format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
 }
 
-/// A label's value, escaped as the format asks for.
+/// A label's value, escaped as the format asks for, without what a terminal would act on.
 fn label(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    printable(text).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_holds_nothing_that_a_terminal_acts_on() {
+        assert_eq!(label("a\u{1b}[2J\u{202e}"), "a\\\\u{1b}[2J\\\\u{202e}");
+        assert_eq!(label("a\"b\\c"), "a\\\"b\\\\c");
+    }
 }

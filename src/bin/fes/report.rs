@@ -69,9 +69,10 @@ impl Notes {
     /// Passes a notice on.
     pub fn take(&self, notice: &HistoryNotice) {
         let line = |what: &str, text: &str, error: Option<&Error>| {
-            let text = redact(&printable(text));
+            let message = redact(text);
+            let text = printable(&message);
             let kind = error.map(|error| error.kind().name());
-            let value = json!({"notice": what, "message": text, "error": kind});
+            let value = json!({"notice": what, "message": message, "error": kind});
             if error.is_some() { Note::Trouble(value, text) } else { Note::Line(value, text) }
         };
         let note = match notice {
@@ -136,8 +137,9 @@ impl<'a> Report<'a> {
     /// Tells that servers are waited for.
     pub fn waiting(&mut self, error: &Error, what: &str) {
         let kind = error.kind().name();
-        let text = redact(&printable(&format!("{what}{error} ({kind}); waiting for it")));
-        let value = json!({"notice": "waiting", "message": text, "error": kind});
+        let message = redact(&format!("{what}{error} ({kind}); waiting for it"));
+        let text = printable(&message);
+        let value = json!({"notice": "waiting", "message": message, "error": kind});
         self.tell(&value, &text);
     }
 

@@ -2,7 +2,7 @@
 
 use crate::args::{Global, Tail};
 use crate::failure::{Failure, Result, redact};
-use crate::output::{Out, nobody_reads, say};
+use crate::output::{Out, nobody_reads, printable, say};
 use crate::read::want;
 use crate::signals::{SLICE, Stop};
 use futoin_eventstream::{EventId, LIVE, Options, Subscription};
@@ -55,7 +55,7 @@ fn follow(
             Ok(Some(delivery)) => delivery,
             Ok(None) => continue,
             Err(error) if error.is_retriable() => {
-                let text = redact(&error.to_string());
+                let text = redact(&printable(&error.to_string()));
                 if told != text {
                     say(&format!("{text} ({}); trying again", error.kind().name()));
                     told = text;
