@@ -72,6 +72,20 @@ onEachServer('a transaction whose body throws leaves nothing', async (t, db) => 
     assert.deepEqual(await stream.transaction((tx) => tx.query('SELECT name FROM users')), []);
 });
 
+onEachServer('a transaction that the SQL of its caller has ended says so', async (t, db) => {
+    const { stream, audit } = await audited(t, db);
+    for (const sql of ['COMMIT', 'ROLLBACK']) {
+        const tx = await stream.begin();
+        await tx.addEvent('BEFORE', sql);
+        await fails('TransactionEnded', tx.execute(sql));
+        await fails('TransactionEnded', tx.addEvent('AFTER', sql));
+        await fails('TransactionEnded', tx.query('SELECT 1'));
+        await fails('TransactionEnded', tx.commit());
+    }
+    await fails('TransactionEnded', stream.transaction((tx) => tx.query('ROLLBACK')));
+    assert.deepEqual((await audit.poll()).map(({ data }) => data), ['COMMIT']);
+});
+
 onEachServer('calls on a transaction run in the order that they were made', async (t, db) => {
     const { stream, audit } = await audited(t, db);
     await stream.transaction((tx) => {

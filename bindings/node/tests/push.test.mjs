@@ -146,6 +146,30 @@ test('poison decides about events that fail again and again', async (t) => {
     await fails('InvalidArgument', () => new ReliableReceiver(opened, 'X', { user: 'app', poison: 'hope' }));
 });
 
+onEachServer('a receiver whose consumer is gone stops, or registers again', async (t, db) => {
+    const opened = await stream(t, db);
+    for (const reregister of [false, true]) {
+        const name = reregister ? 'Again' : 'Gone';
+        const gone = receiver(t, ReliableReceiver, opened, name, { user: 'app', reregister });
+        const [told, got] = [[], []];
+        gone.on('error', ({ name }) => told.push(name));
+        gone.on('notice', ({ kind, error }) => told.push(error?.code ?? kind));
+        gone.on('events', (events) => {
+            got.push(...events.map(({ id }) => id));
+        });
+        const first = await opened.addEvent('A', 1);
+        await until(() => got.includes(first));
+        assert.ok(await opened.consumer(name, { user: 'app' }).unregister());
+        const last = await opened.addEvent('A', 2);
+        await until(() => told.includes(reregister ? 'NotRegistered' : 'Stopped'));
+        assert.ok(told.includes('NotRegistered'));
+        if (reregister) {
+            await until(() => got.filter((id) => id === first).length > 1 && got.at(-1) === last);
+        }
+        await gone.stop();
+    }
+});
+
 test('a receiver may be stopped, and closed, inside its listener', async (t) => {
     const opened = await stream(t, await database(t, 'sqlite'));
     await opened.addEvent('A', 1);

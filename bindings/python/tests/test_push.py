@@ -201,6 +201,29 @@ def test_poison_is_skipped_or_stops_if_so_wanted(lite: Db) -> None:
                 fes.ReliableReceiver(stream, "Bad", on_events=on_events, poison=bad)
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_a_receiver_whose_consumer_is_gone_stops_or_registers_again(stream: fes.EventStream, again: bool) -> None:
+    got: list[int] = []
+    told: list[fes.Notice] = []
+    receiver = fes.ReliableReceiver(
+        stream,
+        "Gone",
+        on_events=lambda events: got.extend(event.data for event in events),
+        on_notice=told.append,
+        reregister=again,
+    )
+    with receiver:
+        stream.add_event("EVT", 1)
+        until(lambda: got == [1])
+        assert stream.consumer("Gone").unregister()
+        stream.add_event("EVT", 2)
+        until(lambda: any(isinstance(notice.error, fes.NotRegistered) for notice in told))
+        if again:
+            until(lambda: got[-2:] == [1, 2] and len(got) > 2)
+        else:
+            until(lambda: told[-1].kind == NoticeKind.STOPPED)
+
+
 def test_a_live_receiver_gets_what_comes_while_it_runs(stream: fes.EventStream) -> None:
     stream.add_event("OLD")
     got: list[str] = []

@@ -62,6 +62,27 @@ def test_a_transaction_commits_changes_and_events_together(stream: fes.EventStre
     assert [event.id for event in everything(stream)] == [first, *more]
 
 
+@pytest.mark.parametrize(("sql", "committed"), [("COMMIT", 1), ("ROLLBACK", 0)])
+def test_a_transaction_that_the_callers_sql_has_ended_says_so(
+    stream: fes.EventStream, sql: str, committed: int
+) -> None:
+    tx = stream.begin()
+    tx.add_event("BEFORE")
+    with pytest.raises(fes.TransactionEnded) as told:
+        tx.execute(sql)
+    assert sql in str(told.value)
+    with pytest.raises(fes.TransactionEnded):
+        tx.add_event("AFTER")
+    with pytest.raises(fes.TransactionEnded):
+        tx.query("SELECT 1")
+    with pytest.raises(fes.TransactionEnded):
+        tx.commit()
+    with pytest.raises(fes.TransactionEnded):
+        with stream.begin() as tx:
+            tx.query(sql)
+    assert [event.type for event in everything(stream)] == ["BEFORE"] * committed
+
+
 def test_an_exception_rolls_a_transaction_back(stream: fes.EventStream) -> None:
     with stream.begin() as tx:
         tx.execute("CREATE TABLE users(name VARCHAR(80))")
