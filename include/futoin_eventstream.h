@@ -61,24 +61,26 @@
  * fes_consumer_poll, fes_subscription_next and every function whose name ends in _for. Their namesakes
  * without _for wait as long as it takes.
  *
- * A call that waits for a database cannot be interrupted by a token: each takes as long as the database
- * needs for a statement or two. What bounds that:
+ * A call on a server that does not answer ends within 200 ms after its token is cancelled, or its time to stop is
+ * over; the connection is given up. What else bounds calls:
  *
+ * - on a server, the option call_timeout_ms (30 s), also from one that accepts everything and says nothing:
+ *   FES_TIMEOUT, or FES_CONNECTION_LOST for a write that may or may not have happened. Not over a Unix socket of
+ *   PostgreSQL, whose server is asked to end statements by itself (statement_timeout);
  * - for a connection, connect_timeout_ms: for a free one of the pool, and for a new one up to the answer
- *   to the password, also from a server that accepts a TCP connection and says nothing;
+ *   to the password;
  * - for another writer of a SQLite file, busy_timeout_ms;
- * - for locks and statements on a server, its own settings, for example by ALTER ROLE: lock_timeout and
- *   statement_timeout on PostgreSQL, innodb_lock_wait_timeout and max_execution_time on MySQL,
- *   max_statement_time on MariaDB;
- * - for a host that is gone, the keepalive of TCP, which begins after 60 s of silence.
+ * - for locks on a server, its own settings, for example by ALTER ROLE: lock_timeout on PostgreSQL,
+ *   innodb_lock_wait_timeout on MySQL and MariaDB;
+ * - for a host that is gone, the keepalive of TCP (keepalive_idle_s and the others), 19 s.
  *
- * A server that is halted in the middle of a statement, on a host that lives, is waited for.
+ * A stop or a close without a time waits for a server that does not answer as long as call_timeout_ms.
  *
  * Threads that the library makes
  * ------------------------------
  *
- * For each stream and warehouse one that opens connections (fes-pool), one more while somebody subscribes
- * (fes-hub), and one with the option notify (fes-listen). One for each started receiver (fes-receiver),
+ * For each stream one while somebody subscribes (fes-hub), for moments one while a connection is made
+ * (fes-connect), and one with the option notify (fes-listen). One for each started receiver (fes-receiver),
  * archiver (fes-archiver, and fes-archive-rd for moments) and discarder (fes-discarder). For each consumer
  * while it polls a backlog, one that stores its cursor (fes-cursor, up to a second longer) or, for moments,
  * reads the next events (fes-ahead). All end when what they belong to is closed. They block no signals:
@@ -1400,7 +1402,7 @@ fes_status fes_receiver_set_on_notice(const fes_receiver *receiver,
  * Starts the thread, which registers where that is needed, and subscribes. What fails there comes
  * as a notice, and is tried again. May be called again after a stop.
  *
- * Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`; `FES_INTERNAL` if the system gives
+ * Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`; `FES_OUT_OF_RESOURCES` if the system gives
  * no thread.
  */
 fes_status fes_receiver_start(const fes_receiver *receiver,
@@ -1633,7 +1635,7 @@ fes_status fes_archiver_set_on_notice(const fes_archiver *archiver,
 /**
  * Starts the archiver's thread; does nothing if it is at work. What fails there comes as a notice.
  *
- * Errors: `FES_INTERNAL` if the system gives no thread.
+ * Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread.
  */
 fes_status fes_archiver_start(const fes_archiver *archiver,
                               fes_error **err);
@@ -1717,7 +1719,7 @@ fes_status fes_discarder_set_on_notice(const fes_discarder *discarder,
 /**
  * Starts the discarder's thread; does nothing if it is at work. What fails there comes as a notice.
  *
- * Errors: `FES_INTERNAL` if the system gives no thread.
+ * Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread.
  */
 fes_status fes_discarder_start(const fes_discarder *discarder,
                                fes_error **err);
@@ -1840,7 +1842,7 @@ fes_status fes_app_set_on_notice(const fes_app *app,
 /**
  * Starts archiver and discarder, where they are not at work.
  *
- * Errors: `FES_INTERNAL` if the system gives no thread.
+ * Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread.
  */
 fes_status fes_app_start(const fes_app *app,
                          fes_error **err);

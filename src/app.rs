@@ -119,7 +119,7 @@ impl ServiceApp {
     /// Starts the archiver and the discarder, where they are not at work.
     ///
     /// # Errors
-    /// `Internal` if the system gives no thread. What happens later comes as a notice.
+    /// `OutOfResources` if the system gives no thread. What happens later comes as a notice.
     pub fn start(&self) -> Result<()> {
         self.archiver.as_ref().map_or(Ok(()), Archiver::start)?;
         self.discarder.as_ref().map_or(Ok(()), Discarder::start)

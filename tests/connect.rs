@@ -30,6 +30,10 @@ on_servers!(a_wrong_password_is_told, [postgres, postgres18, mariadb, mysql], |d
     let url = db.url_with(|url| url.set_password(Some("not-the-secret")).unwrap());
     let error = refused(&url, &["not-the-secret", &right]);
     assert_eq!(error.kind(), ErrorKind::ConnectFailed);
+    // It stays wrong; and the place is named.
+    assert!(!error.is_retriable(), "{error}");
+    let port = url::Url::parse(&db.url).unwrap().port().unwrap();
+    assert!(error.to_string().contains(&format!("127.0.0.1:{port}")), "{error}");
     let url = db.url_with(|url| url.set_username("nobody-of-this-name").unwrap());
     assert_eq!(refused(&url, &[&right]).kind(), ErrorKind::ConnectFailed);
     let url = db.url_with(|url| url.set_password(None).unwrap());
@@ -41,6 +45,7 @@ on_servers!(an_unknown_database_is_named, [postgres, postgres18, mariadb, mysql]
     let error = refused(&support::with_database(&db.url, "no_such_database"), &[&right]);
     assert_eq!(error.kind(), ErrorKind::ConnectFailed);
     assert!(error.to_string().contains("no_such_database"), "{error}");
+    assert!(!error.is_retriable(), "{error}");
 });
 
 on_servers!(a_closed_port_is_told, [postgres, mariadb], |db| {
@@ -50,6 +55,10 @@ on_servers!(a_closed_port_is_told, [postgres, mariadb], |db| {
     let error = refused(&url, &[&right]);
     assert_eq!(error.kind(), ErrorKind::ConnectFailed);
     assert!(error.is_retriable());
+    assert!(error.to_string().contains(&format!("127.0.0.1:{free}")), "{error}");
+    // One of several hosts will do.
+    let several = db.url.replace("@", &format!("@127.0.0.1:{free},"));
+    EventStream::open(&format!("{several}?target_session_attrs=read-write")).unwrap();
     // No server speaks so: it is no endless wait, nor a crash.
     let http = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = http.local_addr().unwrap().port();
@@ -90,7 +99,8 @@ fn a_sqlite_file_that_cannot_be_is_told() {
     std::fs::write(folder.path().join("text.db"), "this is no database ".repeat(100)).unwrap();
     let error = refused(&url("text.db"), &[]);
     assert_eq!(error.kind(), ErrorKind::ConnectFailed);
-    assert!(error.to_string().contains("text.db"), "{error}");
+    assert!(error.to_string().contains("text.db") && !error.is_retriable(), "{error}");
+    assert!(!refused(&url("no/such/folder.db"), &[]).is_retriable());
 }
 
 on_servers!(

@@ -17,8 +17,6 @@ use std::time::Duration;
 
 /// A session that does not answer in this time is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Its owner asks every few seconds: who does not is gone. PostgreSQL asks by itself (`tcp_keepalives_idle`).
-const MYSQL_WAIT: &str = "SET SESSION wait_timeout = 45";
 
 /// Held until dropped.
 pub(crate) enum OwnerLease {
@@ -42,9 +40,6 @@ impl OwnerLease {
         let rows = connection.query(&backend.lease_sql(), &[ident.as_str().into()])?;
         // Who owns it waits no longer than others wait for his host to be taken for dead.
         connection.limit(backend.call_timeout().map_or(PATIENCE, |limit| limit.min(PATIENCE)))?;
-        if matches!(connection, Connection::Mysql(_)) {
-            connection.script(MYSQL_WAIT)?;
-        }
         let taken = match rows.first().and_then(|row| row.first()) {
             Some(Value::Bool(taken)) => *taken,
             other => other.and_then(Value::as_i64) == Some(1),

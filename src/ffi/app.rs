@@ -127,7 +127,7 @@ pub unsafe extern "C" fn fes_app_set_on_notice(
 
 /// Starts archiver and discarder, where they are not at work.
 ///
-/// Errors: `FES_INTERNAL` if the system gives no thread.
+/// Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_app_start(
     app: *const fes_app,

@@ -53,7 +53,7 @@ pub unsafe extern "C" fn fes_archiver_set_on_notice(
 
 /// Starts the archiver's thread; does nothing if it is at work. What fails there comes as a notice.
 ///
-/// Errors: `FES_INTERNAL` if the system gives no thread.
+/// Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_start(
     archiver: *const fes_archiver,

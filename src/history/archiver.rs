@@ -125,7 +125,7 @@ impl Archiver {
     /// Starts the archiver's thread; does nothing if it is at work.
     ///
     /// # Errors
-    /// `Internal` if the system gives no thread. What happens later comes as a notice.
+    /// `OutOfResources` if the system gives no thread. What happens later comes as a notice.
     pub fn start(&self) -> Result<()> {
         self.running.start("fes-archiver", || Pass::new(self.core.clone()))
     }

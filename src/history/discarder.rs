@@ -102,7 +102,7 @@ impl Discarder {
     /// Starts the discarder's thread; does nothing if it is at work.
     ///
     /// # Errors
-    /// `Internal` if the system gives no thread. What happens later comes as a notice.
+    /// `OutOfResources` if the system gives no thread. What happens later comes as a notice.
     pub fn start(&self) -> Result<()> {
         self.running.start("fes-discarder", || Pass::new(self.core.clone()))
     }

@@ -38,7 +38,10 @@ function toError(failure) {
     if (!CODES.has(failure.kind)) {
         return new EventStreamError('Internal', failure.message); // of a newer library
     }
-    return new EventStreamError(failure.kind, failure.message, { sqlState: failure.sqlState });
+    const error = new EventStreamError(failure.kind, failure.message, { sqlState: failure.sqlState });
+    // Of some kinds it depends on the reason.
+    error.retriable = failure.retriable;
+    return error;
 }
 
 /** Calls a native function that gives a promise. */

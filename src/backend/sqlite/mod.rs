@@ -8,6 +8,7 @@ mod turns;
 mod values;
 mod verify;
 
+use crate::backend::reach::has_descriptors;
 use crate::backend::{
     Batch, ConsumerRow, ReadRange, StreamRow, above_limit, event_id, within_limit,
 };
@@ -205,7 +206,13 @@ impl Connector {
 
     fn cannot_open(&self, why: rusqlite::Error) -> Error {
         let error = Error::from(why).context(format!("cannot open SQLite file {:?}", self.name));
-        if error.is_retriable() { error } else { error.with_kind(ErrorKind::ConnectFailed) }
+        if error.is_retriable() && error.kind() != ErrorKind::ConnectFailed {
+            return error;
+        }
+        match has_descriptors(4) {
+            Err(none) => none.context(error),
+            Ok(()) => error.with_kind(ErrorKind::ConnectFailed).lasting(),
+        }
     }
 
     fn prepare(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How often it is told how many events were done.
 const TELL: Duration = Duration::from_secs(10);
 
+/// So long a worker may finish what it is at after a signal; then what hangs is cut off.
+pub const STOP: Duration = Duration::from_secs(4);
+
 /// A worker that can be watched.
 pub trait Work: Send + 'static {
     fn on_notice(&self, call: impl Fn(&HistoryNotice) + Send + Sync + 'static);
@@ -37,7 +40,8 @@ macro_rules! work {
                 self.start()
             }
             fn stop(&self) {
-                self.stop();
+                // A signal ends it, whatever the servers do.
+                self.stop_for(STOP);
             }
             fn run_once(&self) -> futoin_eventstream::Result<u64> {
                 self.run_once()

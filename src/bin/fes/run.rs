@@ -3,7 +3,7 @@
 use crate::args::{Global, Run};
 use crate::failure::{Failure, Result};
 use crate::output::{Out, say};
-use crate::report::{Report, Workers};
+use crate::report::{Report, STOP, Workers};
 use crate::signals::{SLICE, Stop};
 use futoin_eventstream::{Error, ErrorKind, ServiceApp};
 use std::sync::Arc;
@@ -103,13 +103,13 @@ fn open(global: &Global, discard: bool, migrate: bool) -> Result<ServiceApp> {
     Ok(app)
 }
 
-/// Ends the workers; what hangs in a call on a server is left behind.
+/// Ends the workers; what hangs in a call on a server is cut off, and a callback that hangs is left behind.
 fn close(app: ServiceApp) -> Result {
     let (sender, closed) = channel();
     let app = Arc::new(app);
     let closing = app.clone();
     thread::spawn(move || {
-        closing.close();
+        closing.close_for(STOP);
         let _ = sender.send(());
     });
     if closed.recv_timeout(LAST).is_ok() {

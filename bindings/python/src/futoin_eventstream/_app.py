@@ -90,7 +90,7 @@ class ServiceApp(Worker):
     def start(self) -> None:
         """Starts archiver and discarder, where they are not at work.
 
-        Raises `Internal` if the system gives no thread.
+        Raises `OutOfResources` if the system gives no thread.
         """
         self._start(lib.fes_app_start)
 

@@ -20,8 +20,9 @@ class Error(Exception):
     #: The name of the status, the same in every language.
     name: ClassVar[str] = "Error"
     #: Whether the same call may succeed later without a change by the caller. After `ConnectionLost` of a
-    #: write, look first whether it happened.
-    retriable: ClassVar[bool] = False
+    #: write, look first whether it happened. For `ConnectFailed` it depends on the reason: a server that is
+    #: down may come back, a wrong password stays wrong.
+    retriable: bool = False
     #: The server's own code: SQLSTATE on PostgreSQL, the error number on MySQL and MariaDB, the extended
     #: result code on SQLite; empty if there is none.
     sql_state: str = ""
@@ -264,6 +265,7 @@ def error_at(pointer: c_void_p | int | None) -> Error:
     kind = CLASSES.get(lib.fes_error_code(pointer), Internal)
     error = kind(lib.fes_error_message(pointer).decode())
     error.sql_state = lib.fes_error_sql_state(pointer).decode()
+    error.retriable = bool(lib.fes_error_is_retriable(pointer))
     return error
 
 

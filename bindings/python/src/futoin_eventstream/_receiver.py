@@ -62,7 +62,7 @@ class Receiver(Worker):
         """Starts the thread, which registers where that is needed, and subscribes. What fails there comes as a
         notice, and is tried again. May be called again after `stop`.
 
-        Raises `InvalidArgument` if it is started; `Closed`; `Internal` if the system gives no thread.
+        Raises `InvalidArgument` if it is started; `Closed`; `OutOfResources` if the system gives no thread.
         """
         self._start(lib.fes_receiver_start)
 

@@ -9,17 +9,18 @@ from __future__ import annotations
 import enum
 import itertools
 import logging
+import math
+import time
 import weakref
 from ctypes import c_void_p
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
-from ._errors import Closed, Timeout, call, error_at
+from ._errors import Closed, InvalidArgument, Timeout, call, error_at
 from ._events import events_of
 from ._ffi import ON_EVENTS, ON_NOTICE
-from ._handle import Handle, Owner, inside, refuse_at_exit
+from ._handle import Handle, Owner, check_exit, inside, refuse_at_exit
 from ._subscription import Delivery
-from ._wait import slices
 
 logger = logging.getLogger("futoin_eventstream")
 
@@ -91,19 +92,31 @@ class Worker(Owner):
 
     def _stop(self, function: Any, timeout: float | None) -> None:
         """Stops by a C function, unless it is closed; Ctrl-C ends the wait for the last callback only."""
-        for wait_ms in [0] if self._inside() else slices(timeout):
+        if timeout is not None and not timeout >= 0:
+            raise InvalidArgument(f"a timeout of {timeout} seconds")
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        pause = 0.001
+        while True:
+            left = end - time.monotonic()
+            # With a time the library cuts off what hangs in a call on a server when it is over: so the last
+            # time only. Without one it only asks.
+            cuts = left <= 0 and timeout != 0 and not self._inside()
             try:
                 with self._handle as pointer:
-                    call(function, pointer, wait_ms, None)
-            except Timeout as error:
-                late = error
+                    call(function, pointer, 1 if cuts else 0, None)
+            except Timeout:
+                if self._inside():
+                    return
+                if left <= 0:
+                    raise
+                check_exit()
+                time.sleep(min(pause, left))
+                pause = min(pause * 1.5, 0.02)
                 continue
             except Closed:
                 pass
             _running.discard(self)
             return
-        if not self._inside():
-            raise late
 
     def _inside(self) -> bool:
         """Whether this is called from a callback of its own."""
