@@ -109,6 +109,14 @@ pub const OPTIONS: &[OptionSpec] = &[
          whose predecessor was held open and then rolled back, which notifies nobody.",
     ),
     option(
+        "pooler",
+        "session",
+        "PostgreSQL: `transaction` where a pooler (PgBouncer, RDS Proxy, Neon, Supabase) gives the \
+         server's sessions to clients for one transaction each. Nothing is kept in sessions then, \
+         and the lease of a receiver is a row of the table `evt_leases`, which `migrate` makes with \
+         this option. It does not go with `notify`.",
+    ),
+    option(
         "strict_ids",
         "false",
         "`migrate` makes the database refuse events whose INSERT names an id: an id that was drawn or \
@@ -240,6 +248,7 @@ pub(crate) struct Settings {
     pub request_max: usize,
     pub ack_interval: Duration,
     pub notify: bool,
+    pub pooler: Pooler,
     pub strict_ids: bool,
     pub reregister: bool,
     pub archive_batch: usize,
@@ -282,6 +291,15 @@ pub(crate) enum SessionAttrs {
 }
 
 /// SQLite's durability of a commit.
+/// How a pooler before the server hands out sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pooler {
+    /// There is none, or one that gives a session to one client until it disconnects.
+    Session,
+    /// One that gives it for a transaction.
+    Transaction,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Synchronous {
     Full,
@@ -313,6 +331,7 @@ impl Default for Settings {
             request_max: 0,
             ack_interval: Duration::from_millis(100),
             notify: false,
+            pooler: Pooler::Session,
             strict_ids: false,
             reregister: false,
             archive_batch: 5000,
@@ -377,6 +396,13 @@ impl Settings {
             "request_max" => self.request_max = number(name, value, 0, 1000)?,
             "ack_interval_ms" => self.ack_interval = millis(name, value)?,
             "notify" => self.notify = flag(name, value)?,
+            "pooler" => {
+                self.pooler = match value {
+                    "session" => Pooler::Session,
+                    "transaction" => Pooler::Transaction,
+                    _ => return Err(bad_value(name, value, "`session` or `transaction`")),
+                }
+            }
             "strict_ids" => self.strict_ids = flag(name, value)?,
             "reregister" => self.reregister = flag(name, value)?,
             "archive_batch" => self.archive_batch = number(name, value, 1, 10_000)?,

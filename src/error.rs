@@ -256,7 +256,7 @@ impl Error {
     pub(crate) fn while_connecting(self, doing: impl fmt::Display) -> Self {
         let error = self.context(doing);
         match error.kind() {
-            ErrorKind::PermissionDenied => error,
+            ErrorKind::PermissionDenied | ErrorKind::UnsafeServer => error,
             _ => error.with_kind(ErrorKind::ConnectFailed),
         }
     }

@@ -155,3 +155,40 @@ on_servers!(a_sequence_that_is_altered_is_refused_within_a_second, [postgres, po
     let id = stream.add_event("EVENT", &1).unwrap();
     assert_eq!(audit.poll(None, &Want::all()).unwrap().last().unwrap().id, id);
 });
+
+on_servers!(rows_that_row_level_security_hides_are_an_error, [postgres, postgres18], |db| {
+    let stream = db.stream();
+    stream.consumer("app", "Audit").unwrap().register().unwrap();
+    stream.add_event("VISIBLE", &1).unwrap();
+    stream.add_event("HIDDEN", &1).unwrap();
+    let role = format!("{}_limited", db.name);
+    let mut raw = db.raw();
+    raw.exec(&format!("CREATE ROLE {role} LOGIN PASSWORD 'fes-Test-1'"));
+    raw.exec(&format!("GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"));
+    raw.exec(&format!("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}"));
+    raw.exec("ALTER TABLE evt_queue ENABLE ROW LEVEL SECURITY");
+    raw.exec("CREATE POLICY visible_only ON evt_queue USING (type = 'VISIBLE')");
+    let url = db.url_with(|url| {
+        url.set_username(&role).unwrap();
+        url.set_password(Some("fes-Test-1")).unwrap();
+    });
+    let limited = EventStream::open(&url).unwrap();
+    let error = limited.consumer("app", "Audit").unwrap().poll(None, &Want::all()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains(&role) && text.contains("visible_only") && text.contains("evt_queue"),
+        "{text}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let dwh = Warehouse::open(&format!("sqlite://{}/h.db", folder.path().display())).unwrap();
+    dwh.migrate().unwrap();
+    let archiver = Archiver::new(&limited, &dwh, &Options::new()).unwrap();
+    assert_eq!(failure(archiver.run_once()), ErrorKind::PermissionDenied);
+    raw.exec(&format!("ALTER ROLE {role} BYPASSRLS"));
+    let free = EventStream::open(&url).unwrap();
+    assert_eq!(free.consumer("app", "Audit").unwrap().poll(None, &Want::all()).unwrap().len(), 2);
+    drop((limited, free, archiver));
+    raw.exec(&format!("DROP OWNED BY {role}"));
+    raw.exec(&format!("DROP ROLE {role}"));
+});

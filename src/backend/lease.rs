@@ -2,8 +2,10 @@
 //!
 //! It is something that the server, or the operating system, takes back by itself when its owner
 //! dies: an advisory lock of a session of its own on PostgreSQL and MySQL, a lock on a file beside
-//! the database on SQLite. No table, no heartbeat, no write.
+//! the database on SQLite. No table, no heartbeat, no write; but for a pooler in transaction mode, which
+//! keeps no session: see `postgres/lease.rs`.
 
+use super::postgres::session::new_mark;
 use super::{Backend, Connection};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result};
@@ -22,6 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum OwnerLease {
     /// The session that holds the lock.
     Session(Box<Connection>),
+    /// A row that is put off at each look, behind a pooler that keeps no sessions.
+    Row {
+        connection: Box<Connection>,
+        ident: String,
+        owner: String,
+    },
     File(#[expect(dead_code, reason = "the open file is the lock")] File),
     /// A database in memory has no other process.
     Memory,
@@ -37,6 +45,15 @@ impl OwnerLease {
             };
         }
         let mut connection = backend.connect()?;
+        if let (Backend::Postgres(connector), Connection::Postgres(session)) =
+            (backend, &mut connection)
+            && connector.is_pooled()
+        {
+            let (ident, owner) = (ident.as_str().to_owned(), new_mark());
+            let taken = session.hold_lease(&ident, &owner)?;
+            let connection = Box::new(connection);
+            return Ok(taken.then_some(OwnerLease::Row { connection, ident, owner }));
+        }
         let rows = connection.query(&backend.lease_sql(), &[ident.as_str().into()])?;
         // Who owns it waits no longer than others wait for his host to be taken for dead.
         connection.limit(backend.call_timeout().map_or(PATIENCE, |limit| limit.min(PATIENCE)))?;
@@ -52,6 +69,10 @@ impl OwnerLease {
     pub fn is_held(&mut self) -> bool {
         match self {
             OwnerLease::Session(connection) => !connection.is_stale() && connection.ping().is_ok(),
+            OwnerLease::Row { connection, ident, owner } => match &mut **connection {
+                Connection::Postgres(session) => session.hold_lease(ident, owner).unwrap_or(false),
+                _ => false,
+            },
             OwnerLease::File(_) | OwnerLease::Memory => true,
         }
     }
@@ -61,6 +82,12 @@ impl Drop for OwnerLease {
     /// Told to release the lock, the server has done so when the next owner asks; the end of a
     /// session it notices some time later.
     fn drop(&mut self) {
+        if let OwnerLease::Row { connection, ident, owner } = self
+            && let Connection::Postgres(session) = &mut **connection
+            && let Err(error) = session.drop_lease(ident, owner)
+        {
+            log::warn!("futoin-eventstream: the lease of {ident} ends by its time: {error}");
+        }
         if let OwnerLease::Session(connection) = self {
             let release = match **connection {
                 Connection::Postgres(_) => "SELECT pg_advisory_unlock_all()",

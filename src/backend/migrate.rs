@@ -6,7 +6,7 @@
 //! result, because MySQL commits each of them by itself.
 
 use super::{Connection, postgres, strict_ids};
-use crate::config::{Settings, TableName};
+use crate::config::{Pooler, Settings, TableName};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::value::Value;
 
@@ -74,6 +74,9 @@ pub(crate) fn active(connection: &mut Connection, settings: &Settings) -> Result
         match connection {
             Connection::Postgres(_) if settings.notify => {
                 connection.script(&postgres::notify_sql(events))
+            }
+            Connection::Postgres(_) if settings.pooler == Pooler::Transaction => {
+                connection.script(&postgres::lease::create_sql(settings))
             }
             _ => Ok(()),
         }

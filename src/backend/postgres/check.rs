@@ -4,28 +4,29 @@
 //! sequence with a cache hands out ids that are inserted in another order. Both can come about
 //! while a stream is open: by a failover, by a balancer, by ALTER SEQUENCE.
 
-use super::Connection;
+use super::{Connection, session};
 use crate::backend::postgres::first;
-use crate::error::{Result, fail};
+use crate::error::{Error, ErrorKind, Result, fail};
 use std::time::{Duration, Instant};
 
 /// A connection that reads is asked again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The statement that gives, as one text: recovery, read-only, and of the sequence its cache,
-/// increment and cycle, where the role may see it.
+/// increment and cycle, where the role may see it; before these the mark of the session.
 pub(super) fn sql(queue: &str) -> String {
     format!(
         "SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_is_in_recovery(), \
-         pg_catalog.current_setting('transaction_read_only'), s.seqcache, s.seqincrement, \
-         s.seqcycle) FROM (SELECT CASE WHEN pg_catalog.to_regclass('{queue}') IS NOT NULL THEN \
+         pg_catalog.current_setting('transaction_read_only'), 'm' || \
+         coalesce(pg_catalog.current_setting('fes.session', true), ''), s.seqcache, \
+         s.seqincrement, s.seqcycle) FROM (SELECT CASE WHEN pg_catalog.to_regclass('{queue}') IS NOT NULL THEN \
          pg_catalog.pg_get_serial_sequence('{queue}', 'id') END AS name) AS q LEFT JOIN \
          pg_catalog.pg_sequence s ON s.seqrelid = pg_catalog.to_regclass(q.name)"
     )
 }
 
 /// Refuses what the statement has told, unless all is well.
-pub(super) fn judge(told: &str, queue: &str) -> Result<()> {
+pub(super) fn judge(told: &str, queue: &str, mark: &str) -> Result<()> {
     let mut words = told.split(' ');
     let mut word = || words.next().unwrap_or_default();
     if word() != "f" {
@@ -42,6 +43,11 @@ pub(super) fn judge(told: &str, queue: &str) -> Result<()> {
             "this PostgreSQL takes no writes (transaction_read_only is on): consumers cannot be \
              read reliably here, use a server that is writable"
         );
+    }
+    if !mark.is_empty() {
+        session::check_mark(word().strip_prefix('m').unwrap_or_default(), mark)?;
+    } else {
+        word();
     }
     let sequence = (word(), word(), word());
     if sequence != ("", "", "") && sequence != ("1", "1", "f") {
@@ -66,9 +72,30 @@ impl Connection {
         let queue = self.sql.queue.clone();
         let check = self.sql.check.clone();
         let rows = self.run(&check, &[], String::new)?;
-        judge(first(&rows)?.try_get(0)?, &queue)?;
+        judge(first(&rows)?.try_get(0)?, &queue, &self.mark)?;
         self.checked = Some(Instant::now());
         Ok(())
+    }
+
+    /// Names the role and the policies where row-level security would have hidden rows from a read:
+    /// an event that is not seen would be taken for one that never came.
+    pub(super) fn explain_hidden(&mut self, error: Error, table: &str) -> Error {
+        if error.kind() != ErrorKind::PermissionDenied || !error.message().contains("row-level") {
+            return error;
+        }
+        let sql = "SELECT current_user::text, coalesce(string_agg(polname::text, ', '), '?') \
+                   FROM pg_catalog.pg_policy WHERE polrelid = pg_catalog.to_regclass($1::text)";
+        let found = self.fetch(sql, &[&table]).ok().and_then(|rows| {
+            let row = rows.first()?;
+            Some((row.try_get::<_, String>(0).ok()?, row.try_get::<_, String>(1).ok()?))
+        });
+        let (role, policies) = found.unwrap_or_default();
+        let message = format!(
+            "row-level security hides rows of {table} from the role {role} (policy {policies}), and an \
+             event that is hidden would be lost: ALTER ROLE {role} BYPASSRLS, or give the role a \
+             policy for none of them and switch row-level security off for this table ({error})"
+        );
+        Error::new(ErrorKind::PermissionDenied, message)
     }
 }
 
@@ -78,16 +105,18 @@ mod tests {
 
     #[test]
     fn only_a_writable_primary_whose_ids_are_drawn_one_by_one_will_do() {
-        let judged = |told| judge(told, "evt_queue").map_err(|error| error.to_string());
-        assert_eq!(judged("f off 1 1 f"), Ok(()));
-        assert_eq!(judged("f off"), Ok(()), "a sequence that the role may not see");
+        let judged = |told| judge(told, "evt_queue", "1-a").map_err(|error| error.to_string());
+        assert_eq!(judged("f off m1-a 1 1 f"), Ok(()));
+        assert_eq!(judged("f off m1-a"), Ok(()), "a sequence that the role may not see");
         for (told, word) in [
-            ("t on 1 1 f", "standby"),
-            ("f on 1 1 f", "read_only"),
-            ("f off 10 1 f", "CACHE 10"),
-            ("f off 1 2 f", "INCREMENT 2"),
-            ("f off 1 1 t", "CYCLE t"),
+            ("t on m1-a 1 1 f", "standby"),
+            ("f on m1-a 1 1 f", "read_only"),
+            ("f off m1-a 10 1 f", "CACHE 10"),
+            ("f off m1-a 1 2 f", "INCREMENT 2"),
+            ("f off m1-a 1 1 t", "CYCLE t"),
             ("", "standby"),
+            ("f off m2-b 1 1 f", "pooler"),
+            ("f off m 1 1 f", "pooler"),
         ] {
             assert!(judged(told).unwrap_err().contains(word), "{told}");
         }

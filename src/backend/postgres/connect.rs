@@ -3,7 +3,7 @@
 use super::dial::Dial;
 use super::{Connection, Sql, session};
 use crate::backend::reach::{Reach, addresses};
-use crate::config::{SessionAttrs, Settings};
+use crate::config::{Pooler, SessionAttrs, Settings};
 use crate::error::{Result, fail};
 use crate::url::{Host, Server, Tls, TlsMode};
 use postgres::Client;
@@ -28,10 +28,20 @@ struct Dialer {
     settings: Arc<str>,
     /// The statements, by the tables that a session has found.
     sql: Mutex<Arc<Sql>>,
+    /// A pooler in transaction mode is between.
+    pooled: bool,
 }
 
 impl Connector {
     pub fn new(server: Server, settings: Arc<Settings>) -> Result<Self> {
+        let pooled = settings.pooler == Pooler::Transaction;
+        if pooled && settings.notify {
+            fail!(
+                InvalidOption,
+                "notify=true does not go with pooler=transaction: behind such a pooler nobody hears \
+                 the server's notifications. Leave one of the two out"
+            );
+        }
         let reach = Reach::new("PostgreSQL", &server, &settings);
         let mut config = postgres::Config::new();
         config.dbname(&server.database).application_name("futoin-eventstream");
@@ -65,8 +75,14 @@ impl Connector {
             reach: reach.clone(),
             settings: format!("{}{extra}", session::SETTINGS).into(),
             sql: Mutex::new(Arc::new(Sql::new(&settings))),
+            pooled,
         });
         Ok(Connector { reach, dialer })
+    }
+
+    /// Whether a pooler in transaction mode is between.
+    pub fn is_pooled(&self) -> bool {
+        self.dialer.pooled
     }
 
     /// The quoted name of the event table, by the best names that are known: with their schema once a
@@ -141,7 +157,8 @@ impl Dialer {
             required: tls.mode != TlsMode::Prefer,
             line: line.clone(),
         })?;
-        let sql = session::begin(&mut client, &self.settings, &self.sql)?;
+        let mark = if self.pooled { String::new() } else { session::new_mark() };
+        let sql = session::begin(&mut client, &self.settings, &self.sql, &mark)?;
         self.check_session(&mut client)?;
         drop(call);
         Ok(Connection {
@@ -155,6 +172,8 @@ impl Dialer {
             checked: None,
             settings: self.settings.clone(),
             line,
+            pooled: self.pooled,
+            mark,
         })
     }
 
@@ -164,7 +183,7 @@ impl Dialer {
             return Ok(());
         }
         let sql = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'";
-        let row = client.query_one(sql, &[])?;
+        let row = client.query_typed_one(sql, &[])?;
         let (standby, read_only): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
         if standby {
             fail!(ConnectFailed, "it is a standby, and target_session_attrs asks for another one");

@@ -72,7 +72,11 @@ impl Connection {
 
     fn copy_history(&mut self, sql: &Sql, events: &[Event]) -> Result<()> {
         const PIECE: usize = 64 << 10;
-        let statement = self.statement(&sql.copy)?;
+        // Behind a pooler the statement lives and dies with this transaction.
+        let statement = match self.pooled {
+            false => self.statement(&sql.copy)?,
+            true => self.driver().prepare(&sql.copy)?,
+        };
         let mut writer = self.driver().copy_in(&statement)?;
         let mut text = Vec::with_capacity(2 * PIECE);
         let mut send = |text: &mut Vec<u8>| {
@@ -139,7 +143,13 @@ impl Connection {
         let (cut, count) = (piece.cut, piece.statements().count());
         let delete: String = piece
             .statements()
-            .map(|(after, cut)| format!("EXECUTE fes_discard({after}, {cut}); "))
+            .map(|(after, cut)| match self.pooled {
+                false => format!("EXECUTE fes_discard({after}, {cut}); "),
+                true => {
+                    let queue = &self.sql.queue;
+                    format!("DELETE FROM {queue} WHERE id > {after} AND id <= {cut}; ")
+                }
+            })
             .collect();
         let (queue, consumers) = (&self.sql.queue, &self.sql.consumers_table);
         let text = format!(
@@ -174,7 +184,7 @@ impl Connection {
 
     /// A plan that is made anew would look for the lowest id each time, among all that is deleted.
     fn prepare_discard(&mut self) -> Result<()> {
-        if !self.discards {
+        if !self.discards && !self.pooled {
             let queue = &self.sql.queue;
             let text = format!(
                 "PREPARE fes_discard(bigint, bigint) AS \

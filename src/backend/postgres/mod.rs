@@ -6,7 +6,9 @@ mod cursors;
 mod dial;
 pub(crate) mod doctor;
 mod history;
-mod session;
+pub(crate) mod lease;
+pub(crate) mod session;
+mod statements;
 mod values;
 mod verify;
 mod watch;
@@ -28,6 +30,7 @@ use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use postgres::{Client, Row, SimpleQueryMessage, Statement};
+use statements::typed;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -167,6 +170,10 @@ pub(crate) struct Connection {
     /// What makes the settings of its session.
     settings: Arc<str>,
     line: Arc<Line>,
+    /// A pooler in transaction mode is between: each transaction may meet another session.
+    pooled: bool,
+    /// What marks the session as ours; empty behind such a pooler.
+    mark: String,
 }
 
 impl Drop for Connection {
@@ -202,18 +209,6 @@ impl Connection {
         &mut self.client
     }
 
-    fn statement(&mut self, sql: &str) -> Result<Statement> {
-        if let Some(statement) = self.prepared.get(sql) {
-            return Ok(statement.clone());
-        }
-        let statement = self.client.prepare(sql)?;
-        if self.prepared.len() >= MAX_PREPARED {
-            self.prepared.clear();
-        }
-        self.prepared.insert(sql.to_owned(), statement.clone());
-        Ok(statement)
-    }
-
     /// Runs `work`, and once more where a column was altered since its statements were prepared.
     /// In a transaction, which such a failure dooms, the caller has to start again.
     fn afresh<T>(&mut self, work: impl Fn(&mut Self) -> Result<T>) -> Result<T> {
@@ -233,11 +228,11 @@ impl Connection {
         params: Params<'_>,
         grant: impl FnOnce() -> String,
     ) -> Result<Vec<Row>> {
-        let run = |connection: &mut Self| -> Result<Vec<Row>> {
-            let statement = connection.statement(sql)?;
-            Ok(connection.client.query(&statement, params)?)
-        };
-        run(self).map_err(|error| name_grant(error, grant))
+        let queue = self.sql.queue.clone();
+        self.fetch(sql, params).map_err(|error| match error.message().contains("row-level") {
+            true => self.explain_hidden(error, &queue),
+            false => name_grant(error, grant),
+        })
     }
 
     pub fn is_closed(&self) -> bool {
@@ -253,14 +248,23 @@ impl Connection {
         self.prepared.clear();
         self.target = None;
         self.discards = false;
-        session::reset(&mut self.client, &self.settings)?;
+        if !self.pooled {
+            session::reset(&mut self.client, &self.settings, &self.mark)?;
+        }
         Ok(true)
     }
 
     /// The setting lives as long as this transaction, and neither in a later one nor in the next one
     /// of a chain: so it tells whether the transaction is still this one.
     pub fn begin(&mut self) -> Result<()> {
-        self.client.batch_execute("BEGIN; SET LOCAL fes.transaction = 'open'")?;
+        self.client.batch_execute(match self.pooled {
+            false => "BEGIN; SET LOCAL fes.transaction = 'open'",
+            // The session has the settings of whoever was there before.
+            true => {
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL fes.transaction = \
+                 'open'; SET LOCAL row_security = off; SET LOCAL timezone = 'UTC'"
+            }
+        })?;
         self.in_transaction = true;
         Ok(())
     }
@@ -314,18 +318,12 @@ impl Connection {
 
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();
-        self.afresh(|connection| {
-            let statement = connection.statement(sql)?;
-            Ok(connection.client.execute(&statement, &params)?)
-        })
+        self.afresh(|connection| connection.touch(sql, &params))
     }
 
     pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();
-        let rows = self.afresh(|connection| {
-            let statement = connection.statement(sql)?;
-            Ok(connection.client.query(&statement, &params)?)
-        })?;
+        let rows = self.afresh(|connection| connection.fetch(sql, &params))?;
         rows.iter()
             .map(|row| (0..row.len()).map(|index| Ok(row.try_get(index)?)).collect())
             .collect()
@@ -393,7 +391,7 @@ impl Connection {
             return Ok(target.clone());
         }
         let queue = self.sql.queue.clone();
-        let row = self.client.query_one(
+        let rows = self.fetch(
             "SELECT has_column_privilege($1::text, 'id', 'SELECT'), \
              coalesce(pg_get_serial_sequence($1::text, 'id'), ''), \
              (SELECT format_type(atttypid, NULL) FROM pg_attribute \
@@ -402,6 +400,7 @@ impl Connection {
               WHERE attrelid = $1::text::regclass AND attname = 'data')",
             &[&queue],
         )?;
+        let row = first(&rows)?;
         let (type_type, data_type): (String, String) = (row.try_get(2)?, row.try_get(3)?);
         let target = Arc::new(Target {
             returning: row.try_get(0)?,
@@ -441,9 +440,8 @@ impl Connection {
     pub fn unregister(&mut self, ident: &Ident) -> Result<bool> {
         let sql = self.sql.clone();
         let grant = || format!("SELECT, DELETE on {}", sql.consumers_table);
-        let statement = self.statement(&sql.unregister)?;
-        let count = self.client.execute(&statement, &[&ident.as_str()]);
-        Ok(count.map_err(|why| name_grant(why.into(), grant))? > 0)
+        let count = self.touch(&sql.unregister, &[&ident.as_str()]);
+        Ok(count.map_err(|error| name_grant(error, grant))? > 0)
     }
 
     pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
@@ -472,8 +470,12 @@ impl Connection {
             }
         };
         let read = |connection: &mut Self| -> Result<Batch> {
-            let statement = connection.statement(text)?;
-            let mut rows = connection.client.query_raw(&statement, params.iter().copied())?;
+            let mut rows = if connection.pooled {
+                connection.client.query_typed_raw(text, typed(&params))?
+            } else {
+                let statement = connection.statement(text)?;
+                connection.client.query_raw(&statement, params.iter().copied())?
+            };
             let mut batch = Batch::default();
             while batch.wants_more(range) {
                 let Some(row) = rows.next()? else { break };
@@ -481,7 +483,10 @@ impl Connection {
             }
             Ok(batch)
         };
-        self.afresh(read).map_err(|error| name_grant(error, || format!("SELECT on {table}")))
+        self.afresh(read).map_err(|error| match error.message().contains("row-level") {
+            true => self.explain_hidden(error, table),
+            false => name_grant(error, || format!("SELECT on {table}")),
+        })
     }
 
     pub fn highest_drawn(&mut self) -> Result<EventId> {
@@ -528,8 +533,8 @@ impl Connection {
     }
 
     pub fn stream_row(&mut self) -> Result<StreamRow> {
-        let row = self.client.query_one("SELECT extract(epoch FROM now())::bigint", &[])?;
-        Ok(StreamRow { now: row.try_get(0)?, highest: self.highest_drawn()? })
+        let rows = self.fetch("SELECT extract(epoch FROM now())::bigint", &[])?;
+        Ok(StreamRow { now: first(&rows)?.try_get(0)?, highest: self.highest_drawn()? })
     }
 }
 

@@ -5,8 +5,10 @@
 
 use super::Sql;
 use crate::config::{Settings, TableName};
-use crate::error::Result;
+use crate::error::{Result, fail};
 use postgres::{Client, SimpleQueryMessage};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What each session sets, so that nothing is inherited from the role, the database or a caller.
@@ -26,17 +28,25 @@ pub(super) fn begin(
     client: &mut Client,
     settings: &str,
     latest: &Mutex<Arc<Sql>>,
+    mark: &str,
 ) -> Result<Arc<Sql>> {
     let known = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if !mark.is_empty() {
+        let answer = client.simple_query(&marked(settings, mark))?;
+        let before = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default()),
+            _ => None,
+        });
+        check_mark(before.unwrap_or_default(), "")?;
+    }
     if known.is_qualified() {
-        client.batch_execute(settings)?;
         return Ok(known);
     }
     let names = &known.names;
     let tables = [&names.event_table, &names.consumer_table, &names.history_table];
     let quoted = tables.map(|table| format!("(pg_catalog.to_regclass('{}'))", table.quoted('"')));
     let find = format!(
-        "{settings}; SELECT n.nspname FROM (VALUES {}) AS t(oid) LEFT JOIN pg_catalog.pg_class c \
+        "SELECT n.nspname FROM (VALUES {}) AS t(oid) LEFT JOIN pg_catalog.pg_class c \
          ON c.oid = t.oid LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
          AND n.oid <> pg_catalog.pg_my_temp_schema()",
         quoted.join(", ")
@@ -62,8 +72,38 @@ pub(super) fn begin(
 }
 
 /// Puts a session that the caller's SQL has used back into its first state.
-pub(super) fn reset(client: &mut Client, settings: &str) -> Result<()> {
+pub(super) fn reset(client: &mut Client, settings: &str, mark: &str) -> Result<()> {
     client.batch_execute("DISCARD ALL")?;
-    client.batch_execute(settings)?;
+    client.batch_execute(&marked(settings, mark))?;
     Ok(())
+}
+
+/// The statements that set up a session: they give the mark that it had before.
+fn marked(settings: &str, mark: &str) -> String {
+    format!(
+        "SELECT pg_catalog.current_setting('fes.session', true); {settings}; \
+         SET fes.session = '{mark}'"
+    )
+}
+
+/// A name for one session, that no other one of any process has.
+pub(crate) fn new_mark() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let random = RandomState::new().hash_one(COUNT.fetch_add(1, Ordering::Relaxed));
+    format!("{}-{random:x}", std::process::id())
+}
+
+/// Refuses a session that has the mark of another one: a pooler gives a session to one client after
+/// the other. What is said in one statement does not hold in the next one then, and two receivers of
+/// one consumer would both get its lock.
+pub(super) fn check_mark(found: &str, expected: &str) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    fail!(
+        UnsafeServer,
+        "a pooler between the library and PostgreSQL gives its sessions to several clients by turns \
+         (transaction or statement mode): set the option pooler=transaction, let the pooler use \
+         session mode with its reset query, or connect to the server itself"
+    )
 }

@@ -65,10 +65,7 @@ impl Sql {
 
 impl Connection {
     fn check(&mut self, sql: &str, params: Params<'_>, table: &str) -> Result<Vec<Row>> {
-        let rows = self.afresh(|connection| {
-            let statement = connection.statement(sql)?;
-            Ok(connection.client.query(&statement, params)?)
-        });
+        let rows = self.afresh(|connection| connection.fetch(sql, params));
         rows.map_err(|error| name_grant(error, || format!("SELECT on {table}")))
     }
 

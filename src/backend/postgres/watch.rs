@@ -6,12 +6,12 @@
 //! listed beside, so that a VACUUM or a LOCK TABLE alone holds nothing up. `pg_locks` shows all
 //! this to everybody, and costs 0.2 ms.
 
-use super::{Connection, Connector, check, name_grant, no_sequence};
+use super::{Connection, Connector, check, first, name_grant, no_sequence};
 use crate::backend::{HolderInfo, Settled, event_id};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::EventId;
 use crate::settle::{Holder, Tracker};
-use postgres::{SimpleQueryMessage, Statement};
+use postgres::SimpleQueryMessage;
 
 /// The highest id drawn, of a sequence relation.
 pub(super) const DRAWN: &str = "CASE WHEN is_called THEN last_value ELSE last_value - 1 END";
@@ -32,7 +32,7 @@ pub(crate) struct Watch {
     look: String,
     /// The last of the ids that follow a given one without a missing id, or else the first that
     /// does not follow; how many ids that is away; the id after it.
-    run: Statement,
+    run: String,
     holders: String,
 }
 
@@ -63,12 +63,14 @@ impl Watch {
             sequence.replace('\'', "''")
         );
         // A plan that was made while the table was small would not do for a large one.
-        connection.driver().batch_execute("SET plan_cache_mode = force_custom_plan")?;
-        let run = connection.driver().prepare(&format!(
+        if !connection.pooled {
+            connection.driver().batch_execute("SET plan_cache_mode = force_custom_plan")?;
+        }
+        let run = format!(
             "SELECT id, n, next FROM (SELECT id, row_number() OVER ids AS n, lead(id) OVER ids \
              AS next FROM {queue} WHERE id > $1 WINDOW ids AS (ORDER BY id) ORDER BY id \
              LIMIT {WINDOW}) AS seen WHERE next IS DISTINCT FROM id + 1 ORDER BY id LIMIT 1"
-        ))?;
+        );
         Ok(Watch {
             run,
             tracker: Tracker::default(),
@@ -106,7 +108,8 @@ impl Watch {
             SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default()),
             _ => None,
         });
-        check::judge(rows.next().unwrap_or_default(), &self.connection.sql.queue)?;
+        let told = rows.next().unwrap_or_default();
+        check::judge(told, &self.connection.sql.queue, &self.connection.mark)?;
         let drawn = rows
             .next()
             .and_then(|text| text.parse().ok())
@@ -141,9 +144,8 @@ impl Watch {
     /// Whoever holds the table, ids that follow without a missing one are settled.
     fn run_on(&mut self, settled: Settled) -> Result<Settled> {
         let horizon = settled.horizon;
-        let Some(row) = self.connection.driver().query_opt(&self.run, &[&(horizon as i64)])? else {
-            return Ok(settled);
-        };
+        let rows = self.connection.fetch(&self.run, &[&(horizon as i64)])?;
+        let Some(row) = rows.first() else { return Ok(settled) };
         let last = event_id(row.try_get(0)?)?;
         let count: i64 = row.try_get(1)?;
         let next: Option<i64> = row.try_get(2)?;
@@ -155,7 +157,7 @@ impl Watch {
     }
 
     pub fn holders(&mut self) -> Result<Vec<HolderInfo>> {
-        let rows = self.connection.driver().query(&self.holders, &[])?;
+        let rows = self.connection.fetch(&self.holders, &[])?;
         rows.iter()
             .map(|row| {
                 Ok(HolderInfo {
@@ -172,8 +174,7 @@ impl Watch {
 fn check_sequence(connection: &mut Connection) -> Result<String> {
     connection.check_server()?;
     let queue = connection.sql.queue.clone();
-    let row = connection
-        .driver()
-        .query_one("SELECT pg_catalog.pg_get_serial_sequence($1::text, 'id')", &[&queue])?;
-    row.try_get::<_, Option<String>>(0)?.ok_or_else(|| no_sequence(&queue))
+    let find = "SELECT pg_catalog.pg_get_serial_sequence($1::text, 'id')";
+    let rows = connection.fetch(find, &[&queue])?;
+    first(&rows)?.try_get::<_, Option<String>>(0)?.ok_or_else(|| no_sequence(&queue))
 }
