@@ -143,9 +143,10 @@ impl Connection {
                 self.life.insert(found.ok_or_else(|| no_sequence(&queue))?).clone()
             }
         };
-        let rows = self.client.query(&life_sql(&self.sql, &sequence), &[]).map_err(|why| {
-            name_grant(Error::from(why), || format!("SELECT on the sequence {sequence}"))
-        })?;
+        let sql = life_sql(&self.sql, &sequence);
+        let rows = self
+            .fetch(&sql, &[])
+            .map_err(|error| name_grant(error, || format!("SELECT on the sequence {sequence}")))?;
         let row = first(&rows)?;
         if row.try_get::<_, Option<String>>(1)?.as_deref() != Some(sequence.as_str()) {
             self.life = None;
@@ -162,7 +163,7 @@ impl Connection {
     }
 }
 
-/// The statement is not kept: its text has the name of the sequence.
+/// The statement has the name of the sequence.
 fn life_sql(sql: &super::Sql, sequence: &str) -> String {
     let queue = &sql.queue;
     // A standby has no timeline of its own; poolers and hosters may hide who it is.
