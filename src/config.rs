@@ -160,6 +160,12 @@ pub const OPTIONS: &[OptionSpec] = &[
          promise that every event is written on the node of this URL. See deployments.md.",
     ),
     option(
+        "create",
+        "true",
+        "SQLite: whether a file that does not exist is made, for its owner alone (0600). With `false` \
+         a mistyped path is an error in place of an empty database.",
+    ),
+    option(
         "allow_foreign_sqlite",
         "false",
         "SQLite: open the file although another SQLite library in this process uses it. \
@@ -263,6 +269,7 @@ pub(crate) struct Settings {
     pub allow_reliable: bool,
     pub allow_polling: bool,
     pub single_writer_node: bool,
+    pub create: bool,
     pub allow_foreign_sqlite: bool,
 }
 
@@ -344,6 +351,7 @@ impl Default for Settings {
             allow_reliable: true,
             allow_polling: true,
             single_writer_node: false,
+            create: true,
             allow_foreign_sqlite: false,
         }
     }
@@ -417,6 +425,7 @@ impl Settings {
             "allow_reliable" => self.allow_reliable = flag(name, value)?,
             "allow_polling" => self.allow_polling = flag(name, value)?,
             "single_writer_node" => self.single_writer_node = flag(name, value)?,
+            "create" => self.create = flag(name, value)?,
             "allow_foreign_sqlite" => self.allow_foreign_sqlite = flag(name, value)?,
             _ => fail!(
                 InvalidOption,

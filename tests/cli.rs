@@ -489,8 +489,9 @@ fn run_archives_and_discards_until_a_signal() {
         assert!(running.line().contains("started"));
         let last: u64 = output(&db, &["add", "MORE"]).trim().parse().unwrap();
         let start = Instant::now();
-        while documents(&db, &["poll"]).len() > 1 {
-            assert!(start.elapsed() < PATIENCE, "nothing is discarded");
+        let archived = || documents(&db, &["--dwh", &dwh, "history", "--limit", "500"]).len();
+        while documents(&db, &["poll"]).len() > 1 || archived() < last as usize {
+            assert!(start.elapsed() < PATIENCE, "nothing is discarded, or not all is archived");
         }
         running.signal(signal);
         let told: Value = serde_json::from_str(&running.line()).unwrap();

@@ -202,3 +202,19 @@ fn the_same_library_beside_is_no_trap() {
     beside.add_event("USR_ADD", "Bob").unwrap();
     assert_eq!(everything(&stream).len(), 2);
 }
+
+#[test]
+fn a_mistyped_path_is_an_error_where_files_must_exist() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.db");
+    let url = format!("sqlite://{}", path.display());
+    let strict = format!("{url}?create=false");
+    let error = futoin_eventstream::EventStream::open(&strict).map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), futoin_eventstream::ErrorKind::ConnectFailed);
+    assert!(!error.is_retriable() && error.to_string().contains("events.db"), "{error}");
+    assert!(!path.exists());
+    let stream = futoin_eventstream::EventStream::open(&url).unwrap();
+    stream.migrate().unwrap();
+    let again = futoin_eventstream::EventStream::open(&strict).unwrap();
+    again.add_event("EVENT", &1).unwrap();
+}

@@ -175,7 +175,7 @@ impl Connector {
             SqliteFile::Memory => (self.open()?, None),
             SqliteFile::Path(path) => {
                 guard::open(path, self.settings.allow_foreign_sqlite, || {
-                    make_private(path);
+                    self.make_or_refuse(path)?;
                     self.open()
                 })?
             }
@@ -190,6 +190,20 @@ impl Connector {
         };
         self.prepare(&connection.inner).map_err(|why| self.cannot_open(why))?;
         Ok(connection)
+    }
+
+    /// Makes a file that does not exist, unless the option says that it must.
+    fn make_or_refuse(&self, path: &Path) -> Result<()> {
+        if self.settings.create {
+            make_private(path);
+        } else if !path.exists() {
+            let message = format!(
+                "there is no SQLite file {path:?}, and the option create is false: correct the path, \
+                 or let migrate() of a stream with create=true make it"
+            );
+            return Err(Error::new(ErrorKind::ConnectFailed, message).lasting());
+        }
+        Ok(())
     }
 
     fn open(&self) -> Result<rusqlite::Connection> {
