@@ -114,9 +114,10 @@
  *
  * A signal handler may call fes_cancel_cancel, fes_cancel_is_cancelled and fes_status_name, nothing else.
  *
- * After fork the child must not use or close a handle of the parent: connections would be shared, and
- * SQLite's locks be lost. It may exec, or exit by _exit, or open handles of its own if it was forked before
- * the parent opened any.
+ * After fork the child must not use a handle of the parent: connections would be shared, and SQLite's locks
+ * be lost. Closing one does nothing there, so that a child may exit with its atexit handlers and the
+ * destructors of static objects.
+ * It may exec, or open handles of its own if it was forked before the parent opened any.
  *
  * SQLite
  * ------
@@ -551,11 +552,11 @@ enum fes_log_level
      */
     FES_LOG_INFO = 3,
     /**
-     * What a developer may want to know.
+     * What a developer may want to know, of TLS and the pool of connections, too.
      */
     FES_LOG_DEBUG = 4,
     /**
-     * Everything, of the database drivers, too.
+     * Everything of the library's own.
      */
     FES_LOG_TRACE = 5,
 };
@@ -781,7 +782,8 @@ typedef void (*fes_on_notice)(void *user,
 
 /**
  * Called with every message of the level that was asked for, from any thread, also from several at
- * once. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long, and
+ * once. No message of any level shows event data, parameters, statements or passwords; what the
+ * database drivers say is left out, because it does. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long, and
  * must close and free nothing. Functions that return a `fes_status` give `FES_INVALID_ARGUMENT` there
  * and do nothing; those of tokens, statuses and errors may be called.
  */

@@ -9,8 +9,14 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use support::Db;
 
-const SOURCES: &[&str] =
-    &["tests/c/host.c", "tests/c/signals.c", "tests/c/callbacks.c", "tests/c/waits.c"];
+const SOURCES: &[&str] = &[
+    "tests/c/host.c",
+    "tests/c/signals.c",
+    "tests/c/callbacks.c",
+    "tests/c/waits.c",
+    "tests/c/forks.c",
+    "tests/c/logs.c",
+];
 
 fn compile(libraries: &Libraries) -> std::path::PathBuf {
     libraries.compile("host", SOURCES, &["-D_GNU_SOURCE"])
@@ -46,6 +52,9 @@ fn play(scene: &str, url: &str, answer: impl Fn(&str)) {
 
 /// By which ways a server is reached: as it is, by TLS, by its Unix socket.
 fn ways(db: &Db) -> Vec<String> {
+    if db.server == "sqlite" {
+        return vec![db.url.clone()];
+    }
     let ca = support::variable("FES_TEST_TLS_CA");
     let socket = support::variable(&format!("FES_TEST_{}_SOCKET", db.server.to_uppercase()));
     let with = |pairs: &[(&str, &str)]| {
@@ -127,3 +136,18 @@ fn opening_a_file_is_quick_with_thousands_of_descriptors() {
     let db = Db::on("sqlite").unwrap();
     play("descriptors", &db.url, nothing_is_asked_for);
 }
+
+on_each_server!(a_child_that_exits_closes_handles_of_its_parent, |db| {
+    play("forks", &db.url, nothing_is_asked_for);
+});
+
+on_each_server!(the_log_shows_no_data_and_no_password, |db| {
+    for url in ways(db) {
+        play("logs", &url, |_| db.kill_sessions());
+        // The next way finds an empty history.
+        let mut raw = db.raw();
+        for table in ["evt_history", "evt_queue", "evt_consumers"] {
+            raw.exec(&format!("DELETE FROM {table}"));
+        }
+    }
+});

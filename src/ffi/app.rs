@@ -4,7 +4,7 @@ use super::cancel::{Wait, fes_cancel};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
-    Out, borrow, fes_error, fes_options, fes_status, fes_stream, fes_warehouse, free, guard,
+    Out, borrow, close, fes_error, fes_options, fes_status, fes_stream, fes_warehouse, guard,
     refuse, text,
 };
 use crate::app::ServiceApp;
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn fes_app_open(
             false => Some(text(warehouse_url, "warehouse_url")?),
         };
         sqlite_guard::nobody_shares_our_library();
-        out.give(fes_app(ServiceApp::open(url, warehouse, &self::options(options))?));
+        out.open(fes_app(ServiceApp::open(url, warehouse, &self::options(options))?));
         Ok(())
     })
 }
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn fes_app_from_env(
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         sqlite_guard::nobody_shares_our_library();
-        out.give(fes_app(ServiceApp::from_env(&self::options(options))?));
+        out.open(fes_app(ServiceApp::from_env(&self::options(options))?));
         Ok(())
     })
 }
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn fes_app_stream(
 ) -> fes_status {
     guard(err, || unsafe {
         let out = Out::handle(out)?;
-        out.give(fes_stream(borrow(app, "app")?.0.stream().clone()));
+        out.open(fes_stream(borrow(app, "app")?.0.stream().clone()));
         Ok(())
     })
 }
@@ -91,7 +91,7 @@ pub unsafe extern "C" fn fes_app_warehouse(
         let warehouse = borrow(app, "app")?.0.warehouse();
         let warehouse =
             warehouse.ok_or_else(|| refuse("the app was opened without a warehouse"))?;
-        out.give(fes_warehouse(warehouse.clone()));
+        out.open(fes_warehouse(warehouse.clone()));
         Ok(())
     })
 }
@@ -175,5 +175,5 @@ pub unsafe extern "C" fn fes_app_stop_for(
 /// and frees the handle. Returns after the last notice. Not from inside a notice. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_app_close(app: *mut fes_app) {
-    unsafe { free(app) };
+    unsafe { close(app, |_| ()) };
 }

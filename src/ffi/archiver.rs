@@ -4,7 +4,7 @@ use super::cancel::{Wait, fes_cancel};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
-    Out, borrow, fes_error, fes_options, fes_status, fes_stream, fes_warehouse, free, guard,
+    Out, borrow, close, fes_error, fes_options, fes_status, fes_stream, fes_warehouse, guard,
 };
 use crate::history::Archiver;
 use std::ffi::c_void;
@@ -28,7 +28,7 @@ pub unsafe extern "C" fn fes_archiver_open(
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         let (stream, warehouse) = (borrow(stream, "stream")?, borrow(warehouse, "warehouse")?);
-        out.give(fes_archiver(Archiver::new(&stream.0, &warehouse.0, &self::options(options))?));
+        out.open(fes_archiver(Archiver::new(&stream.0, &warehouse.0, &self::options(options))?));
         Ok(())
     })
 }
@@ -150,5 +150,5 @@ pub unsafe extern "C" fn fes_archiver_run_for(
 /// Stops as `fes_archiver_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_close(archiver: *mut fes_archiver) {
-    unsafe { free(archiver) };
+    unsafe { close(archiver, |_| ()) };
 }

@@ -2,7 +2,7 @@
 
 use super::cancel::{Wait, fes_cancel};
 use super::{
-    Out, borrow, fes_error, fes_events, fes_status, fes_stream, free, guard, refuse, text, want,
+    Out, borrow, close, fes_error, fes_events, fes_status, fes_stream, guard, refuse, text, want,
 };
 use crate::event::Timestamp;
 use crate::poll::Consumer;
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn fes_consumer_open(
         let out = Out::handle(out)?;
         let stream = borrow(stream, "stream")?;
         let (user, component) = (text(user, "user")?, text(component, "component")?);
-        out.give(fes_consumer(stream.0.consumer(user, component)?));
+        out.open(fes_consumer(stream.0.consumer(user, component)?));
         Ok(())
     })
 }
@@ -165,5 +165,5 @@ pub unsafe extern "C" fn fes_consumer_acknowledge(
 /// Frees the handle; the consumer stays registered. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_consumer_close(consumer: *mut fes_consumer) {
-    unsafe { free(consumer) };
+    unsafe { close(consumer, |_| ()) };
 }

@@ -3,7 +3,7 @@
 use super::cancel::{Wait, fes_cancel};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
-use super::{Out, borrow, fes_error, fes_options, fes_status, fes_stream, free, guard};
+use super::{Out, borrow, close, fes_error, fes_options, fes_status, fes_stream, guard};
 use crate::history::Discarder;
 use std::ffi::c_void;
 
@@ -26,7 +26,7 @@ pub unsafe extern "C" fn fes_discarder_open(
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         let stream = borrow(stream, "stream")?;
-        out.give(fes_discarder(Discarder::new(&stream.0, &self::options(options))?));
+        out.open(fes_discarder(Discarder::new(&stream.0, &self::options(options))?));
         Ok(())
     })
 }
@@ -149,5 +149,5 @@ pub unsafe extern "C" fn fes_discarder_run_for(
 /// Stops as `fes_discarder_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_discarder_close(discarder: *mut fes_discarder) {
-    unsafe { free(discarder) };
+    unsafe { close(discarder, |_| ()) };
 }

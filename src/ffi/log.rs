@@ -2,7 +2,7 @@
 
 use super::error::c_text;
 use super::{UserData, fes_error, fes_status, guard, refuse};
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 use std::sync::{Once, PoisonError, RwLock};
@@ -19,14 +19,15 @@ pub enum fes_log_level {
     FES_LOG_WARN = 2,
     /// What an operator may want to know.
     FES_LOG_INFO = 3,
-    /// What a developer may want to know.
+    /// What a developer may want to know, of TLS and the pool of connections, too.
     FES_LOG_DEBUG = 4,
-    /// Everything, of the database drivers, too.
+    /// Everything of the library's own.
     FES_LOG_TRACE = 5,
 }
 
 /// Called with every message of the level that was asked for, from any thread, also from several at
-/// once. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long, and
+/// once. No message of any level shows event data, parameters, statements or passwords; what the
+/// database drivers say is left out, because it does. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long, and
 /// must close and free nothing. Functions that return a `fes_status` give `FES_INVALID_ARGUMENT` there
 /// and do nothing; those of tokens, statuses and errors may be called.
 pub type fes_on_log =
@@ -55,12 +56,20 @@ pub(super) fn is_inside() -> bool {
 struct Logger;
 
 impl Log for Logger {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+    /// Only who is known to say nothing of what is written and read: the driver of PostgreSQL shows
+    /// statements with their parameters.
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let name = metadata.target().split("::").next().unwrap_or_default();
+        match name {
+            "futoin_eventstream" => true,
+            // On its way through TLS everything shows at the finest level.
+            "r2d2" | "rustls" => metadata.level() <= Level::Debug,
+            _ => false,
+        }
     }
 
     fn log(&self, record: &Record<'_>) {
-        if INSIDE.replace(true) {
+        if !self.enabled(record.metadata()) || INSIDE.replace(true) {
             return;
         }
         if let Some(sink) = *SINK.read().unwrap_or_else(PoisonError::into_inner) {

@@ -53,6 +53,7 @@ use crate::error::{Error, ErrorKind};
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 /// Asserts where the fields of a structure are, in order, on machines of 64 bits; `tests/c` asserts
 /// the same of the header.
@@ -76,8 +77,7 @@ fn guard(err: *mut *mut fes_error, body: impl FnOnce() -> Done) -> fes_status {
     let err = unsafe { Out::optional(err, std::ptr::null_mut()) };
     let result = match log::is_inside() {
         true => Err(refuse("on_log must call no function of the library that can fail")),
-        false => catch_unwind(AssertUnwindSafe(body))
-            .unwrap_or_else(|panic| Err(fes_error::from_panic(&*panic))),
+        false => caught(body).unwrap_or_else(|panic| Err(fes_error::from_panic(&*panic))),
     };
     match result {
         Ok(()) => fes_status::FES_OK,
@@ -93,7 +93,43 @@ fn guard(err: *mut *mut fes_error, body: impl FnOnce() -> Done) -> fes_status {
 
 /// As [`guard`], for an entry that cannot fail: a panic gives `otherwise`.
 fn guard_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or(otherwise)
+    caught(body).unwrap_or(otherwise)
+}
+
+/// Runs the body of an entry and catches its panic; on another thread if this one has come so far with
+/// its end that what the driver of PostgreSQL keeps for each thread is gone, as it is in a handler of
+/// `atexit` and in the destructor of a static object.
+fn caught<T>(body: impl FnOnce() -> T) -> thread::Result<T> {
+    let is_gone = |why: tokio::runtime::TryCurrentError| why.is_thread_local_destroyed();
+    match tokio::runtime::Handle::try_current().is_err_and(is_gone) {
+        false => catch_unwind(AssertUnwindSafe(body)),
+        true => beside(Lent(body)),
+    }
+}
+
+/// What is used by another thread while its owner waits.
+struct Lent<T>(T);
+
+unsafe impl<T> Send for Lent<T> {}
+
+impl<T> Lent<T> {
+    fn take(self) -> T {
+        self.0
+    }
+}
+
+/// Without a thread nothing is done: a handle stays open then, until the process is gone.
+fn beside<T, F: FnOnce() -> T>(body: Lent<F>) -> thread::Result<T> {
+    thread::scope(|scope| {
+        let run = move || Lent(body.take()());
+        match thread::Builder::new().name("fes-exit".to_owned()).spawn_scoped(scope, run) {
+            Ok(running) => running.join().map(Lent::take),
+            Err(why) => {
+                let message = format!("no thread for a call at the end of this one: {why}");
+                Err(Box::new(message) as Box<dyn std::any::Any + Send>)
+            }
+        }
+    })
 }
 
 /// An argument makes no sense.
@@ -138,9 +174,39 @@ impl<T> Out<*mut T> {
         unsafe { Self::required(place, std::ptr::null_mut(), "out") }
     }
 
+    /// Gives what is nothing but memory, to be freed by [`free`].
     fn give(self, value: T) {
         self.set(Box::into_raw(Box::new(value)));
     }
+
+    /// Gives what has connections or threads behind it, to be closed by [`close`].
+    fn open(self, value: T) {
+        let held = Held { value, process: std::process::id() };
+        self.set(Box::into_raw(Box::new(held)).cast());
+    }
+}
+
+/// What stands at a handle with connections or threads behind it. The value is at its beginning, so
+/// that a pointer to this is one to the value.
+#[repr(C)]
+struct Held<T> {
+    value: T,
+    /// The process that opened it.
+    process: u32,
+}
+
+/// Takes back a handle that [`Out::open`] gave: runs `end`, and drops it. In a child of fork nothing is
+/// done: the threads to wait for are not there, and the connections belong to the parent.
+unsafe fn close<T>(handle: *mut T, end: impl FnOnce(&T)) {
+    let held = handle.cast::<Held<T>>();
+    let process = unsafe { held.as_ref() }.map(|held| held.process);
+    if process != Some(std::process::id()) {
+        return;
+    }
+    guard_or((), || {
+        let held = unsafe { Box::from_raw(held) };
+        end(&held.value);
+    });
 }
 
 /// Borrows a handle for the time of a call.
@@ -148,7 +214,7 @@ unsafe fn borrow<'a, T>(handle: *const T, name: &str) -> Done<&'a T> {
     unsafe { handle.as_ref() }.ok_or_else(|| refuse(format!("{name} is NULL")))
 }
 
-/// Takes a handle back from the caller and drops it.
+/// Takes back from the caller what [`Out::give`] gave, and drops it.
 unsafe fn free<T>(handle: *mut T) {
     guard_or((), || {
         if !handle.is_null() {

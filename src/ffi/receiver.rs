@@ -4,7 +4,7 @@ use super::cancel::{Wait, fes_cancel};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
-    Done, Out, UserData, borrow, fes_error, fes_events, fes_options, fes_status, fes_stream, free,
+    Done, Out, UserData, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream,
     guard, lock, refuse, text, want,
 };
 use crate::consumer::LIVE;
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn fes_receiver_open(
         let (user, component) = (text(user, "user")?, text(component, "component")?);
         let call = on_events.ok_or_else(|| refuse("on_events is NULL"))?;
         stream.consumer(user, component)?;
-        out.give(fes_receiver {
+        out.open(fes_receiver {
             stream,
             user: user.to_owned(),
             component: component.to_owned(),
@@ -340,5 +340,5 @@ pub unsafe extern "C" fn fes_receiver_stats(
 /// from inside a callback of this receiver. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_close(receiver: *mut fes_receiver) {
-    unsafe { free(receiver) };
+    unsafe { close(receiver, |_| ()) };
 }

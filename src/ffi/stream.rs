@@ -3,7 +3,7 @@
 use super::options::options;
 use super::statement::kind_number;
 use super::{
-    Done, Out, array, borrow, fes_error, fes_options, fes_status, fes_text, free, guard, json,
+    Done, Out, array, borrow, close, fes_error, fes_options, fes_status, fes_text, guard, json,
     layout, text,
 };
 use crate::backend::sqlite::guard as sqlite_guard;
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn fes_stream_open(
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         sqlite_guard::nobody_shares_our_library();
-        out.give(fes_stream(EventStream::open_with(text(url, "url")?, &self::options(options))?));
+        out.open(fes_stream(EventStream::open_with(text(url, "url")?, &self::options(options))?));
         Ok(())
     })
 }
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn fes_stream_from_env(
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         sqlite_guard::nobody_shares_our_library();
-        out.give(fes_stream(EventStream::from_env(&self::options(options))?));
+        out.open(fes_stream(EventStream::from_env(&self::options(options))?));
         Ok(())
     })
 }
@@ -94,12 +94,7 @@ pub unsafe extern "C" fn fes_stream_from_env(
 /// `FES_CLOSED`. Stop receivers, archivers and discarders before. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_close(stream: *mut fes_stream) {
-    super::guard_or((), || {
-        if let Some(stream) = unsafe { stream.as_ref() } {
-            stream.0.close();
-        }
-    });
-    unsafe { free(stream) };
+    unsafe { close(stream, |stream| stream.0.close()) };
 }
 
 /// The `fes_database` that the stream lives in; 0 for NULL.

@@ -3,7 +3,7 @@
 use super::cancel::{Wait, fes_cancel};
 use super::options::options;
 use super::{
-    Out, borrow, fes_error, fes_events, fes_options, fes_status, fes_stream, free, guard, text,
+    Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard, text,
     want,
 };
 use crate::push::Subscription;
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn fes_stream_subscribe(
         let stream = borrow(stream, "stream")?;
         let (user, component) = (text(user, "user")?, text(component, "component")?);
         let (want, options) = (want(types, type_count)?, self::options(options));
-        out.give(fes_subscription(stream.0.subscribe(user, component, want, &options)?));
+        out.open(fes_subscription(stream.0.subscribe(user, component, want, &options)?));
         Ok(())
     })
 }
@@ -122,5 +122,5 @@ pub unsafe extern "C" fn fes_subscription_stats(
 /// any more: end its `fes_subscription_next` with a cancel token first. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_subscription_close(subscription: *mut fes_subscription) {
-    unsafe { free(subscription) };
+    unsafe { close(subscription, |_| ()) };
 }

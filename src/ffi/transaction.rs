@@ -2,7 +2,7 @@
 
 use super::stream::{fes_new_event, fes_stream, give_ids, new_events};
 use super::value::{fes_rows, fes_value, values};
-use super::{Done, Out, borrow, fes_error, fes_status, free, guard, json, lock, text};
+use super::{Done, Out, borrow, close, fes_error, fes_status, guard, json, lock, text};
 use crate::error::{Error, ErrorKind};
 use crate::event::NewEvent;
 use crate::generator::Transaction;
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn fes_stream_begin(
 ) -> fes_status {
     guard(err, || unsafe {
         let out = Out::handle(out)?;
-        out.give(fes_tx(Mutex::new(Some(borrow(stream, "stream")?.0.begin()?))));
+        out.open(fes_tx(Mutex::new(Some(borrow(stream, "stream")?.0.begin()?))));
         Ok(())
     })
 }
@@ -156,5 +156,5 @@ pub unsafe extern "C" fn fes_tx_rollback(
 /// Frees a transaction; one that has not ended is rolled back. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_tx_free(tx: *mut fes_tx) {
-    unsafe { free(tx) };
+    unsafe { close(tx, |_| ()) };
 }

@@ -4,8 +4,8 @@ use super::cancel::{Wait, fes_cancel};
 use super::options::options;
 use super::statement::kind_number;
 use super::{
-    Out, borrow, fes_error, fes_events, fes_options, fes_status, fes_stream, free, guard, guard_or,
-    lock, text, want,
+    Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard,
+    guard_or, lock, text, want,
 };
 use crate::backend::sqlite::guard as sqlite_guard;
 use crate::history::{Replay, Warehouse};
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn fes_warehouse_open(
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         sqlite_guard::nobody_shares_our_library();
-        out.give(fes_warehouse(Warehouse::open_with(text(url, "url")?, &self::options(options))?));
+        out.open(fes_warehouse(Warehouse::open_with(text(url, "url")?, &self::options(options))?));
         Ok(())
     })
 }
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn fes_warehouse_from_env(
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         sqlite_guard::nobody_shares_our_library();
-        out.give(fes_warehouse(Warehouse::from_env(&self::options(options))?));
+        out.open(fes_warehouse(Warehouse::from_env(&self::options(options))?));
         Ok(())
     })
 }
@@ -100,12 +100,7 @@ pub unsafe extern "C" fn fes_warehouse_history(
 /// replays of it give `FES_CLOSED`. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_warehouse_close(warehouse: *mut fes_warehouse) {
-    guard_or((), || {
-        if let Some(warehouse) = unsafe { warehouse.as_ref() } {
-            warehouse.0.close();
-        }
-    });
-    unsafe { free(warehouse) };
+    unsafe { close(warehouse, |warehouse| warehouse.0.close()) };
 }
 
 /// Begins to read all events of `stream` from `from_id` on, archived or not; `warehouse` must be the
@@ -128,7 +123,7 @@ pub unsafe extern "C" fn fes_replay_open(
         let (warehouse, stream) = (borrow(warehouse, "warehouse")?, borrow(stream, "stream")?);
         let want = want(types, type_count)?;
         let replay = warehouse.0.history_then_live(&stream.0, from_id, &want);
-        out.give(fes_replay(Mutex::new(replay)));
+        out.open(fes_replay(Mutex::new(replay)));
         Ok(())
     })
 }
@@ -196,5 +191,5 @@ pub unsafe extern "C" fn fes_replay_position(replay: *const fes_replay) -> u64 {
 /// Frees the replay. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_replay_close(replay: *mut fes_replay) {
-    unsafe { free(replay) };
+    unsafe { close(replay, |_| ()) };
 }

@@ -28,6 +28,8 @@ static const struct {
     {"callbacks", scene_callbacks},
     {"waits", scene_waits},
     {"descriptors", scene_descriptors},
+    {"forks", scene_forks},
+    {"logs", scene_logs},
 };
 
 int main(int argc, char **argv) {

@@ -42,5 +42,7 @@ void scene_cut_receiver(void);
 void scene_callbacks(void);
 void scene_waits(void);
 void scene_descriptors(void);
+void scene_forks(void);
+void scene_logs(void);
 
 #endif
