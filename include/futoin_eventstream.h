@@ -1404,8 +1404,8 @@ fes_status fes_receiver_set_on_notice(const fes_receiver *receiver,
  * Starts the thread, which registers where that is needed, and subscribes. What fails there comes
  * as a notice, and is tried again. May be called again after a stop.
  *
- * Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`; `FES_OUT_OF_RESOURCES` if the system gives
- * no thread.
+ * Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`; `FES_OUT_OF_RESOURCES` if the system
+ * gives no thread.
  */
 fes_status fes_receiver_start(const fes_receiver *receiver,
                               fes_error **err);

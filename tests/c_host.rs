@@ -16,10 +16,15 @@ const SOURCES: &[&str] = &[
     "tests/c/waits.c",
     "tests/c/forks.c",
     "tests/c/logs.c",
+    "tests/c/resources.c",
 ];
 
 fn compile(libraries: &Libraries) -> std::path::PathBuf {
-    libraries.compile("host", SOURCES, &["-D_GNU_SOURCE"])
+    let flags: &[&str] = match cfg!(feature = "selftest") {
+        true => &["-D_GNU_SOURCE", "-DFES_SELFTEST"],
+        false => &["-D_GNU_SOURCE"],
+    };
+    libraries.compile("host", SOURCES, flags)
 }
 
 /// Plays a scene, which must end well and write nothing to its standard error; `answer` does what it
@@ -151,3 +156,14 @@ on_each_server!(the_log_shows_no_data_and_no_password, |db| {
         }
     }
 });
+
+#[test]
+fn a_thread_that_is_refused_is_an_error() {
+    play("no_threads", "sqlite::memory:", nothing_is_asked_for);
+}
+
+/// [`play`] looks at the standard error.
+#[test]
+fn a_caught_panic_writes_nothing() {
+    play("panics", "sqlite::memory:", nothing_is_asked_for);
+}

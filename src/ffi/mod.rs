@@ -19,6 +19,7 @@ mod events;
 mod log;
 mod notice;
 mod options;
+mod panics;
 mod receiver;
 mod statement;
 mod stream;
@@ -51,7 +52,6 @@ pub use warehouse::*;
 use crate::consumer::Want;
 use crate::error::{Error, ErrorKind};
 use std::ffi::{CStr, c_char, c_void};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -102,7 +102,7 @@ fn guard_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
 fn caught<T>(body: impl FnOnce() -> T) -> thread::Result<T> {
     let is_gone = |why: tokio::runtime::TryCurrentError| why.is_thread_local_destroyed();
     match tokio::runtime::Handle::try_current().is_err_and(is_gone) {
-        false => catch_unwind(AssertUnwindSafe(body)),
+        false => panics::caught(body),
         true => beside(Lent(body)),
     }
 }
@@ -121,9 +121,9 @@ impl<T> Lent<T> {
 /// Without a thread nothing is done: a handle stays open then, until the process is gone.
 fn beside<T, F: FnOnce() -> T>(body: Lent<F>) -> thread::Result<T> {
     thread::scope(|scope| {
-        let run = move || Lent(body.take()());
+        let run = move || panics::caught(|| Lent(body.take()()));
         match thread::Builder::new().name("fes-exit".to_owned()).spawn_scoped(scope, run) {
-            Ok(running) => running.join().map(Lent::take),
+            Ok(running) => running.join().flatten().map(Lent::take),
             Err(why) => {
                 let message = format!("no thread for a call at the end of this one: {why}");
                 Err(Box::new(message) as Box<dyn std::any::Any + Send>)

@@ -256,8 +256,8 @@ pub unsafe extern "C" fn fes_receiver_set_on_notice(
 /// Starts the thread, which registers where that is needed, and subscribes. What fails there comes
 /// as a notice, and is tried again. May be called again after a stop.
 ///
-/// Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`; `FES_OUT_OF_RESOURCES` if the system gives
-/// no thread.
+/// Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`; `FES_OUT_OF_RESOURCES` if the system
+/// gives no thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_start(
     receiver: *const fes_receiver,

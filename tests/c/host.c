@@ -30,6 +30,8 @@ static const struct {
     {"descriptors", scene_descriptors},
     {"forks", scene_forks},
     {"logs", scene_logs},
+    {"no_threads", scene_no_threads},
+    {"panics", scene_panics},
 };
 
 int main(int argc, char **argv) {

@@ -44,5 +44,7 @@ void scene_waits(void);
 void scene_descriptors(void);
 void scene_forks(void);
 void scene_logs(void);
+void scene_no_threads(void);
+void scene_panics(void);
 
 #endif
