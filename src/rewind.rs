@@ -154,8 +154,9 @@ pub(crate) fn verify(
     late: bool,
 ) -> Result<Option<Verdict>> {
     loop {
-        let life = connection.life()?;
+        // In this order: the cursor of a consumer at work moves on, and so does the highest id drawn.
         let Some(cursor) = connection.cursor(ident)? else { return Ok(None) };
+        let life = connection.life()?;
         let mut why = Vec::new();
         let given = standing.given.filter(|anchor| anchor.id > cursor.id);
         let goes_on = match given {
