@@ -189,3 +189,38 @@ fn nothing_is_lost_through_a_pooler_in_session_mode() {
 fn nothing_is_lost_through_a_pooler_in_transaction_mode() {
     stress("transaction", &transaction_mode());
 }
+
+/// Behind a pooler in transaction mode no session has `row_security = off`: it is asked for.
+#[test]
+fn hidden_rows_are_an_error_through_a_pooler_in_transaction_mode() {
+    let Some((db, url)) = through("transaction") else { return };
+    let stream = EventStream::open_with(&url, &transaction_mode()).unwrap();
+    stream.migrate().unwrap();
+    let audit = stream.consumer("app", "Audit").unwrap();
+    audit.register().unwrap();
+    let role = format!("{}_limited", db.name);
+    let mut raw = db.raw();
+    raw.exec(&format!("CREATE ROLE {role} NOLOGIN"));
+    raw.exec(&format!("GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"));
+    raw.exec(&format!("GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}"));
+    // The pooler logs in as the administrator, who is that role in this database.
+    raw.exec(&format!("ALTER DATABASE {} SET role = '{role}'", db.name));
+    raw.exec("ALTER TABLE evt_queue ENABLE ROW LEVEL SECURITY");
+    raw.exec("CREATE POLICY visible_only ON evt_queue USING (type = 'VISIBLE')");
+    raw.exec("INSERT INTO evt_queue(type, data, ts) VALUES ('HIDDEN', '1', now()), ('VISIBLE', '2', now())");
+    drop((audit, stream));
+    raw.exec(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    );
+    let limited = EventStream::open_with(&url, &transaction_mode()).unwrap();
+    let audit = limited.consumer("app", "Audit").unwrap();
+    let error = audit.poll(None, &Want::all()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    let text = error.to_string();
+    assert!(text.contains(&role) && text.contains("visible_only"), "{text}");
+    drop((audit, limited));
+    raw.exec(&format!("DROP OWNED BY {role}"));
+    raw.exec(&format!("ALTER DATABASE {} RESET role", db.name));
+    raw.exec(&format!("DROP ROLE {role}"));
+}

@@ -54,13 +54,15 @@ impl OwnerLease {
             let connection = Box::new(connection);
             return Ok(taken.then_some(OwnerLease::Row { connection, ident, owner }));
         }
-        let rows = connection.query(&backend.lease_sql(), &[ident.as_str().into()])?;
+        let taken = match &mut connection {
+            Connection::Postgres(session) => session.take_lock(ident.as_str())?,
+            other => {
+                let rows = other.query(&backend.lease_sql(), &[ident.as_str().into()])?;
+                rows.first().and_then(|row| row.first()).and_then(Value::as_i64) == Some(1)
+            }
+        };
         // Who owns it waits no longer than others wait for his host to be taken for dead.
         connection.limit(backend.call_timeout().map_or(PATIENCE, |limit| limit.min(PATIENCE)))?;
-        let taken = match rows.first().and_then(|row| row.first()) {
-            Some(Value::Bool(taken)) => *taken,
-            other => other.and_then(Value::as_i64) == Some(1),
-        };
         Ok(taken.then(|| OwnerLease::Session(Box::new(connection))))
     }
 
@@ -68,7 +70,13 @@ impl OwnerLease {
     /// address leads to by now.
     pub fn is_held(&mut self) -> bool {
         match self {
-            OwnerLease::Session(connection) => !connection.is_stale() && connection.ping().is_ok(),
+            OwnerLease::Session(connection) => {
+                !connection.is_stale()
+                    && match &mut **connection {
+                        Connection::Postgres(session) => session.has_lock().unwrap_or(false),
+                        other => other.ping().is_ok(),
+                    }
+            }
             OwnerLease::Row { connection, ident, owner } => match &mut **connection {
                 Connection::Postgres(session) => session.hold_lease(ident, owner).unwrap_or(false),
                 _ => false,
@@ -101,19 +109,14 @@ impl Drop for OwnerLease {
 }
 
 impl Backend {
-    /// The statement that tries to take the lock of an ident of this stream.
+    /// The statement that tries to take the lock of an ident of this stream on MySQL.
     fn lease_sql(&self) -> String {
         match self {
-            Backend::Postgres(connector) => format!(
-                "SELECT pg_try_advisory_lock(hashtextextended('{}'::regclass::oid::text || ':' || \
-                 $1::text, 18))",
-                connector.queue()
-            ),
             Backend::Mysql(connector) => format!(
                 "SELECT GET_LOCK(CONCAT('fes:', SHA2(CONCAT('{}', ':', ?), 224)), 0)",
                 connector.queue()
             ),
-            Backend::Sqlite(_) => String::new(),
+            Backend::Postgres(_) | Backend::Sqlite(_) => String::new(),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::url::{Host, Server, Tls, TlsMode};
 use postgres::Client;
 use postgres::config::{SslMode, SslNegotiation};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// What connections to one database are made from.
@@ -83,12 +83,6 @@ impl Connector {
     /// Whether a pooler in transaction mode is between.
     pub fn is_pooled(&self) -> bool {
         self.dialer.pooled
-    }
-
-    /// The quoted name of the event table, by the best names that are known: with their schema once a
-    /// session has found the tables.
-    pub fn queue(&self) -> String {
-        self.dialer.sql.lock().unwrap_or_else(PoisonError::into_inner).queue.clone()
     }
 
     pub fn connect(&self) -> Result<Connection> {

@@ -4,7 +4,7 @@
 //! given to the next one who asks there. The row is the owner's until its time is over; an owner that
 //! was stopped for longer finds at its next look that the row is somebody else's.
 
-use super::Connection;
+use super::{Connection, first, session};
 use crate::config::{Settings, TableName};
 use crate::error::Result;
 
@@ -26,6 +26,33 @@ pub(crate) fn create_sql(settings: &Settings) -> String {
 }
 
 impl Connection {
+    /// Takes the lock of an ident for this session; `false` while another session has it. A session
+    /// that a pooler gives to others, too, would get the lock of one of them: it is refused.
+    pub fn take_lock(&mut self, ident: &str) -> Result<bool> {
+        let sql = format!(
+            "SELECT found.mark, found.mark = $2::text AND pg_catalog.pg_try_advisory_lock(\
+             pg_catalog.hashtextextended('{}'::regclass::oid::text || ':' || $1::text, 18)) \
+             FROM (SELECT coalesce(pg_catalog.current_setting('fes.session', true), '') AS mark \
+             OFFSET 0) AS found",
+            self.sql.queue
+        );
+        let mark = self.mark.clone();
+        let rows = self.run(&sql, &[&ident, &mark], String::new)?;
+        let row = first(&rows)?;
+        session::check_mark(row.try_get(0)?, &mark)?;
+        Ok(row.try_get(1)?)
+    }
+
+    /// Whether this is still the session that took the lock, and the server lists the lock as its own.
+    pub fn has_lock(&mut self) -> Result<bool> {
+        let sql = "SELECT coalesce(pg_catalog.current_setting('fes.session', true), '') = $1::text \
+                   AND EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype = 'advisory' \
+                   AND granted AND pid = pg_catalog.pg_backend_pid())";
+        let mark = self.mark.clone();
+        let rows = self.run(sql, &[&mark], String::new)?;
+        Ok(first(&rows)?.try_get(0)?)
+    }
+
     /// Takes the lease for `owner`, or puts off its end; `false` while it is somebody else's.
     pub fn hold_lease(&mut self, ident: &str, owner: &str) -> Result<bool> {
         let leases = table(&self.sql.names).quoted('"');

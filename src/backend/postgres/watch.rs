@@ -109,7 +109,9 @@ impl Watch {
             _ => None,
         });
         let told = rows.next().unwrap_or_default();
-        check::judge(told, &self.connection.sql.queue, &self.connection.mark)?;
+        let queue = self.connection.sql.queue.clone();
+        check::judge(told, &queue, &self.connection.mark)
+            .map_err(|error| self.connection.explain_hidden(error, &queue))?;
         let drawn = rows
             .next()
             .and_then(|text| text.parse().ok())
