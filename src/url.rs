@@ -146,6 +146,9 @@ pub(crate) fn parse(url: &str, options: &Options) -> Result<(Location, Settings)
         database: decode(parsed.path().trim_start_matches('/'))?,
         tls: Tls { mode: if mysql { TlsMode::Disable } else { TlsMode::Prefer }, ca: None },
     };
+    if !mysql {
+        libpq_defaults(&mut server, |name| std::env::var(name).ok())?;
+    }
     apply_query(&parsed, &mut server, &mut settings)?;
     check(&mut server)?;
     Ok((if mysql { Location::Mysql(server) } else { Location::Postgres(server) }, settings))
@@ -198,6 +201,11 @@ fn apply_query(parsed: &url::Url, server: &mut Server, settings: &mut Settings) 
             "ssl-insecure" if value == "true" => insecure = true,
             "ssl-insecure" if value == "false" => insecure = false,
             "socket" => server.socket = Some(PathBuf::from(&*value)),
+            "sslcert" | "sslkey" | "ssl-cert" | "ssl-key" => fail!(
+                InvalidUrl,
+                "{key}: client certificates are not supported. Give the user a password, and verify \
+                 the server by sslmode=verify-full (MySQL: ssl-mode=VERIFY_IDENTITY)"
+            ),
             "host" => {
                 let port = server.hosts.first().map_or(0, |host| host.port);
                 let named = |name: &str| Host { name: unbracketed(name), port };
@@ -213,6 +221,23 @@ fn apply_query(parsed: &url::Url, server: &mut Server, settings: &mut Settings) 
     }
     if insecure && matches!(server.tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull) {
         server.tls.mode = TlsMode::Unverified;
+    }
+    Ok(())
+}
+
+/// What libpq takes from the environment where the URL says nothing: the password and the TLS mode.
+fn libpq_defaults(server: &mut Server, get: impl Fn(&str) -> Option<String>) -> Result<()> {
+    let get = |name: &str| get(name).filter(|value| !value.is_empty());
+    if server.password.is_none() {
+        server.password = get("PGPASSWORD").map(Password);
+    }
+    if let Some(mode) = get("PGSSLMODE") {
+        server.tls.mode = tls_mode(&mode).map_err(|error| error.context("variable PGSSLMODE"))?;
+    }
+    server.tls.ca = get("PGSSLROOTCERT").map(PathBuf::from);
+    if !matches!(server.tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull) {
+        // It belongs to a mode that the URL may still name.
+        server.tls.ca = None;
     }
     Ok(())
 }
@@ -322,14 +347,23 @@ pub(crate) fn from_env(
         })?,
     };
     let names = var("HOST").unwrap_or_else(|| "localhost".into());
-    let server = Server {
+    let mut server = Server {
         hosts: names.split(',').map(|name| Host { name: unbracketed(name), port }).collect(),
         socket: var("SOCKET").map(PathBuf::from),
         user: var("USER"),
         password: var("PASS").map(Password),
         database,
-        tls: Tls { mode: if mysql { TlsMode::Disable } else { TlsMode::Prefer }, ca: None },
+        tls: Tls {
+            mode: match var("SSLMODE") {
+                Some(mode) => tls_mode(&mode)
+                    .map_err(|error| error.context(format!("variable {prefix}_SSLMODE")))?,
+                None if mysql => TlsMode::Disable,
+                None => TlsMode::Prefer,
+            },
+            ca: var("SSLROOTCERT").map(PathBuf::from),
+        },
     };
+    check(&mut server)?;
     Ok((if mysql { Location::Mysql(server) } else { Location::Postgres(server) }, settings))
 }
 
@@ -445,6 +479,52 @@ mod tests {
         assert_eq!(settings.max_connections, 3);
         let error = from_env("DB_EVT", &Options::new(), |_| None).unwrap_err();
         assert!(error.to_string().contains("DB_EVT_TYPE"));
+    }
+
+    #[test]
+    fn tls_is_asked_for_by_the_environment_too() {
+        let get = |kind: &'static str, mode: &'static str| {
+            move |name: &str| match name {
+                "DB_EVT_TYPE" => Some(kind.to_owned()),
+                "DB_EVT_DB" => Some("d".to_owned()),
+                "DB_EVT_SSLMODE" => Some(mode.to_owned()),
+                "DB_EVT_SSLROOTCERT" if mode == "VERIFY_CA" => Some("/ca.pem".to_owned()),
+                _ => None,
+            }
+        };
+        let parsed = |kind, mode| from_env("DB_EVT", &Options::new(), get(kind, mode));
+        let Ok((Location::Mysql(server), _)) = parsed("mysql", "VERIFY_CA") else { panic!() };
+        assert_eq!(server.tls.mode, TlsMode::VerifyCa);
+        assert_eq!(server.tls.ca, Some("/ca.pem".into()));
+        let Ok((Location::Postgres(server), _)) = parsed("postgresql", "require") else { panic!() };
+        assert_eq!(server.tls.mode, TlsMode::VerifyFull);
+        let error = parsed("mysql", "maybe").unwrap_err();
+        assert!(error.to_string().contains("DB_EVT_SSLMODE"), "{error}");
+    }
+
+    #[test]
+    fn what_libpq_takes_from_the_environment_counts_where_the_url_says_nothing() {
+        let Location::Postgres(mut server) = location("postgres://h/d") else { panic!() };
+        let get = |name: &str| match name {
+            "PGPASSWORD" => Some("geheim".to_owned()),
+            "PGSSLMODE" => Some("verify-ca".to_owned()),
+            "PGSSLROOTCERT" => Some("/ca.pem".to_owned()),
+            _ => None,
+        };
+        libpq_defaults(&mut server, get).unwrap();
+        assert_eq!(server.password.as_ref().unwrap().reveal(), "geheim");
+        assert_eq!((server.tls.mode, server.tls.ca), (TlsMode::VerifyCa, Some("/ca.pem".into())));
+        let Location::Postgres(mut server) = location("postgres://u:own@h/d") else { panic!() };
+        libpq_defaults(&mut server, get).unwrap();
+        assert_eq!(server.password.as_ref().unwrap().reveal(), "own");
+    }
+
+    #[test]
+    fn a_client_certificate_is_refused_with_what_helps() {
+        for query in ["sslcert=/c.pem", "ssl-key=/k.pem"] {
+            let error = parse(&format!("postgres://h/d?{query}"), &Options::new()).unwrap_err();
+            assert!(error.to_string().contains("client certificates"), "{error}");
+        }
     }
 
     proptest! {

@@ -145,7 +145,11 @@ impl From<postgres::Error> for Error {
             let transport =
                 why.is_closed() || why.source().is_some_and(|s| s.is::<std::io::Error>());
             let kind = if transport { ErrorKind::ConnectionLost } else { ErrorKind::Database };
-            return Error::new(kind, format!("{why}{reason}")).with_source(why);
+            let hint = match reason.contains("password missing") {
+                true => ": give it in the URL, or by the variable PGPASSWORD; .pgpass is not read",
+                false => "",
+            };
+            return Error::new(kind, format!("{why}{reason}{hint}")).with_source(why);
         };
         let kind = kind_of(db.code().code());
         let detail = db.detail().map(|text| format!(" ({text})")).unwrap_or_default();
