@@ -7,8 +7,10 @@ import threading
 import time
 from urllib.parse import urlsplit, urlunsplit
 
-import futoin_eventstream as fes
 import pytest
+from conftest import Db
+
+import futoin_eventstream as fes
 
 
 class Silent:
@@ -16,7 +18,7 @@ class Silent:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self._target = (parts.hostname, parts.port)
+        self._target = (parts.hostname or "", parts.port or 0)
         self.silent = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = []
@@ -50,7 +52,7 @@ class Silent:
             each.close()
 
 
-def test_a_silent_server_is_a_timeout_and_stop_returns_in_its_time(db):
+def test_a_silent_server_is_a_timeout_and_stop_returns_in_its_time(db: Db) -> None:
     if db.url.startswith("sqlite"):
         return
     with db.stream() as stream:
