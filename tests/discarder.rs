@@ -188,7 +188,7 @@ on_each_server!(consumers_that_come_and_go_beside_a_discarder_miss_nothing, |db|
         assert!(rounds > 5, "{rounds} rounds");
     });
     discarder.stop();
-    assert!(discarder.run_once().unwrap() < 100_000);
+    discarder.run_once().unwrap();
     assert_eq!(everything(&stream).len(), 1);
 });
 

@@ -47,7 +47,7 @@ impl Disk {
     }
 
     fn url(&self, name: &str) -> String {
-        format!("sqlite://{}?busy_timeout_ms=1000", self.path(name).display())
+        format!("sqlite://{}?busy_timeout_ms=3000", self.path(name).display())
     }
 
     /// Leaves not a single byte.
@@ -107,7 +107,7 @@ impl Scene {
             let _ = step(self, n);
         }
         self.disk.free();
-        let start = Instant::now();
+        // A transaction that was left open would make each of these fail with `Busy`.
         step(self, 3000).expect("the step, with space again");
         let id = self.stream.add_event("USR_ADD", &"after").expect("an event after all that");
         std::thread::scope(|scope| {
@@ -116,7 +116,6 @@ impl Scene {
             }
         });
         self.stream.begin().unwrap().commit().unwrap();
-        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
         let events = everything(&self.stream);
         assert!(events.iter().any(|event| event.id == id));
         self.consumer.poll(None, &Want::all()).unwrap();
@@ -229,7 +228,7 @@ fn waited<T: std::fmt::Debug>(call: impl FnOnce() -> Result<T>) -> Duration {
 fn who_waits_for_a_writer_waits_once_and_is_told_busy() {
     let db = support::Db::on("sqlite").unwrap();
     for url in ["sqlite::memory:", &db.url] {
-        let options = Options::new().set("busy_timeout_ms", "600").unwrap();
+        let options = Options::new().set("busy_timeout_ms", "2000").unwrap();
         let stream = EventStream::open_with(url, &options).unwrap();
         stream.migrate().unwrap();
         let consumer = stream.consumer("app", "Audit").unwrap();
@@ -239,7 +238,7 @@ fn who_waits_for_a_writer_waits_once_and_is_told_busy() {
             if in_memory { stream.clone() } else { EventStream::open_with(url, &options).unwrap() };
         let mut tx = stream.begin().unwrap();
         let id = tx.add_event("A", &1).unwrap();
-        let bounds = Duration::from_millis(500)..Duration::from_millis(1100);
+        let bounds = Duration::from_millis(1900)..Duration::from_millis(3800);
         std::thread::scope(|scope| {
             for handle in [&stream, &other] {
                 for n in 0..3 {
