@@ -107,12 +107,12 @@
  *   Stopping that handle asks its thread to end and returns at once; running the archiver again gives
  *   FES_INVALID_ARGUMENT; setting up or starting a started receiver is refused as it is elsewhere.
  * - Two callbacks that stop each other's handle do not wait for each other.
- * - fes_on_log: fes_cancel_..., fes_status_name, fes_error_...; what gives a fes_status is refused with
+ * - fes_on_log: fes_cancel_token_..., fes_status_name, fes_error_...; what gives a fes_status is refused with
  *   FES_INVALID_ARGUMENT. It must close and free nothing.
  *
  * No exception and no longjmp may leave one.
  *
- * A signal handler may call fes_cancel_cancel, fes_cancel_is_cancelled and fes_status_name, nothing else.
+ * A signal handler may call fes_cancel_token_cancel, fes_cancel_token_is_cancelled and fes_status_name, nothing else.
  *
  * After fork the child must not use a handle of the parent: connections would be shared, and SQLite's locks
  * be lost. Closing one does nothing there, so that a child may exit with its atexit handlers and the
@@ -342,31 +342,31 @@ enum fes_value_kind
     /**
      * SQL `NULL`.
      */
-    FES_NULL = 0,
+    FES_VALUE_NULL = 0,
     /**
      * A boolean: `number` is 0 or 1.
      */
-    FES_BOOL = 1,
+    FES_VALUE_BOOL = 1,
     /**
      * A signed integer: `number`.
      */
-    FES_INT = 2,
+    FES_VALUE_INT = 2,
     /**
      * An unsigned integer: `number` holds its bits, `(int64_t)value`.
      */
-    FES_UINT = 3,
+    FES_VALUE_UINT = 3,
     /**
      * A floating point number: `real`.
      */
-    FES_REAL = 4,
+    FES_VALUE_REAL = 4,
     /**
      * UTF-8 text: `bytes` and `len`. On PostgreSQL it may stand for any type with a text form.
      */
-    FES_TEXT = 5,
+    FES_VALUE_TEXT = 5,
     /**
      * Bytes: `bytes` and `len`.
      */
-    FES_BYTES = 6,
+    FES_VALUE_BYTES = 6,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -379,7 +379,7 @@ typedef uint32_t fes_value_kind;
 /**
  * The kinds of databases.
  */
-enum fes_database
+enum fes_database_kind
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -387,21 +387,21 @@ enum fes_database
     /**
      * SQLite.
      */
-    FES_SQLITE = 1,
+    FES_KIND_SQLITE = 1,
     /**
      * PostgreSQL.
      */
-    FES_POSTGRES = 2,
+    FES_KIND_POSTGRES = 2,
     /**
      * MySQL and MariaDB.
      */
-    FES_MYSQL = 3,
+    FES_KIND_MYSQL = 3,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
-typedef enum fes_database fes_database;
+typedef enum fes_database_kind fes_database_kind;
 #else
-typedef uint32_t fes_database;
+typedef uint32_t fes_database_kind;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -585,7 +585,7 @@ typedef struct fes_archiver fes_archiver;
  * Ends waits: every call that was given the token returns `FES_CANCELLED` within 30 ms, and so do
  * later ones; within 200 ms where a server does not answer, whose connection is given up. Any number of calls may share one. It must not be freed while a call uses it.
  */
-typedef struct fes_cancel fes_cancel;
+typedef struct fes_cancel_token fes_cancel_token;
 
 /**
  * A consumer of a stream, which polls. Any number of threads may use one at once, although one
@@ -895,25 +895,25 @@ fes_status fes_options_set(fes_options *options,
 void fes_options_free(fes_options *options);
 
 /**
- * Makes a token, to be freed with `fes_cancel_free`. NULL only after a defect.
+ * Makes a token, to be freed with `fes_cancel_token_free`. NULL only after a defect.
  */
-fes_cancel *fes_cancel_new(void);
+fes_cancel_token *fes_cancel_token_new(void);
 
 /**
  * Cancels what waits with this token, for good. May be called from any thread, from a callback
  * and from a signal handler. NULL is allowed.
  */
-void fes_cancel_cancel(const fes_cancel *cancel);
+void fes_cancel_token_cancel(const fes_cancel_token *cancel);
 
 /**
  * Whether the token was cancelled. May be called from a signal handler. False for NULL.
  */
-bool fes_cancel_is_cancelled(const fes_cancel *cancel);
+bool fes_cancel_token_is_cancelled(const fes_cancel_token *cancel);
 
 /**
  * Frees a token that no call uses any more. NULL is allowed.
  */
-void fes_cancel_free(fes_cancel *cancel);
+void fes_cancel_token_free(fes_cancel_token *cancel);
 
 /**
  * How many events there are; 0 for NULL.
@@ -981,7 +981,7 @@ void fes_rows_free(fes_rows *rows);
  * Makes the statement that adds an event, for the caller's own connection and driver: the event
  * lives and dies with the transaction that it is run in. Needs no stream and no connection.
  *
- * `kind` is a `fes_database`; `data` is JSON text of `data_len` bytes (NULL and 0: `null`); of
+ * `kind` is a `fes_database_kind`; `data` is JSON text of `data_len` bytes (NULL and 0: `null`); of
  * `options` (or NULL), `event_table` and `max_event_bytes` matter.
  *
  * Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_INVALID_ARGUMENT`.
@@ -1062,7 +1062,7 @@ fes_status fes_stream_from_env(const fes_options *options,
 void fes_stream_close(fes_stream *stream);
 
 /**
- * The `fes_database` that the stream lives in; 0 for NULL.
+ * The `fes_database_kind` that the stream lives in; 0 for NULL.
  */
 uint32_t fes_stream_kind(const fes_stream *stream);
 
@@ -1260,7 +1260,7 @@ fes_status fes_consumer_poll(const fes_consumer *consumer,
                              size_t type_count,
                              size_t limit,
                              uint32_t timeout_ms,
-                             const fes_cancel *cancel,
+                             const fes_cancel_token *cancel,
                              fes_events **out,
                              fes_error **err);
 
@@ -1309,7 +1309,7 @@ fes_status fes_stream_subscribe(const fes_stream *stream,
  */
 fes_status fes_subscription_next(const fes_subscription *subscription,
                                  uint32_t timeout_ms,
-                                 const fes_cancel *cancel,
+                                 const fes_cancel_token *cancel,
                                  fes_events **out,
                                  uint64_t *seq,
                                  fes_error **err);
@@ -1428,7 +1428,7 @@ fes_status fes_receiver_stop(const fes_receiver *receiver,
  */
 fes_status fes_receiver_stop_for(const fes_receiver *receiver,
                                  uint32_t timeout_ms,
-                                 const fes_cancel *cancel,
+                                 const fes_cancel_token *cancel,
                                  fes_error **err);
 
 /**
@@ -1474,7 +1474,7 @@ fes_status fes_warehouse_from_env(const fes_options *options,
                                   fes_error **err);
 
 /**
- * The `fes_database` that the warehouse lives in; 0 for NULL.
+ * The `fes_database_kind` that the warehouse lives in; 0 for NULL.
  */
 uint32_t fes_warehouse_kind(const fes_warehouse *warehouse);
 
@@ -1543,7 +1543,7 @@ fes_status fes_replay_next(const fes_replay *replay,
 fes_status fes_replay_next_for(const fes_replay *replay,
                                size_t limit,
                                uint32_t timeout_ms,
-                               const fes_cancel *cancel,
+                               const fes_cancel_token *cancel,
                                fes_events **out,
                                fes_error **err);
 
@@ -1589,7 +1589,7 @@ fes_status fes_stream_verify_json_for(const fes_stream *stream,
                                       uint64_t to_id,
                                       size_t examples,
                                       uint32_t timeout_ms,
-                                      const fes_cancel *cancel,
+                                      const fes_cancel_token *cancel,
                                       fes_text **out,
                                       fes_error **err);
 
@@ -1660,7 +1660,7 @@ fes_status fes_archiver_stop(const fes_archiver *archiver,
  */
 fes_status fes_archiver_stop_for(const fes_archiver *archiver,
                                  uint32_t timeout_ms,
-                                 const fes_cancel *cancel,
+                                 const fes_cancel_token *cancel,
                                  fes_error **err);
 
 /**
@@ -1686,7 +1686,7 @@ fes_status fes_archiver_run_once(const fes_archiver *archiver,
  */
 fes_status fes_archiver_run_for(const fes_archiver *archiver,
                                 uint32_t timeout_ms,
-                                const fes_cancel *cancel,
+                                const fes_cancel_token *cancel,
                                 uint64_t *count,
                                 bool *complete,
                                 fes_error **err);
@@ -1744,7 +1744,7 @@ fes_status fes_discarder_stop(const fes_discarder *discarder,
  */
 fes_status fes_discarder_stop_for(const fes_discarder *discarder,
                                   uint32_t timeout_ms,
-                                  const fes_cancel *cancel,
+                                  const fes_cancel_token *cancel,
                                   fes_error **err);
 
 /**
@@ -1770,7 +1770,7 @@ fes_status fes_discarder_run_once(const fes_discarder *discarder,
  */
 fes_status fes_discarder_run_for(const fes_discarder *discarder,
                                  uint32_t timeout_ms,
-                                 const fes_cancel *cancel,
+                                 const fes_cancel_token *cancel,
                                  uint64_t *count,
                                  bool *complete,
                                  fes_error **err);
@@ -1860,7 +1860,7 @@ fes_status fes_app_start(const fes_app *app,
  */
 fes_status fes_app_stop_for(const fes_app *app,
                             uint32_t timeout_ms,
-                            const fes_cancel *cancel,
+                            const fes_cancel_token *cancel,
                             fes_error **err);
 
 /**

@@ -2,10 +2,10 @@
 #include "example.h"
 
 static void add_user(fes_stream *stream, const char *name, bool keep) {
-    const char *sql = fes_stream_kind(stream) == FES_POSTGRES ? "INSERT INTO users(name) VALUES ($1)"
+    const char *sql = fes_stream_kind(stream) == FES_KIND_POSTGRES ? "INSERT INTO users(name) VALUES ($1)"
                                                                : "INSERT INTO users(name) VALUES (?)";
     fes_tx *tx;
-    fes_value value = {.kind = FES_TEXT, .bytes = name, .len = strlen(name)};
+    fes_value value = {.kind = FES_VALUE_TEXT, .bytes = name, .len = strlen(name)};
     check(fes_stream_begin(stream, &tx, &err));
     check(fes_tx_execute(tx, sql, &value, 1, NULL, &err));
     check(fes_tx_add_event(tx, "USR_ADD", NULL, 0, NULL, &err));
@@ -34,7 +34,7 @@ int main(int argc, char **argv) {
 
     /* The same on a connection of your own: run this statement in its transaction. */
     fes_statement *statement;
-    check(fes_event_statement(FES_POSTGRES, "USR_ADD", "{}", 2, NULL, &statement, &err));
+    check(fes_event_statement(FES_KIND_POSTGRES, "USR_ADD", "{}", 2, NULL, &statement, &err));
     printf("%.51s\n", fes_statement_sql(statement, NULL));
     fes_statement_free(statement);
     fes_stream_close(stream);

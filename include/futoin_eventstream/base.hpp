@@ -153,17 +153,17 @@ private:
 /** Ends waits from another thread, or a signal handler. */
 class Cancel {
 public:
-    Cancel() : handle_(fes_cancel_new()) {}
-    void cancel() const noexcept { fes_cancel_cancel(get()); }
-    bool is_cancelled() const noexcept { return fes_cancel_is_cancelled(get()); }
-    fes_cancel *get() const noexcept { return handle_.get(); }
+    Cancel() : handle_(fes_cancel_token_new()) {}
+    void cancel() const noexcept { fes_cancel_token_cancel(get()); }
+    bool is_cancelled() const noexcept { return fes_cancel_token_is_cancelled(get()); }
+    fes_cancel_token *get() const noexcept { return handle_.get(); }
 
 private:
-    detail::Handle<fes_cancel, fes_cancel_free> handle_;
+    detail::Handle<fes_cancel_token, fes_cancel_token_free> handle_;
 };
 
 namespace detail {
-inline const fes_cancel *token(const Cancel *cancel) { return cancel ? cancel->get() : nullptr; }
+inline const fes_cancel_token *token(const Cancel *cancel) { return cancel ? cancel->get() : nullptr; }
 } // namespace detail
 
 } // namespace fes

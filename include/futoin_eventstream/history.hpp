@@ -22,7 +22,7 @@ public:
     explicit operator bool() const { return bool(handle_); }
     fes_warehouse *get() const noexcept { return handle_.get(); }
 
-    /** A `fes_database`. */
+    /** A `fes_database_kind`. */
     std::uint32_t kind() const noexcept { return fes_warehouse_kind(get()); }
     bool migrate() {
         return detail::run([&](auto err) { return fes_warehouse_migrate(get(), err); });

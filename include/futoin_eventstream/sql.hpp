@@ -17,19 +17,19 @@ struct Bytes {
 class Value {
 public:
     Value(std::nullptr_t) {}
-    Value(bool flag) : value_{FES_BOOL, flag, 0, nullptr, 0} {}
-    Value(int number) : value_{FES_INT, number, 0, nullptr, 0} {}
-    Value(std::int64_t number) : value_{FES_INT, number, 0, nullptr, 0} {}
-    Value(std::uint64_t number) : value_{FES_UINT, static_cast<std::int64_t>(number), 0, nullptr, 0} {}
-    Value(double number) : value_{FES_REAL, 0, number, nullptr, 0} {}
+    Value(bool flag) : value_{FES_VALUE_BOOL, flag, 0, nullptr, 0} {}
+    Value(int number) : value_{FES_VALUE_INT, number, 0, nullptr, 0} {}
+    Value(std::int64_t number) : value_{FES_VALUE_INT, number, 0, nullptr, 0} {}
+    Value(std::uint64_t number) : value_{FES_VALUE_UINT, static_cast<std::int64_t>(number), 0, nullptr, 0} {}
+    Value(double number) : value_{FES_VALUE_REAL, 0, number, nullptr, 0} {}
     Value(const char *text) : Value(std::string_view(text)) {}
     Value(const std::string &text) : Value(std::string_view(text)) {}
-    Value(std::string_view text) : value_{FES_TEXT, 0, 0, text.data(), text.size()} {}
-    Value(Bytes bytes) : value_{FES_BYTES, 0, 0, static_cast<const char *>(bytes.start), bytes.size} {}
+    Value(std::string_view text) : value_{FES_VALUE_TEXT, 0, 0, text.data(), text.size()} {}
+    Value(Bytes bytes) : value_{FES_VALUE_BYTES, 0, 0, static_cast<const char *>(bytes.start), bytes.size} {}
     explicit Value(const fes_value &value) : value_(value) {}
 
     std::uint32_t kind() const { return value_.kind; }
-    bool is_null() const { return value_.kind == FES_NULL; }
+    bool is_null() const { return value_.kind == FES_VALUE_NULL; }
     std::int64_t integer() const { return value_.number; }
     double real() const { return value_.real; }
     /** A text, or bytes. */
@@ -37,7 +37,7 @@ public:
     const fes_value &get() const { return value_; }
 
 private:
-    fes_value value_{FES_NULL, 0, 0, nullptr, 0};
+    fes_value value_{FES_VALUE_NULL, 0, 0, nullptr, 0};
 };
 
 /** The rows of a query. */
@@ -60,7 +60,7 @@ private:
 class Statement {
 public:
     explicit Statement(fes_statement *statement) : handle_(statement) {}
-    Statement(fes_database kind, const std::string &type, std::string_view data, const Options &options = {})
+    Statement(fes_database_kind kind, const std::string &type, std::string_view data, const Options &options = {})
         : Statement(detail::made<fes_statement>([&](auto out, auto err) {
               return fes_event_statement(kind, type.c_str(), data.data(), data.size(), options.get(), out, err);
           })) {}

@@ -25,7 +25,7 @@ public:
     explicit operator bool() const { return bool(handle_); }
     fes_stream *get() const noexcept { return handle_.get(); }
 
-    /** A `fes_database`. */
+    /** A `fes_database_kind`. */
     std::uint32_t kind() const noexcept { return fes_stream_kind(get()); }
     bool migrate() {
         return detail::run([&](auto err) { return fes_stream_migrate(get(), err); });

@@ -1,6 +1,6 @@
 //! `fes_app`.
 
-use super::cancel::{Wait, fes_cancel};
+use super::cancel::{Wait, fes_cancel_token};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
@@ -147,7 +147,7 @@ pub unsafe extern "C" fn fes_app_start(
 pub unsafe extern "C" fn fes_app_stop_for(
     app: *const fes_app,
     timeout_ms: u32,
-    cancel: *const fes_cancel,
+    cancel: *const fes_cancel_token,
     err: *mut *mut fes_error,
 ) -> fes_status {
     guard(err, || unsafe {

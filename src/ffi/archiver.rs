@@ -1,6 +1,6 @@
 //! `fes_archiver`.
 
-use super::cancel::{Wait, fes_cancel};
+use super::cancel::{Wait, fes_cancel_token};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
@@ -86,7 +86,7 @@ pub unsafe extern "C" fn fes_archiver_stop(
 pub unsafe extern "C" fn fes_archiver_stop_for(
     archiver: *const fes_archiver,
     timeout_ms: u32,
-    cancel: *const fes_cancel,
+    cancel: *const fes_cancel_token,
     err: *mut *mut fes_error,
 ) -> fes_status {
     guard(err, || unsafe {
@@ -128,7 +128,7 @@ pub unsafe extern "C" fn fes_archiver_run_once(
 pub unsafe extern "C" fn fes_archiver_run_for(
     archiver: *const fes_archiver,
     timeout_ms: u32,
-    cancel: *const fes_cancel,
+    cancel: *const fes_cancel_token,
     count: *mut u64,
     complete: *mut bool,
     err: *mut *mut fes_error,

@@ -1,4 +1,4 @@
-//! `fes_cancel`, and waiting with a time limit.
+//! `fes_cancel_token`, and waiting with a time limit.
 
 use super::{Done, fes_error, free, guard_or};
 use crate::error::{Error, ErrorKind};
@@ -13,7 +13,7 @@ pub const FES_FOREVER: u32 = 0xffff_ffff;
 
 /// Ends waits: every call that was given the token returns `FES_CANCELLED` within 30 ms, and so do
 /// later ones; within 200 ms where a server does not answer, whose connection is given up. Any number of calls may share one. It must not be freed while a call uses it.
-pub struct fes_cancel {
+pub struct fes_cancel_token {
     /// All that a signal handler touches.
     cancelled: Arc<AtomicBool>,
     watch: Watch,
@@ -44,7 +44,7 @@ struct Watching {
 /// With no call for so long, the thread that watches rests.
 const REST: Duration = Duration::from_secs(1);
 
-impl fes_cancel {
+impl fes_cancel_token {
     /// Runs a call that is ended when the token is cancelled. Where the system gives no thread, it is
     /// ended by its own limit of time only.
     fn watch<T>(&self, work: impl FnOnce() -> T) -> T {
@@ -101,7 +101,7 @@ impl Watched {
     }
 }
 
-impl Drop for fes_cancel {
+impl Drop for fes_cancel_token {
     fn drop(&mut self) {
         self.watch.shared.state().ended = true;
         self.watch.shared.changed.notify_all();
@@ -118,11 +118,11 @@ const SLICE: Duration = Duration::from_millis(25);
 /// The wait of one call.
 pub(super) struct Wait<'a> {
     end: Option<Instant>,
-    cancel: Option<&'a fes_cancel>,
+    cancel: Option<&'a fes_cancel_token>,
 }
 
 impl Wait<'_> {
-    pub unsafe fn new(timeout_ms: u32, cancel: *const fes_cancel) -> Self {
+    pub unsafe fn new(timeout_ms: u32, cancel: *const fes_cancel_token) -> Self {
         let timeout = Duration::from_millis(u64::from(timeout_ms));
         let end = (timeout_ms != FES_FOREVER).then(|| Instant::now() + timeout);
         Wait { end, cancel: unsafe { cancel.as_ref() } }
@@ -183,19 +183,19 @@ impl Wait<'_> {
     }
 }
 
-/// Makes a token, to be freed with `fes_cancel_free`. NULL only after a defect.
+/// Makes a token, to be freed with `fes_cancel_token_free`. NULL only after a defect.
 #[unsafe(no_mangle)]
-pub extern "C" fn fes_cancel_new() -> *mut fes_cancel {
+pub extern "C" fn fes_cancel_token_new() -> *mut fes_cancel_token {
     guard_or(std::ptr::null_mut(), || {
         let cancelled = Arc::new(AtomicBool::new(false));
-        Box::into_raw(Box::new(fes_cancel { cancelled, watch: Watch::default() }))
+        Box::into_raw(Box::new(fes_cancel_token { cancelled, watch: Watch::default() }))
     })
 }
 
 /// Cancels what waits with this token, for good. May be called from any thread, from a callback
 /// and from a signal handler. NULL is allowed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fes_cancel_cancel(cancel: *const fes_cancel) {
+pub unsafe extern "C" fn fes_cancel_token_cancel(cancel: *const fes_cancel_token) {
     if let Some(cancel) = unsafe { cancel.as_ref() } {
         cancel.cancelled.store(true, Ordering::Release);
     }
@@ -203,12 +203,12 @@ pub unsafe extern "C" fn fes_cancel_cancel(cancel: *const fes_cancel) {
 
 /// Whether the token was cancelled. May be called from a signal handler. False for NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fes_cancel_is_cancelled(cancel: *const fes_cancel) -> bool {
+pub unsafe extern "C" fn fes_cancel_token_is_cancelled(cancel: *const fes_cancel_token) -> bool {
     unsafe { cancel.as_ref() }.is_some_and(|cancel| cancel.cancelled.load(Ordering::Acquire))
 }
 
 /// Frees a token that no call uses any more. NULL is allowed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fes_cancel_free(cancel: *mut fes_cancel) {
+pub unsafe extern "C" fn fes_cancel_token_free(cancel: *mut fes_cancel_token) {
     unsafe { free(cancel) };
 }

@@ -1,6 +1,6 @@
 //! Checks of a stream.
 
-use super::cancel::{FES_FOREVER, Wait, fes_cancel};
+use super::cancel::{FES_FOREVER, Wait, fes_cancel_token};
 use super::{
     Done, Out, array, borrow, fes_error, fes_status, fes_stream, fes_text, fes_warehouse, guard,
     text,
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn fes_stream_verify_json_for(
     to_id: u64,
     examples: usize,
     timeout_ms: u32,
-    cancel: *const fes_cancel,
+    cancel: *const fes_cancel_token,
     out: *mut *mut fes_text,
     err: *mut *mut fes_error,
 ) -> fes_status {

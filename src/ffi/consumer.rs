@@ -1,6 +1,6 @@
 //! `fes_consumer`.
 
-use super::cancel::{Wait, fes_cancel};
+use super::cancel::{Wait, fes_cancel_token};
 use super::{
     Out, borrow, close, fes_error, fes_events, fes_status, fes_stream, guard, refuse, text, want,
 };
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn fes_consumer_poll(
     type_count: usize,
     limit: usize,
     timeout_ms: u32,
-    cancel: *const fes_cancel,
+    cancel: *const fes_cancel_token,
     out: *mut *mut fes_events,
     err: *mut *mut fes_error,
 ) -> fes_status {

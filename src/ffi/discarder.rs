@@ -1,6 +1,6 @@
 //! `fes_discarder`.
 
-use super::cancel::{Wait, fes_cancel};
+use super::cancel::{Wait, fes_cancel_token};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{Out, borrow, close, fes_error, fes_options, fes_status, fes_stream, guard};
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn fes_discarder_stop(
 pub unsafe extern "C" fn fes_discarder_stop_for(
     discarder: *const fes_discarder,
     timeout_ms: u32,
-    cancel: *const fes_cancel,
+    cancel: *const fes_cancel_token,
     err: *mut *mut fes_error,
 ) -> fes_status {
     guard(err, || unsafe {
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn fes_discarder_run_once(
 pub unsafe extern "C" fn fes_discarder_run_for(
     discarder: *const fes_discarder,
     timeout_ms: u32,
-    cancel: *const fes_cancel,
+    cancel: *const fes_cancel_token,
     count: *mut u64,
     complete: *mut bool,
     err: *mut *mut fes_error,

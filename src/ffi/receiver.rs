@@ -1,6 +1,6 @@
 //! `fes_receiver`.
 
-use super::cancel::{Wait, fes_cancel};
+use super::cancel::{Wait, fes_cancel_token};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
@@ -292,7 +292,7 @@ pub unsafe extern "C" fn fes_receiver_stop(
 pub unsafe extern "C" fn fes_receiver_stop_for(
     receiver: *const fes_receiver,
     timeout_ms: u32,
-    cancel: *const fes_cancel,
+    cancel: *const fes_cancel_token,
     err: *mut *mut fes_error,
 ) -> fes_status {
     guard(err, || unsafe {

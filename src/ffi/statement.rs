@@ -13,20 +13,20 @@ use std::ffi::c_char;
 /// The kinds of databases.
 #[repr(u32)]
 #[derive(Clone, Copy)]
-pub enum fes_database {
+pub enum fes_database_kind {
     /// SQLite.
-    FES_SQLITE = 1,
+    FES_KIND_SQLITE = 1,
     /// PostgreSQL.
-    FES_POSTGRES = 2,
+    FES_KIND_POSTGRES = 2,
     /// MySQL and MariaDB.
-    FES_MYSQL = 3,
+    FES_KIND_MYSQL = 3,
 }
 
 pub(super) fn kind_number(kind: DatabaseKind) -> u32 {
     match kind {
-        DatabaseKind::Sqlite => fes_database::FES_SQLITE as u32,
-        DatabaseKind::Postgres => fes_database::FES_POSTGRES as u32,
-        DatabaseKind::Mysql => fes_database::FES_MYSQL as u32,
+        DatabaseKind::Sqlite => fes_database_kind::FES_KIND_SQLITE as u32,
+        DatabaseKind::Postgres => fes_database_kind::FES_KIND_POSTGRES as u32,
+        DatabaseKind::Mysql => fes_database_kind::FES_KIND_MYSQL as u32,
     }
 }
 
@@ -47,7 +47,7 @@ impl From<Statement> for fes_statement {
 /// Makes the statement that adds an event, for the caller's own connection and driver: the event
 /// lives and dies with the transaction that it is run in. Needs no stream and no connection.
 ///
-/// `kind` is a `fes_database`; `data` is JSON text of `data_len` bytes (NULL and 0: `null`); of
+/// `kind` is a `fes_database_kind`; `data` is JSON text of `data_len` bytes (NULL and 0: `null`); of
 /// `options` (or NULL), `event_table` and `max_event_bytes` matter.
 ///
 /// Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_INVALID_ARGUMENT`.
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn fes_event_statement(
         let kind = [DatabaseKind::Sqlite, DatabaseKind::Postgres, DatabaseKind::Mysql]
             .into_iter()
             .find(|known| kind_number(*known) == kind)
-            .ok_or_else(|| refuse(format!("there is no fes_database {kind}")))?;
+            .ok_or_else(|| refuse(format!("there is no fes_database_kind {kind}")))?;
         let event = NewEvent::from_json(text(r#type, "type")?, json(data, data_len)?)?;
         out.give(Statement::new(kind, &event, &self::options(options))?.into());
         Ok(())

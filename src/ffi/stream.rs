@@ -97,7 +97,7 @@ pub unsafe extern "C" fn fes_stream_close(stream: *mut fes_stream) {
     unsafe { close(stream, |stream| stream.0.close()) };
 }
 
-/// The `fes_database` that the stream lives in; 0 for NULL.
+/// The `fes_database_kind` that the stream lives in; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_kind(stream: *const fes_stream) -> u32 {
     unsafe { stream.as_ref() }.map_or(0, |stream| kind_number(stream.0.kind()))

@@ -1,6 +1,6 @@
 //! `fes_subscription`.
 
-use super::cancel::{Wait, fes_cancel};
+use super::cancel::{Wait, fes_cancel_token};
 use super::options::options;
 use super::{
     Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard, text,
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn fes_stream_subscribe(
 pub unsafe extern "C" fn fes_subscription_next(
     subscription: *const fes_subscription,
     timeout_ms: u32,
-    cancel: *const fes_cancel,
+    cancel: *const fes_cancel_token,
     out: *mut *mut fes_events,
     seq: *mut u64,
     err: *mut *mut fes_error,

@@ -9,19 +9,19 @@ use std::ffi::c_char;
 #[derive(Clone, Copy)]
 pub enum fes_value_kind {
     /// SQL `NULL`.
-    FES_NULL = 0,
+    FES_VALUE_NULL = 0,
     /// A boolean: `number` is 0 or 1.
-    FES_BOOL = 1,
+    FES_VALUE_BOOL = 1,
     /// A signed integer: `number`.
-    FES_INT = 2,
+    FES_VALUE_INT = 2,
     /// An unsigned integer: `number` holds its bits, `(int64_t)value`.
-    FES_UINT = 3,
+    FES_VALUE_UINT = 3,
     /// A floating point number: `real`.
-    FES_REAL = 4,
+    FES_VALUE_REAL = 4,
     /// UTF-8 text: `bytes` and `len`. On PostgreSQL it may stand for any type with a text form.
-    FES_TEXT = 5,
+    FES_VALUE_TEXT = 5,
     /// Bytes: `bytes` and `len`.
-    FES_BYTES = 6,
+    FES_VALUE_BYTES = 6,
 }
 
 use fes_value_kind::*;
@@ -52,15 +52,15 @@ pub(super) unsafe fn values(start: *const fes_value, count: usize) -> Done<Vec<V
 unsafe fn read(value: &fes_value) -> Done<Value> {
     let number = value.number;
     Ok(match value.kind {
-        kind if kind == FES_NULL as u32 => Value::Null,
-        kind if kind == FES_BOOL as u32 => Value::Bool(number != 0),
-        kind if kind == FES_INT as u32 => Value::Int(number),
-        kind if kind == FES_UINT as u32 => Value::Uint(number.cast_unsigned()),
-        kind if kind == FES_REAL as u32 => Value::Real(value.real),
-        kind if kind == FES_TEXT as u32 => {
+        kind if kind == FES_VALUE_NULL as u32 => Value::Null,
+        kind if kind == FES_VALUE_BOOL as u32 => Value::Bool(number != 0),
+        kind if kind == FES_VALUE_INT as u32 => Value::Int(number),
+        kind if kind == FES_VALUE_UINT as u32 => Value::Uint(number.cast_unsigned()),
+        kind if kind == FES_VALUE_REAL as u32 => Value::Real(value.real),
+        kind if kind == FES_VALUE_TEXT as u32 => {
             Value::Text(unsafe { text_of(value.bytes, value.len, "a parameter") }?.to_owned())
         }
-        kind if kind == FES_BYTES as u32 => {
+        kind if kind == FES_VALUE_BYTES as u32 => {
             let bytes = unsafe { array(value.bytes.cast::<u8>(), value.len, "a parameter") }?;
             Value::Bytes(bytes.to_vec())
         }
@@ -87,28 +87,33 @@ impl fes_rows {
 }
 
 fn give(value: Value, texts: &mut Vec<Vec<u8>>) -> fes_value {
-    let mut out =
-        fes_value { kind: FES_NULL as u32, number: 0, real: 0.0, bytes: std::ptr::null(), len: 0 };
+    let mut out = fes_value {
+        kind: FES_VALUE_NULL as u32,
+        number: 0,
+        real: 0.0,
+        bytes: std::ptr::null(),
+        len: 0,
+    };
     let (kind, bytes) = match value {
         Value::Null => return out,
         Value::Bool(flag) => {
             out.number = flag.into();
-            (FES_BOOL, None)
+            (FES_VALUE_BOOL, None)
         }
         Value::Int(number) => {
             out.number = number;
-            (FES_INT, None)
+            (FES_VALUE_INT, None)
         }
         Value::Uint(number) => {
             out.number = number.cast_signed();
-            (FES_UINT, None)
+            (FES_VALUE_UINT, None)
         }
         Value::Real(number) => {
             out.real = number;
-            (FES_REAL, None)
+            (FES_VALUE_REAL, None)
         }
-        Value::Text(text) => (FES_TEXT, Some(text.into_bytes())),
-        Value::Bytes(bytes) => (FES_BYTES, Some(bytes)),
+        Value::Text(text) => (FES_VALUE_TEXT, Some(text.into_bytes())),
+        Value::Bytes(bytes) => (FES_VALUE_BYTES, Some(bytes)),
     };
     out.kind = kind as u32;
     if let Some(mut bytes) = bytes {

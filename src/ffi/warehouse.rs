@@ -1,6 +1,6 @@
 //! `fes_warehouse` and `fes_replay`.
 
-use super::cancel::{Wait, fes_cancel};
+use super::cancel::{Wait, fes_cancel_token};
 use super::options::options;
 use super::statement::kind_number;
 use super::{
@@ -57,7 +57,7 @@ pub unsafe extern "C" fn fes_warehouse_from_env(
     })
 }
 
-/// The `fes_database` that the warehouse lives in; 0 for NULL.
+/// The `fes_database_kind` that the warehouse lives in; 0 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_warehouse_kind(warehouse: *const fes_warehouse) -> u32 {
     unsafe { warehouse.as_ref() }.map_or(0, |warehouse| kind_number(warehouse.0.kind()))
@@ -158,7 +158,7 @@ pub unsafe extern "C" fn fes_replay_next_for(
     replay: *const fes_replay,
     limit: usize,
     timeout_ms: u32,
-    cancel: *const fes_cancel,
+    cancel: *const fes_cancel_token,
     out: *mut *mut fes_events,
     err: *mut *mut fes_error,
 ) -> fes_status {

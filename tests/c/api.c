@@ -15,7 +15,7 @@ LAYOUT(offsetof(fes_value, len) == 32);
 LAYOUT(sizeof(fes_new_event) == 24 && _Alignof(fes_new_event) == 8);
 LAYOUT(offsetof(fes_new_event, type) == 0 && offsetof(fes_new_event, data) == 8);
 LAYOUT(offsetof(fes_new_event, data_len) == 16);
-LAYOUT(sizeof(fes_status) == 4 && sizeof(fes_value_kind) == 4 && sizeof(fes_database) == 4);
+LAYOUT(sizeof(fes_status) == 4 && sizeof(fes_value_kind) == 4 && sizeof(fes_database_kind) == 4);
 LAYOUT(sizeof(fes_start) == 4 && sizeof(fes_notice) == 4 && sizeof(fes_poison) == 4);
 LAYOUT(sizeof(fes_log_level) == 4 && sizeof(bool) == 1);
 
@@ -88,7 +88,7 @@ void test_events(void) {
 
 void test_transactions(void) {
     fes_stream *stream = open_stream();
-    int dollar = fes_stream_kind(stream) == FES_POSTGRES;
+    int dollar = fes_stream_kind(stream) == FES_KIND_POSTGRES;
     fes_tx *tx = NULL;
     OK(fes_stream_begin(stream, &tx, ERR));
     OK(fes_tx_execute(tx, "CREATE TABLE IF NOT EXISTS c_users(name VARCHAR(80), n BIGINT, r DOUBLE PRECISION)",
@@ -100,15 +100,15 @@ void test_transactions(void) {
     fes_tx_free(tx);
 
     OK(fes_stream_begin(stream, &tx, ERR));
-    fes_value params[3] = {{.kind = FES_TEXT, .bytes = "Ann", .len = 3},
-                           {.kind = FES_INT, .number = INT64_MIN},
-                           {.kind = FES_REAL, .real = 0.5}};
+    fes_value params[3] = {{.kind = FES_VALUE_TEXT, .bytes = "Ann", .len = 3},
+                           {.kind = FES_VALUE_INT, .number = INT64_MIN},
+                           {.kind = FES_VALUE_REAL, .real = 0.5}};
     const char *insert = dollar ? "INSERT INTO c_users(name, n, r) VALUES ($1, $2, $3)"
                                 : "INSERT INTO c_users(name, n, r) VALUES (?, ?, ?)";
     uint64_t touched = 0, id = 0, ids[2] = {0, 0};
     OK(fes_tx_execute(tx, insert, params, 3, &touched, ERR));
     CHECK(touched == 1);
-    params[0] = params[1] = params[2] = (fes_value){.kind = FES_NULL};
+    params[0] = params[1] = params[2] = (fes_value){.kind = FES_VALUE_NULL};
     OK(fes_tx_execute(tx, insert, params, 3, NULL, ERR));
     OK(fes_tx_add_event(tx, "USR_ADD", "1", 1, &id, ERR));
     fes_new_event events[2] = {{"A", NULL, 0}, {"B", "2", 1}};
@@ -119,12 +119,12 @@ void test_transactions(void) {
                     &rows, ERR));
     CHECK(fes_rows_count(rows) == 2 && fes_rows_columns(rows) == 3);
     const fes_value *value = fes_rows_get(rows, 0, 0);
-    CHECK(value->kind == FES_TEXT && value->len == 3 && strcmp(value->bytes, "Ann") == 0);
+    CHECK(value->kind == FES_VALUE_TEXT && value->len == 3 && strcmp(value->bytes, "Ann") == 0);
     value = fes_rows_get(rows, 0, 1);
-    CHECK(value->kind == FES_INT && value->number == INT64_MIN);
+    CHECK(value->kind == FES_VALUE_INT && value->number == INT64_MIN);
     value = fes_rows_get(rows, 0, 2);
-    CHECK(value->kind == FES_REAL && value->real > 0.4 && value->real < 0.6);
-    CHECK(fes_rows_get(rows, 1, 1)->kind == FES_NULL);
+    CHECK(value->kind == FES_VALUE_REAL && value->real > 0.4 && value->real < 0.6);
+    CHECK(fes_rows_get(rows, 1, 1)->kind == FES_VALUE_NULL);
     CHECK(fes_rows_get(rows, 2, 0) == NULL && fes_rows_get(rows, 0, 3) == NULL);
     fes_rows_free(rows);
     OK(fes_tx_rollback(tx, ERR));
@@ -142,7 +142,7 @@ void test_transactions(void) {
 void test_statements(void) {
     fes_statement *statement = NULL;
     size_t len = 0;
-    OK(fes_event_statement(FES_POSTGRES, "USR_ADD", "{}", 2, NULL, &statement, ERR));
+    OK(fes_event_statement(FES_KIND_POSTGRES, "USR_ADD", "{}", 2, NULL, &statement, ERR));
     CHECK(strstr(fes_statement_sql(statement, &len), "VALUES ($1, CAST(CAST($2 AS text) AS json)") && len > 20);
     CHECK(strcmp(fes_statement_param(statement, 0, &len), "USR_ADD") == 0 && len == 7);
     CHECK(strcmp(fes_statement_param(statement, 1, NULL), "{}") == 0);
@@ -150,7 +150,7 @@ void test_statements(void) {
     fes_statement_free(statement);
     fes_options *options = fes_options_new();
     OK(fes_options_set(options, "event_table", "other", ERR));
-    OK(fes_event_statement(FES_MYSQL, "A", NULL, 0, options, &statement, ERR));
+    OK(fes_event_statement(FES_KIND_MYSQL, "A", NULL, 0, options, &statement, ERR));
     CHECK(strstr(fes_statement_sql(statement, NULL), "`other`"));
     fes_statement_free(statement);
     fes_options_free(options);
@@ -159,7 +159,7 @@ void test_statements(void) {
     OK(fes_stream_statement(stream, "USR_ADD", " {\"n\": 1.0}", 11, &statement, ERR));
     fes_value params[2];
     for (size_t i = 0; i < 2; i++) {
-        params[i] = (fes_value){.kind = FES_TEXT};
+        params[i] = (fes_value){.kind = FES_VALUE_TEXT};
         params[i].bytes = fes_statement_param(statement, i, &params[i].len);
     }
     fes_tx *tx = NULL;
@@ -206,14 +206,14 @@ void test_consumers(void) {
     OK(fes_consumer_unregister(audit, NULL, ERR));
     OK(fes_consumer_register_at(audit, FES_START_BEGINNING, 0, ERR));
 
-    fes_cancel *cancel = fes_cancel_new();
-    CHECK(!fes_cancel_is_cancelled(cancel));
-    fes_cancel_cancel(cancel);
-    CHECK(fes_cancel_is_cancelled(cancel));
+    fes_cancel_token *cancel = fes_cancel_token_new();
+    CHECK(!fes_cancel_token_is_cancelled(cancel));
+    fes_cancel_token_cancel(cancel);
+    CHECK(fes_cancel_token_is_cancelled(cancel));
     FAILS(FES_CANCELLED,
           fes_consumer_poll(audit, NULL, NULL, 0, 0, FES_FOREVER, cancel, &events, ERR));
     CHECK(events == NULL);
-    fes_cancel_free(cancel);
+    fes_cancel_token_free(cancel);
     OK(fes_consumer_unregister(audit, NULL, ERR));
     fes_consumer_close(audit);
     fes_stream_close(stream);
@@ -381,7 +381,7 @@ void test_history(void) {
     fes_stream *stream = open_memory();
     fes_warehouse *dwh = NULL;
     OK(fes_warehouse_open("sqlite::memory:", NULL, &dwh, ERR));
-    CHECK(fes_warehouse_kind(dwh) == FES_SQLITE);
+    CHECK(fes_warehouse_kind(dwh) == FES_KIND_SQLITE);
     OK(fes_warehouse_migrate(dwh, ERR));
     fes_archiver *archiver = NULL;
     fes_discarder *discarder = NULL;

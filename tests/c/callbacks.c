@@ -288,13 +288,13 @@ static void on_log(void *user, uint32_t level, const char *message) {
     CHECK(fes_archiver_stop(w.archiver, NULL) == FES_INVALID_ARGUMENT);
     CHECK(fes_consumer_poll(NULL, NULL, NULL, 0, 0, 0, NULL, &events, NULL) == FES_INVALID_ARGUMENT);
     CHECK(strcmp(fes_status_name(FES_OK), "Ok") == 0);
-    fes_cancel_cancel(user);
+    fes_cancel_token_cancel(user);
     atomic_fetch_add(&logged, 1);
 }
 
 static void logs(void) {
     make_world();
-    fes_cancel *token = fes_cancel_new();
+    fes_cancel_token *token = fes_cancel_token_new();
     OK(fes_log_set(on_log, token, FES_LOG_TRACE, ERR));
     fes_warehouse *empty = NULL;
     OK(fes_warehouse_open("sqlite::memory:", NULL, &empty, ERR));
@@ -303,11 +303,11 @@ static void logs(void) {
     OK(fes_archiver_start(w.archiver, ERR)); /* warns: the warehouse has no table */
     for (int i = 0; i < 1000 && atomic_load(&logged) == 0; i++)
         usleep(10000);
-    CHECK(atomic_load(&logged) > 0 && fes_cancel_is_cancelled(token));
+    CHECK(atomic_load(&logged) > 0 && fes_cancel_token_is_cancelled(token));
     OK(fes_log_set(NULL, NULL, FES_LOG_OFF, ERR));
     end_world();
     fes_warehouse_close(empty);
-    fes_cancel_free(token);
+    fes_cancel_token_free(token);
 }
 
 void scene_callbacks(void) {

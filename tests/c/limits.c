@@ -58,19 +58,19 @@ static void cancelling_notice(void *user, uint32_t notice, uint64_t number, cons
                               const fes_error *error) {
     (void)number, (void)text, (void)error;
     if (notice == FES_NOTICE_NEW_EVENTS || notice == FES_NOTICE_DISCARDED)
-        fes_cancel_cancel(user);
+        fes_cancel_token_cancel(user);
 }
 
-static fes_cancel *cancelled(void) {
-    fes_cancel *cancel = fes_cancel_new();
-    fes_cancel_cancel(cancel);
+static fes_cancel_token *cancelled(void) {
+    fes_cancel_token *cancel = fes_cancel_token_new();
+    fes_cancel_token_cancel(cancel);
     return cancel;
 }
 
 /* STOP(TIMEOUT, CANCEL, ERR) ends what is inside a callback. */
 #define ENDS_IN_TIME(stop)                                                                         \
     do {                                                                                           \
-        fes_cancel *token = cancelled();                                                           \
+        fes_cancel_token *token = cancelled();                                                           \
         wait_until_inside(1);                                                                      \
         TAKES(0, 1000, FAILS(FES_TIMEOUT, stop(0, NULL, ERR)));                                    \
         TAKES(80, 5000, FAILS(FES_TIMEOUT, stop(40, NULL, ERR))); /* FAILS calls twice */          \
@@ -79,7 +79,7 @@ static fes_cancel *cancelled(void) {
         OK(stop(FES_FOREVER, NULL, ERR));                                                          \
         OK(stop(0, token, ERR));                                                                   \
         CHECK(atomic_load(&inside) == 1);                                                          \
-        fes_cancel_free(token);                                                                    \
+        fes_cancel_token_free(token);                                                                    \
         atomic_store(&inside, 0);                                                                  \
         atomic_store(&let_go, 0);                                                                  \
     } while (0)
@@ -121,7 +121,7 @@ static void running_history(fes_stream *stream, fes_archiver *archiver, fes_disc
     OK(fes_stream_add_events(stream, events, 3, NULL, ERR));
     OK(fes_archiver_run_for(archiver, 0, NULL, &count, &complete, ERR));
     CHECK(count == 0 && !complete);
-    fes_cancel *cancel = fes_cancel_new();
+    fes_cancel_token *cancel = fes_cancel_token_new();
     OK(fes_archiver_set_on_notice(archiver, cancelling_notice, cancel, ERR));
     FAILS(FES_CANCELLED, fes_archiver_run_for(archiver, FES_FOREVER, cancel, &count, NULL, ERR));
     CHECK(count == 0);
@@ -133,18 +133,18 @@ static void running_history(fes_stream *stream, fes_archiver *archiver, fes_disc
           fes_stream_verify_json_for(stream, NULL, 1, 0, 20, FES_FOREVER, cancel, &report, ERR));
     OK(fes_stream_verify_json_for(stream, NULL, 1, 0, 20, 0, NULL, &report, ERR));
     fes_text_free(report);
-    fes_cancel_free(cancel);
+    fes_cancel_token_free(cancel);
 
     complete = true;
     OK(fes_discarder_run_for(discarder, 0, NULL, &count, &complete, ERR));
     CHECK(count == 0 && !complete);
-    cancel = fes_cancel_new();
+    cancel = fes_cancel_token_new();
     OK(fes_discarder_set_on_notice(discarder, cancelling_notice, cancel, ERR));
     FAILS(FES_CANCELLED, fes_discarder_run_for(discarder, FES_FOREVER, cancel, &count, NULL, ERR));
     OK(fes_discarder_run_for(discarder, FES_FOREVER, NULL, &count, &complete, ERR));
     CHECK(count == 2 && complete); /* three were left, the newest stays, one is gone */
     OK(fes_discarder_run_for(discarder, 60000, NULL, NULL, NULL, ERR));
-    fes_cancel_free(cancel);
+    fes_cancel_token_free(cancel);
 }
 
 static void *add_later(void *stream) {
@@ -164,10 +164,10 @@ static void waiting_replays(fes_stream *stream, fes_warehouse *dwh) {
     OK(fes_replay_next_for(replay, 10, 0, NULL, &events, ERR));
     CHECK(events != NULL && fes_events_count(events) == 0);
     fes_events_free(events);
-    fes_cancel *cancel = cancelled();
+    fes_cancel_token *cancel = cancelled();
     FAILS(FES_CANCELLED, fes_replay_next_for(replay, 10, FES_FOREVER, cancel, &events, ERR));
     CHECK(events == NULL);
-    fes_cancel_free(cancel);
+    fes_cancel_token_free(cancel);
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, add_later, stream) == 0);
     OK(fes_replay_next_for(replay, 10, FES_FOREVER, NULL, &events, ERR));

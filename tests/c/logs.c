@@ -35,8 +35,8 @@ static void read_password(char *wrong, size_t size) {
 static void statements(fes_stream *stream) {
     fes_tx *tx = NULL;
     fes_rows *rows = NULL;
-    bool postgres = fes_stream_kind(stream) == FES_POSTGRES;
-    fes_value value = {.kind = FES_TEXT, .bytes = PARAMETER, .len = sizeof PARAMETER - 1};
+    bool postgres = fes_stream_kind(stream) == FES_KIND_POSTGRES;
+    fes_value value = {.kind = FES_VALUE_TEXT, .bytes = PARAMETER, .len = sizeof PARAMETER - 1};
     const char *sql = postgres ? "SELECT $1::text, '" TEXT "'" : "SELECT ?, '" TEXT "'";
     OK(fes_stream_begin(stream, &tx, ERR));
     OK(fes_tx_add_event(tx, "A", "\"" DATA "\"", sizeof DATA + 1, NULL, ERR));

@@ -5,7 +5,7 @@
 static uint32_t kind;
 
 static const char *on(const char *sqlite, const char *postgres, const char *mysql) {
-    return kind == FES_SQLITE ? sqlite : kind == FES_POSTGRES ? postgres : mysql;
+    return kind == FES_KIND_SQLITE ? sqlite : kind == FES_KIND_POSTGRES ? postgres : mysql;
 }
 
 static fes_tx *begin(fes_stream *stream) {
@@ -28,7 +28,7 @@ static void fails(fes_stream *stream, fes_status status, const char *const befor
     CHECK(got == status && fes_error_code(err) == status);
     CHECK(fes_error_is_retriable(err) == (status >= FES_CONNECT_FAILED && status <= FES_TIMEOUT));
     fes_error_free(err);
-    if (kind == FES_SQLITE)
+    if (kind == FES_KIND_SQLITE)
         execute(tx, "PRAGMA query_only = 0"); /* whatever `before` did: the connection is used again */
     fes_tx_free(tx);
 }
@@ -38,7 +38,7 @@ static void of_ended_transactions(fes_stream *stream) {
     fes_tx *tx = begin(stream);
     execute(tx, "CREATE TABLE c_numbers(n INT PRIMARY KEY, m INT)");
     OK(fes_tx_add_event(tx, "A", NULL, 0, NULL, ERR));
-    const char *sql = kind == FES_MYSQL ? "CREATE TABLE c_others(n INT)" : "COMMIT";
+    const char *sql = kind == FES_KIND_MYSQL ? "CREATE TABLE c_others(n INT)" : "COMMIT";
     FAILS(FES_TRANSACTION_ENDED, fes_tx_execute(tx, sql, NULL, 0, NULL, ERR));
     FAILS(FES_TRANSACTION_ENDED, fes_tx_add_event(tx, "A", NULL, 0, NULL, ERR));
     CHECK(fes_tx_commit(tx, NULL) == FES_TRANSACTION_ENDED);
@@ -57,8 +57,8 @@ static void of_statements(fes_stream *stream) {
     const char *role[] = {"CREATE ROLE fes_c_role", "SET LOCAL ROLE fes_c_role"};
     const char *read_only[] = {"PRAGMA query_only = 1", NULL};
     const char *schema = "INSERT INTO information_schema.TABLES(TABLE_NAME) VALUES ('a')";
-    fails(stream, FES_PERMISSION_DENIED, kind == FES_SQLITE ? read_only : kind == FES_POSTGRES ? role : NULL,
-          kind == FES_MYSQL ? schema : "DELETE FROM c_numbers");
+    fails(stream, FES_PERMISSION_DENIED, kind == FES_KIND_SQLITE ? read_only : kind == FES_KIND_POSTGRES ? role : NULL,
+          kind == FES_KIND_MYSQL ? schema : "DELETE FROM c_numbers");
 }
 
 static void of_locks(fes_stream *stream) {
@@ -69,7 +69,7 @@ static void of_locks(fes_stream *stream) {
     fails(stream, FES_BUSY, short_wait, "UPDATE c_numbers SET m = 4 WHERE n = 1");
     fes_tx_free(holder);
     const char *short_statement[] = {"SET LOCAL statement_timeout = 30", NULL};
-    if (kind == FES_POSTGRES)
+    if (kind == FES_KIND_POSTGRES)
         fails(stream, FES_TIMEOUT, short_statement, "SELECT pg_sleep(10)");
 }
 
@@ -133,7 +133,7 @@ static void of_addresses(void) {
     FAILS(FES_CONNECT_FAILED, fes_stream_open("mysql://u:p@127.0.0.1:1/d", NULL, &stream, ERR));
     char url[1000];
     snprintf(url, sizeof url, "%s_no_such_database", db_url);
-    if (kind != FES_SQLITE)
+    if (kind != FES_KIND_SQLITE)
         FAILS(FES_CONNECT_FAILED, fes_stream_open(url, NULL, &stream, ERR));
 }
 
@@ -188,12 +188,12 @@ void test_errors_of_databases(void) {
     of_statements(stream);
     of_addresses();
     of_schemas(stream);
-    if (kind != FES_SQLITE) {
+    if (kind != FES_KIND_SQLITE) {
         of_locks(stream);
         of_deadlocks(stream);
         of_broken_connections(stream);
     }
-    if (kind == FES_POSTGRES)
+    if (kind == FES_KIND_POSTGRES)
         of_unsafe_servers();
     fes_stream_close(stream);
 }

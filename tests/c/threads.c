@@ -29,7 +29,7 @@ static void on_all(void *(*run)(void *), void *handle) {
 
 struct waiting {
     fes_subscription *subscription;
-    fes_cancel *cancel;
+    fes_cancel_token *cancel;
 };
 
 static void *wait_for_ever(void *user) {
@@ -59,11 +59,11 @@ static void *read_json(void *events) {
     return NULL;
 }
 
-static fes_cancel *to_cancel;
+static fes_cancel_token *to_cancel;
 
 static void on_signal(int number) {
     (void)number;
-    fes_cancel_cancel(to_cancel);
+    fes_cancel_token_cancel(to_cancel);
 }
 
 void test_threads(void) {
@@ -88,7 +88,7 @@ void test_threads(void) {
     on_all(use_options, options);
     fes_options_free(options);
 
-    struct waiting waiting = {NULL, to_cancel = fes_cancel_new()};
+    struct waiting waiting = {NULL, to_cancel = fes_cancel_token_new()};
     OK(fes_stream_subscribe(stream, "c", "Threads", NULL, 0, NULL, &waiting.subscription, ERR));
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++)
@@ -99,7 +99,7 @@ void test_threads(void) {
     for (int i = 0; i < THREADS; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
     fes_subscription_close(waiting.subscription);
-    fes_cancel_free(waiting.cancel);
+    fes_cancel_token_free(waiting.cancel);
     fes_consumer_close(consumer);
     fes_stream_close(stream);
 }

@@ -14,7 +14,7 @@ static double now_ms(void) {
 static fes_subscription *subscription;
 
 struct waiter {
-    fes_cancel *cancel;
+    fes_cancel_token *cancel;
     double ended;
 };
 
@@ -35,7 +35,7 @@ void scene_waits(void) {
     OK(fes_consumer_open(stream, "app", "Waits", &consumer, ERR));
     OK(fes_consumer_register(consumer, ERR));
     OK(fes_stream_subscribe(stream, "app", "Waits", NULL, 0, NULL, &subscription, ERR));
-    fes_cancel *all = fes_cancel_new();
+    fes_cancel_token *all = fes_cancel_token_new();
     struct waiter waiting[4];
     pthread_t threads[4], one;
     for (int i = 0; i < 4; i++) {
@@ -44,14 +44,14 @@ void scene_waits(void) {
     }
     int late = 0, slow = 0;
     for (int i = 0; i < 20; i++) {
-        struct waiter mine = {fes_cancel_new(), 0};
+        struct waiter mine = {fes_cancel_token_new(), 0};
         CHECK(pthread_create(&one, NULL, wait_for_ever, &mine) == 0);
         usleep(20000);
         double start = now_ms();
-        fes_cancel_cancel(mine.cancel);
+        fes_cancel_token_cancel(mine.cancel);
         CHECK(pthread_join(one, NULL) == 0);
         late += mine.ended - start > 30;
-        fes_cancel_free(mine.cancel);
+        fes_cancel_token_free(mine.cancel);
         for (int k = 0; k < 5; k++) {
             fes_events *events = NULL;
             start = now_ms();
@@ -63,10 +63,10 @@ void scene_waits(void) {
     if (late > 5 || slow > 25)
         fprintf(stderr, "%d of 20 left late, %d of 100 looks were slow\n", late, slow);
     CHECK(late <= 5 && slow <= 25);
-    fes_cancel_cancel(all);
+    fes_cancel_token_cancel(all);
     for (int i = 0; i < 4; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
-    fes_cancel_free(all);
+    fes_cancel_token_free(all);
     fes_subscription_close(subscription);
     fes_consumer_close(consumer);
     fes_stream_close(stream);

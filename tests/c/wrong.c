@@ -19,8 +19,8 @@ static void on_notice(void *user, uint32_t notice, uint64_t number, const char *
 static void nulls_of_handles_without_errors(void) {
     fes_error_free(NULL);
     fes_options_free(NULL);
-    fes_cancel_cancel(NULL);
-    fes_cancel_free(NULL);
+    fes_cancel_token_cancel(NULL);
+    fes_cancel_token_free(NULL);
     fes_text_free(NULL);
     fes_events_free(NULL);
     fes_rows_free(NULL);
@@ -38,7 +38,7 @@ static void nulls_of_handles_without_errors(void) {
     size_t len = 9;
     CHECK(fes_error_code(NULL) == FES_OK && strcmp(fes_error_name(NULL), "Ok") == 0);
     CHECK(fes_error_message(NULL)[0] == 0 && fes_error_sql_state(NULL)[0] == 0);
-    CHECK(!fes_error_is_retriable(NULL) && !fes_cancel_is_cancelled(NULL));
+    CHECK(!fes_error_is_retriable(NULL) && !fes_cancel_token_is_cancelled(NULL));
     CHECK(fes_text_data(NULL, &len) == NULL && len == 0);
     CHECK(fes_events_count(NULL) == 0 && fes_events_get(NULL, 0) == NULL);
     CHECK(fes_rows_count(NULL) == 0 && fes_rows_columns(NULL) == 0);
@@ -114,9 +114,9 @@ static void nulls_of_streams(fes_stream *stream) {
     REFUSED(fes_stream_add_events(stream, &event, 1, NULL, ERR));
     REFUSED(fes_stream_lag_json(NULL, &text, ERR));
     REFUSED(fes_stream_lag_json(stream, NULL, ERR));
-    REFUSED(fes_event_statement(FES_SQLITE, NULL, NULL, 0, NULL, &statement, ERR));
-    REFUSED(fes_event_statement(FES_SQLITE, "A", NULL, 1, NULL, &statement, ERR));
-    REFUSED(fes_event_statement(FES_SQLITE, "A", NULL, 0, NULL, NULL, ERR));
+    REFUSED(fes_event_statement(FES_KIND_SQLITE, NULL, NULL, 0, NULL, &statement, ERR));
+    REFUSED(fes_event_statement(FES_KIND_SQLITE, "A", NULL, 1, NULL, &statement, ERR));
+    REFUSED(fes_event_statement(FES_KIND_SQLITE, "A", NULL, 0, NULL, NULL, ERR));
     REFUSED(fes_event_statement(0, "A", NULL, 0, NULL, &statement, ERR));
     REFUSED(fes_stream_statement(NULL, "A", NULL, 0, &statement, ERR));
     REFUSED(fes_stream_statement(stream, NULL, NULL, 0, &statement, ERR));
@@ -140,7 +140,7 @@ static void nulls_of_streams(fes_stream *stream) {
     REFUSED(fes_tx_add_events(tx, NULL, 1, NULL, ERR));
     REFUSED(fes_tx_commit(NULL, ERR));
     REFUSED(fes_tx_rollback(NULL, ERR));
-    fes_value values[] = {{.kind = FES_TEXT, .len = 1}, {.kind = FES_BYTES, .len = 1}, {.kind = 7}};
+    fes_value values[] = {{.kind = FES_VALUE_TEXT, .len = 1}, {.kind = FES_VALUE_BYTES, .len = 1}, {.kind = 7}};
     for (size_t i = 0; i < 3; i++)
         REFUSED(fes_tx_execute(tx, "SELECT ?", &values[i], 1, NULL, ERR));
     CHECK(rows == NULL);
@@ -316,7 +316,7 @@ void test_texts_and_lengths(void) {
     fes_events_free(events);
     OK(fes_stream_begin(stream, &tx, ERR));
     REFUSED(fes_tx_execute(tx, bad, NULL, 0, NULL, ERR));
-    fes_value value = {.kind = FES_TEXT, .bytes = bad, .len = 2};
+    fes_value value = {.kind = FES_VALUE_TEXT, .bytes = bad, .len = 2};
     REFUSED(fes_tx_execute(tx, "SELECT ?", &value, 1, NULL, ERR));
     fes_new_event event = {"A", "1", 1};
     for (size_t i = 0; i < 3; i++) {
@@ -326,7 +326,7 @@ void test_texts_and_lengths(void) {
         REFUSED(fes_tx_add_event(tx, "A", "1", n, NULL, ERR));
         REFUSED(fes_tx_execute(tx, "SELECT ?", &value, n, NULL, ERR));
         REFUSED(fes_consumer_poll(consumer, NULL, many, n, 0, 0, NULL, &events, ERR));
-        fes_value text = {.kind = FES_BYTES, .bytes = "1", .len = n};
+        fes_value text = {.kind = FES_VALUE_BYTES, .bytes = "1", .len = n};
         REFUSED(fes_tx_execute(tx, "SELECT ?", &text, 1, NULL, ERR));
     }
     fes_tx_free(tx);

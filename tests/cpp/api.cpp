@@ -41,7 +41,7 @@ static unsigned checks = 0;
 
 static void events_and_transactions() {
     fes::Stream stream("sqlite::memory:", {{"max_connections", "4"}});
-    CHECK(stream && stream.kind() == FES_SQLITE);
+    CHECK(stream && stream.kind() == FES_KIND_SQLITE);
     CHECK(stream.migrate());
     const auto id = stream.add_event("USR_ADD", R"({"n": 1.0})");
     const auto ids = stream.add_events({{"A"}, {"B", "2"}});
@@ -54,7 +54,7 @@ static void events_and_transactions() {
     CHECK(rows.at(0, 0).text() == "x" && rows.at(0, 1).integer() == 7);
     CHECK(rows.at(0, 2).real() > 0.4 && rows.at(0, 3).is_null() && rows.at(5, 5).is_null());
     rows = tx.query("SELECT ?, ?, ?", {fes::Bytes{"a\0b", 3}, std::uint64_t{7}, true});
-    CHECK(rows.at(0, 0).kind() == FES_BYTES && rows.at(0, 0).text() == std::string_view("a\0b", 3));
+    CHECK(rows.at(0, 0).kind() == FES_VALUE_BYTES && rows.at(0, 0).text() == std::string_view("a\0b", 3));
     CHECK(rows.at(0, 1).integer() == 7 && rows.at(0, 2).integer() == 1);
     tx.add_event("NEW");
     CHECK(tx.commit());
@@ -83,7 +83,7 @@ static void events_and_transactions() {
     CHECK(audit.unregister() && !audit.unregister() && audit.register_at(FES_START_NOW));
     auto statement = stream.statement("A", "1");
     CHECK(statement.sql().find("INSERT") == 0 && statement.type() == "A" && statement.data() == "1");
-    CHECK(fes::Statement(FES_POSTGRES, "A", "1").sql().find("$1") != std::string_view::npos);
+    CHECK(fes::Statement(FES_KIND_POSTGRES, "A", "1").sql().find("$1") != std::string_view::npos);
     FAILS(FES_INVALID_TYPE, stream.add_event("lower"));
     FAILS(FES_INVALID_URL, fes::Stream("nonsense://"));
     FAILS(FES_INVALID_OPTION, fes::Options{{"no", "1"}});
@@ -173,7 +173,7 @@ static void receivers_and_history() {
     CHECK(warehouse.migrate());
     fes::Archiver archiver(stream, warehouse);
     CHECK(archiver.run_once() == 1 && warehouse.history(1, 10).size() == 1);
-    CHECK(warehouse.kind() == FES_SQLITE);
+    CHECK(warehouse.kind() == FES_KIND_SQLITE);
     CHECK(stream.doctor_json(&warehouse, {"consumer"}).find("\"role_consumer\"") != std::string::npos);
     CHECK(stream.doctor_json().find("\"failure\"") == std::string::npos);
     CHECK(stream.verify_json(&warehouse).find("\"in_both\":1,") != std::string::npos);

@@ -99,18 +99,18 @@ napi_value unsigned_integer(napi_env env, uint64_t value) {
 napi_value column(napi_env env, const fes_value &value) {
     napi_value result;
     switch (value.kind) {
-    case FES_BOOL:
+    case FES_VALUE_BOOL:
         return boolean(env, value.number != 0);
-    case FES_INT:
+    case FES_VALUE_INT:
         return integer(env, value.number);
-    case FES_UINT:
+    case FES_VALUE_UINT:
         return unsigned_integer(env, static_cast<uint64_t>(value.number));
-    case FES_REAL:
+    case FES_VALUE_REAL:
         return number(env, value.real);
-    case FES_TEXT:
+    case FES_VALUE_TEXT:
         ok(napi_create_string_utf8(env, value.bytes, value.len, &result));
         return result;
-    case FES_BYTES:
+    case FES_VALUE_BYTES:
         ok(napi_create_buffer_copy(env, value.len, value.bytes, nullptr, &result));
         return result;
     default:
@@ -147,7 +147,7 @@ Params::Params(napi_env env, napi_value array) {
 }
 
 fes_value Params::read(napi_env env, napi_value value, std::string &place) {
-    fes_value result{FES_NULL, 0, 0, nullptr, 0};
+    fes_value result{FES_VALUE_NULL, 0, 0, nullptr, 0};
     napi_valuetype type;
     ok(napi_typeof(env, value, &type));
     bool flag = false;
@@ -157,29 +157,29 @@ fes_value Params::read(napi_env env, napi_value value, std::string &place) {
         return result;
     case napi_boolean:
         ok(napi_get_value_bool(env, value, &flag));
-        result.kind = FES_BOOL;
+        result.kind = FES_VALUE_BOOL;
         result.number = flag;
         return result;
     case napi_number:
         ok(napi_get_value_double(env, value, &result.real));
-        result.kind = FES_REAL;
+        result.kind = FES_VALUE_REAL;
         if (std::floor(result.real) == result.real && std::abs(result.real) <= SAFE) {
-            result.kind = FES_INT;
+            result.kind = FES_VALUE_INT;
             result.number = static_cast<int64_t>(result.real);
         }
         return result;
     case napi_bigint:
         ok(napi_get_value_bigint_int64(env, value, &result.number, &flag));
-        result.kind = flag ? FES_INT : FES_UINT; // lib/args.js has checked that it fits one of them
+        result.kind = flag ? FES_VALUE_INT : FES_VALUE_UINT; // lib/args.js has checked that it fits one of them
         return result;
     case napi_string:
         place = read_string(env, value);
-        result.kind = FES_TEXT;
+        result.kind = FES_VALUE_TEXT;
         break;
     default:
         ok(napi_get_buffer_info(env, value, &data, &result.len));
         place.assign(static_cast<const char *>(data), result.len);
-        result.kind = FES_BYTES;
+        result.kind = FES_VALUE_BYTES;
     }
     result.bytes = place.c_str();
     result.len = place.size();

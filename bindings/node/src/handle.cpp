@@ -82,7 +82,7 @@ napi_value Slot::make(napi_env env, std::shared_ptr<Handle> handle) {
 Slot &Slot::of(napi_env env, napi_value value) { return unpack<ListedSlot>(env, value, SLOT_TAG); }
 
 Token::Token(std::shared_ptr<Loop> loop)
-    : raw(fes_cancel_new(), fes_cancel_free), interruptible(std::move(loop), [this] { cancel(); }) {}
+    : raw(fes_cancel_token_new(), fes_cancel_token_free), interruptible(std::move(loop), [this] { cancel(); }) {}
 
 napi_value Token::make(napi_env env) {
     auto token = std::make_shared<Token>(Loop::of(env));

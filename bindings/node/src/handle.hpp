@@ -83,11 +83,11 @@ class Token {
     explicit Token(std::shared_ptr<Loop> loop);
     static napi_value make(napi_env env);
     static std::shared_ptr<Token> of(napi_env env, napi_value value);
-    const fes_cancel *get() const { return raw.get(); }
-    void cancel() const { fes_cancel_cancel(raw.get()); }
+    const fes_cancel_token *get() const { return raw.get(); }
+    void cancel() const { fes_cancel_token_cancel(raw.get()); }
 
   private:
-    std::unique_ptr<fes_cancel, void (*)(fes_cancel *)> raw;
+    std::unique_ptr<fes_cancel_token, void (*)(fes_cancel_token *)> raw;
     Interruptible interruptible;
 };
 

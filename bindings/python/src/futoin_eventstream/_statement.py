@@ -11,7 +11,7 @@ from ._errors import InvalidArgument, call
 from ._ffi import lib
 from ._text import Option, Options, event_data, event_type, options
 
-#: What `fes_database` calls them.
+#: What `fes_database_kind` calls them.
 KINDS = {"sqlite": 1, "postgres": 2, "mysql": 3}
 _ALIASES = {"postgresql": "postgres", "mariadb": "mysql", "sqlite3": "sqlite"}
 

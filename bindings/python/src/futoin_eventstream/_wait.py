@@ -24,21 +24,21 @@ class Cancel(Owner):
     `Cancelled` within 30 ms, and so do later ones. Any number of calls may share one."""
 
     def __init__(self) -> None:
-        self._handle = Handle("cancel token", lib.fes_cancel_free)
-        self._handle._pointer = c_void_p(lib.fes_cancel_new())
+        self._handle = Handle("cancel token", lib.fes_cancel_token_free)
+        self._handle._pointer = c_void_p(lib.fes_cancel_token_new())
 
     def cancel(self) -> None:
         """Cancels, for good. May be called twice, and after `close`."""
         try:
             with self._handle as pointer:
-                lib.fes_cancel_cancel(pointer)
+                lib.fes_cancel_token_cancel(pointer)
         except Closed:
             pass
 
     def is_cancelled(self) -> bool:
         """Whether it was cancelled."""
         with self._handle as pointer:
-            return bool(lib.fes_cancel_is_cancelled(pointer))
+            return bool(lib.fes_cancel_token_is_cancelled(pointer))
 
 
 class _Nobody:
