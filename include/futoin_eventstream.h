@@ -1,4 +1,5 @@
-/*
+/**
+ * @file
  * futoin-eventstream: events in your own SQL database (SQLite, PostgreSQL, MySQL, MariaDB), written in
  * the transaction that made them true, delivered to every registered consumer in order, none lost.
  *
@@ -142,8 +143,11 @@
 
 /** The version of this header: see `fes_version`. */
 #define FES_VERSION "0.1.0"
+/** A part of it. */
 #define FES_VERSION_MAJOR 0
+/** A part of it. */
 #define FES_VERSION_MINOR 1
+/** A part of it. */
 #define FES_VERSION_PATCH 0
 
 /**
@@ -583,7 +587,8 @@ typedef struct fes_archiver fes_archiver;
 
 /**
  * Ends waits: every call that was given the token returns `FES_CANCELLED` within 30 ms, and so do
- * later ones; within 200 ms where a server does not answer, whose connection is given up. Any number of calls may share one. It must not be freed while a call uses it.
+ * later ones; within 200 ms where a server does not answer, whose connection is given up. Any number
+ * of calls may share one. It must not be freed while a call uses it.
  */
 typedef struct fes_cancel_token fes_cancel_token;
 
@@ -751,12 +756,15 @@ typedef struct {
 } fes_new_event;
 
 /**
- * Called with every delivery, from the receiver's own thread, one at a time. `seq` counts from 0;
- * a gap tells a LIVE receiver that a group was skipped. `events` ends with the call. Gives 0 to
- * acknowledge, anything else to get the same events again. May call every function but
- * `fes_receiver_close` of its own receiver; `fes_receiver_stop` of it returns at once there, and
+ * Called with every delivery, from the receiver's own thread, one at a time. May call every function
+ * but `fes_receiver_close` of its own receiver; `fes_receiver_stop` of it returns at once there, and
  * the call is the last. Where two callbacks stop each other's receiver at the same time, the second
  * one does not wait. No C++ exception may leave it.
+ *
+ * @param user the `user_data` of `fes_receiver_open`
+ * @param seq the delivery's number, from 0; a gap tells a LIVE receiver that a group was skipped
+ * @param events the events, which end with the call
+ * @return 0 to acknowledge, anything else to get the same events again
  */
 typedef int32_t (*fes_on_events)(void *user,
                                  uint64_t seq,
@@ -764,15 +772,19 @@ typedef int32_t (*fes_on_events)(void *user,
 
 /**
  * Called for every notice, from the thread of what it is about, one at a time; those of
- * `fes_archiver_run_once` and its like come from the thread that called it. `notice` is a
- * `fes_notice`. `text` is never NULL (empty if there is none) and `error` may be NULL; both end
- * with the call. It must not block for long.
+ * `fes_archiver_run_once` and its like come from the thread that called it. It must not block for long.
  *
  * It must not close the handle it is about. Every other function may be called, with these
  * differences for that handle: `stop`, `stop_for` and `fes_app_stop_for` ask the thread to end and do
  * not wait for it; `fes_archiver_run_once` and `_run_for` give `FES_INVALID_ARGUMENT`;
  * `fes_receiver_start` and `fes_receiver_set_...` do as in every receiver that is started, and
  * `fes_archiver_start` as in one at work; `set_on_notice` counts from the next notice on.
+ *
+ * @param user the `user_data` that it was set with
+ * @param notice a `fes_notice`, which tells what the others mean
+ * @param number of events, or an id; 0 if there is none
+ * @param text never NULL, empty if there is none; it ends with the call
+ * @param error NULL if there is none; it ends with the call
  */
 typedef void (*fes_on_notice)(void *user,
                               uint32_t notice,
@@ -783,9 +795,13 @@ typedef void (*fes_on_notice)(void *user,
 /**
  * Called with every message of the level that was asked for, from any thread, also from several at
  * once. No message of any level shows event data, parameters, statements or passwords; what the
- * database drivers say is left out, because it does. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long, and
- * must close and free nothing. Functions that return a `fes_status` give `FES_INVALID_ARGUMENT` there
- * and do nothing; those of tokens, statuses and errors may be called.
+ * database drivers say is left out, because it does. It must not block for long, and must close and
+ * free nothing. Functions that return a `fes_status` give `FES_INVALID_ARGUMENT` there and do nothing;
+ * those of tokens, statuses and errors may be called.
+ *
+ * @param user the `user_data` of `fes_log_set`
+ * @param level a `fes_log_level`
+ * @param message the text, ended by a NUL; it ends with the call
  */
 typedef void (*fes_on_log)(void *user,
                            uint32_t level,
@@ -796,93 +812,131 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * The name of a status, for example `NotRegistered`; `Unknown` for a number that is none. The
- * text is constant. May be called from a signal handler.
+ * The name of a status. May be called from a signal handler.
+ *
+ * @param status a `fes_status`
+ * @return a constant text, for example `NotRegistered`; `Unknown` for a number that is none
  */
 const char *fes_status_name(uint32_t status);
 
 /**
- * Makes an error, for the caller's own tests of how it takes one. `code` is a `fes_status` other
- * than `FES_OK`; `message` is copied. NULL if the code is unknown, or the message NULL or not
- * UTF-8.
+ * Makes an error, for the caller's own tests of how it takes one.
+ *
+ * @param code a `fes_status` other than `FES_OK`
+ * @param message what went wrong, ended by a NUL; it is copied
+ * @return the error, to be freed with `fes_error_free`; NULL if the code is unknown, or the
+ *   message NULL or not UTF-8
  */
 fes_error *fes_error_new(uint32_t code,
                          const char *message);
 
 /**
- * The status of an error; `FES_OK` for NULL.
+ * The status of an error.
+ *
+ * @param error NULL, or the error
+ * @return its status; `FES_OK` for NULL
  */
 fes_status fes_error_code(const fes_error *error);
 
 /**
- * The name of the error's status: see `fes_status_name`. The text is constant.
+ * The name of the status of an error: see `fes_status_name`.
+ *
+ * @param error NULL, or the error
+ * @return a constant text; `Ok` for NULL
  */
 const char *fes_error_name(const fes_error *error);
 
 /**
- * What went wrong and what to do, in UTF-8 and with a NUL at its end; it belongs to the error. An
- * empty text for NULL.
+ * What went wrong and what to do.
+ *
+ * @param error NULL, or the error, to which the text belongs
+ * @return UTF-8 text, ended by a NUL; empty for NULL
  */
 const char *fes_error_message(const fes_error *error);
 
 /**
  * The server's own code: SQLSTATE on PostgreSQL, the error number on MySQL and MariaDB, the
- * extended result code on SQLite; an empty text if there is none. It belongs to the error.
+ * extended result code on SQLite.
+ *
+ * @param error NULL, or the error, to which the text belongs
+ * @return the code, ended by a NUL; empty if there is none, and for NULL
  */
 const char *fes_error_sql_state(const fes_error *error);
 
 /**
  * Whether the same call may succeed later without a change by the caller. After
- * `FES_CONNECTION_LOST` of a write, look first whether it happened. False for NULL.
+ * `FES_CONNECTION_LOST` of a write, look first whether it happened.
+ *
+ * @param error NULL, or the error
+ * @return whether it may; false for NULL
  */
 bool fes_error_is_retriable(const fes_error *error);
 
 /**
- * Frees an error. NULL is allowed.
+ * Frees an error.
+ *
+ * @param error NULL, or the error
  */
 void fes_error_free(fes_error *error);
 
 #if defined(FES_SELFTEST)
 /**
  * Panics inside the boundary, to prove that it is caught. Only with the feature `selftest`.
+ *
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_PANIC`
  */
 fes_status fes_selftest_panic(fes_error **err);
 #endif
 
 /**
- * The text, in UTF-8 and with a NUL at its end; it belongs to `text`. `len` is NULL or gets the
- * length in bytes without the NUL. NULL for NULL.
+ * The bytes of a text.
+ *
+ * @param text NULL, or the text, to which the bytes belong
+ * @param len NULL, or gets the length in bytes without the NUL
+ * @return UTF-8 text, ended by a NUL; NULL for NULL
  */
 const char *fes_text_data(const fes_text *text,
                           size_t *len);
 
 /**
- * Frees a text. NULL is allowed.
+ * Frees a text.
+ *
+ * @param text NULL, or the text
  */
 void fes_text_free(fes_text *text);
 
 /**
- * The version of the library at run time, for example `0.1.0`: compare with `FES_VERSION`. The
- * text is constant.
+ * The version of the library at run time: compare it with `FES_VERSION`.
+ *
+ * @return a constant text, for example `0.1.0`
  */
 const char *fes_version(void);
 
 /**
- * The ABI version of the library at run time. It must not be less than the `FES_ABI_VERSION` that
- * a program was compiled with.
+ * The ABI version of the library at run time.
+ *
+ * @return a number that must not be less than the `FES_ABI_VERSION` that a program was compiled
+ *   with
  */
 uint32_t fes_abi_version(void);
 
 /**
- * Makes options with all defaults, to be freed with `fes_options_free`. NULL only after a defect.
+ * Makes options with all defaults.
+ *
+ * @return the options, to be freed with `fes_options_free`; NULL only after a defect
  */
 fes_options *fes_options_new(void);
 
 /**
- * Sets the option `key`; both texts are copied.
+ * Sets an option.
  *
- * Errors: `FES_INVALID_OPTION` for an unknown key (the message lists all) or a value that makes
- * no sense; `FES_INVALID_ARGUMENT`.
+ * @param options the options
+ * @param key the name of the option, ended by a NUL; it is copied
+ * @param value its value as text, ended by a NUL; it is copied
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_OPTION` for an unknown key (the message lists all) or a
+ *   value that makes no sense; `FES_INVALID_ARGUMENT`
  */
 fes_status fes_options_set(fes_options *options,
                            const char *key,
@@ -890,49 +944,70 @@ fes_status fes_options_set(fes_options *options,
                            fes_error **err);
 
 /**
- * Frees options. NULL is allowed.
+ * Frees options.
+ *
+ * @param options NULL, or the options
  */
 void fes_options_free(fes_options *options);
 
 /**
- * Makes a token, to be freed with `fes_cancel_token_free`. NULL only after a defect.
+ * Makes a token.
+ *
+ * @return the token, to be freed with `fes_cancel_token_free`; NULL only after a defect
  */
 fes_cancel_token *fes_cancel_token_new(void);
 
 /**
- * Cancels what waits with this token, for good. May be called from any thread, from a callback
- * and from a signal handler. NULL is allowed.
+ * Cancels what waits with this token, for good. May be called from any thread, from a callback and
+ * from a signal handler.
+ *
+ * @param cancel NULL, or the token
  */
 void fes_cancel_token_cancel(const fes_cancel_token *cancel);
 
 /**
- * Whether the token was cancelled. May be called from a signal handler. False for NULL.
+ * Whether the token was cancelled. May be called from a signal handler.
+ *
+ * @param cancel NULL, or the token
+ * @return whether it was; false for NULL
  */
 bool fes_cancel_token_is_cancelled(const fes_cancel_token *cancel);
 
 /**
- * Frees a token that no call uses any more. NULL is allowed.
+ * Frees a token that no call uses any more.
+ *
+ * @param cancel NULL, or the token
  */
 void fes_cancel_token_free(fes_cancel_token *cancel);
 
 /**
- * How many events there are; 0 for NULL.
+ * How many events there are.
+ *
+ * @param events NULL, or the events
+ * @return their number; 0 for NULL
  */
 size_t fes_events_count(const fes_events *events);
 
 /**
- * The event at `index`, from 0; NULL if there is none. The events are one array: the one at 0 is
- * followed by all others. It belongs to `events`.
+ * One event of a batch. The events are one array: the one at 0 is followed by all others.
+ *
+ * @param events NULL, or the events, to which the one that is returned belongs
+ * @param index which one, from 0
+ * @return the event; NULL if there is none
  */
 const fes_event *fes_events_get(const fes_events *events,
                                 size_t index);
 
 /**
  * All events as one JSON array of `{"id":"1","type":"A","data":...,"ts":"2017-07-14T02:40:00Z"}`
- * (ids are strings, because JSON readers round large numbers). The text ends with a NUL and
- * belongs to `events`; `len` is NULL or gets its bytes without the NUL. Made at the first call.
+ * (ids are strings, because JSON readers round large numbers). Made at the first call.
  *
- * Errors: `FES_CORRUPT_EVENT` if plain SQL put something into the table that is not JSON.
+ * @param events the events, to which the text belongs
+ * @param json gets the text, ended by a NUL
+ * @param len NULL, or gets its bytes without the NUL
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_CORRUPT_EVENT` if plain SQL put something into the table that is
+ *   not JSON
  */
 fes_status fes_events_json(const fes_events *events,
                            const char **json,
@@ -941,9 +1016,14 @@ fes_status fes_events_json(const fes_events *events,
 
 /**
  * The data of all events as one JSON array, in their order: what a language that takes the rest
- * from `fes_events_get` parses once for a batch. Otherwise as `fes_events_json`.
+ * from `fes_events_get` parses once for a batch. Made at the first call.
  *
- * Errors: `FES_CORRUPT_EVENT` if plain SQL put something into the table that is not JSON.
+ * @param events the events, to which the text belongs
+ * @param json gets the text, ended by a NUL
+ * @param len NULL, or gets its bytes without the NUL
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_CORRUPT_EVENT` if plain SQL put something into the table that is
+ *   not JSON
  */
 fes_status fes_events_data_json(const fes_events *events,
                                 const char **json,
@@ -951,29 +1031,44 @@ fes_status fes_events_data_json(const fes_events *events,
                                 fes_error **err);
 
 /**
- * Frees events, with all texts of them. NULL is allowed.
+ * Frees events, with all texts of them.
+ *
+ * @param events NULL, or the events
  */
 void fes_events_free(fes_events *events);
 
 /**
- * How many rows there are; 0 for NULL.
+ * How many rows there are.
+ *
+ * @param rows NULL, or the rows
+ * @return their number; 0 for NULL
  */
 size_t fes_rows_count(const fes_rows *rows);
 
 /**
- * How many columns the rows have; 0 if there is no row, and for NULL.
+ * How many columns the rows have.
+ *
+ * @param rows NULL, or the rows
+ * @return their number; 0 if there is no row, and for NULL
  */
 size_t fes_rows_columns(const fes_rows *rows);
 
 /**
- * The value at `row` and `column`, both from 0; NULL if there is none. It belongs to `rows`.
+ * One value of the rows.
+ *
+ * @param rows NULL, or the rows, to which the value belongs
+ * @param row which row, from 0
+ * @param column which column, from 0
+ * @return the value; NULL if there is none
  */
 const fes_value *fes_rows_get(const fes_rows *rows,
                               size_t row,
                               size_t column);
 
 /**
- * Frees rows, with all values of them. NULL is allowed.
+ * Frees rows, with all values of them.
+ *
+ * @param rows NULL, or the rows
  */
 void fes_rows_free(fes_rows *rows);
 
@@ -981,10 +1076,15 @@ void fes_rows_free(fes_rows *rows);
  * Makes the statement that adds an event, for the caller's own connection and driver: the event
  * lives and dies with the transaction that it is run in. Needs no stream and no connection.
  *
- * `kind` is a `fes_database_kind`; `data` is JSON text of `data_len` bytes (NULL and 0: `null`); of
- * `options` (or NULL), `event_table` and `max_event_bytes` matter.
- *
- * Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_INVALID_ARGUMENT`.
+ * @param kind the `fes_database_kind` of the connection
+ * @param type the event type, ended by a NUL
+ * @param data NULL for `null`, or the event data as JSON text
+ * @param data_len how many bytes `data` has; 0 for NULL
+ * @param options NULL, or options, of which `event_table` and `max_event_bytes` matter
+ * @param out gets the statement, to be freed with `fes_statement_free`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`,
+ *   `FES_INVALID_ARGUMENT`
  */
 fes_status fes_event_statement(uint32_t kind,
                                const char *type,
@@ -997,7 +1097,14 @@ fes_status fes_event_statement(uint32_t kind,
 /**
  * As `fes_event_statement`, for the database and the options of a stream.
  *
- * Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_INVALID_ARGUMENT`.
+ * @param stream the stream
+ * @param type the event type, ended by a NUL
+ * @param data NULL for `null`, or the event data as JSON text
+ * @param data_len how many bytes `data` has; 0 for NULL
+ * @param out gets the statement, to be freed with `fes_statement_free`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`,
+ *   `FES_INVALID_ARGUMENT`
  */
 fes_status fes_stream_statement(const fes_stream *stream,
                                 const char *type,
@@ -1007,36 +1114,46 @@ fes_status fes_stream_statement(const fes_stream *stream,
                                 fes_error **err);
 
 /**
- * The SQL, with the placeholders of the database: `?`, or `$1` and `$2` on PostgreSQL. It ends
- * with a NUL and belongs to `statement`; `len` is NULL or gets its bytes. NULL for NULL.
+ * The SQL, with the placeholders of the database: `?`, or `$1` and `$2` on PostgreSQL.
+ *
+ * @param statement NULL, or the statement, to which the text belongs
+ * @param len NULL, or gets the bytes of the text without the NUL
+ * @return the SQL, ended by a NUL; NULL for NULL
  */
 const char *fes_statement_sql(const fes_statement *statement,
                               size_t *len);
 
 /**
- * The parameter at `index`, 0 (the type) or 1 (the JSON), to be bound as text. It ends with a NUL
- * and belongs to `statement`; `len` is NULL or gets its bytes. NULL if there is none.
+ * A parameter of the statement, to be bound as text.
+ *
+ * @param statement NULL, or the statement, to which the text belongs
+ * @param index which one: 0 is the type, 1 the JSON
+ * @param len NULL, or gets the bytes of the text without the NUL
+ * @return the parameter, ended by a NUL; NULL if there is none
  */
 const char *fes_statement_param(const fes_statement *statement,
                                 size_t index,
                                 size_t *len);
 
 /**
- * Frees a statement. NULL is allowed.
+ * Frees a statement.
+ *
+ * @param statement NULL, or the statement
  */
 void fes_statement_free(fes_statement *statement);
 
 /**
- * Opens the stream in the database of `url`: `sqlite:file.db`, `sqlite:///absolute/file.db`,
- * `sqlite::memory:`, `postgres://user:password@host:port/database?sslmode=verify-full`,
- * `mysql://user:password@host:port/database?ssl-mode=VERIFY_IDENTITY`. Options in the URL win over
- * `options`, which may be NULL. Makes one connection and changes no schema.
+ * Opens the stream in a database. Makes one connection and changes no schema. Blocks up to the
+ * option `connect_timeout_ms`.
  *
- * The stream is the caller's, to be closed with `fes_stream_close`. Blocks up to the option
- * `connect_timeout_ms`.
- *
- * Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`; `FES_FOREIGN_SQLITE` if
- * anybody else in this process has the SQLite file open.
+ * @param url `sqlite:file.db`, `sqlite:///absolute/file.db`, `sqlite::memory:`,
+ *   `postgres://user:password@host:port/database?sslmode=verify-full` or
+ *   `mysql://user:password@host:port/database?ssl-mode=VERIFY_IDENTITY`
+ * @param options NULL, or options; those in the URL win over them
+ * @param out gets the stream, to be closed with `fes_stream_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`;
+ *   `FES_FOREIGN_SQLITE` if anybody else in this process has the SQLite file open
  */
 fes_status fes_stream_open(const char *url,
                            const fes_options *options,
@@ -1048,7 +1165,10 @@ fes_status fes_stream_open(const char *url,
  * `DB_EVT_HOST`, `_PORT`, `_SOCKET`, `_USER`, `_PASS`, `_DB`, `_MAXCONN`. Otherwise as
  * `fes_stream_open`. No other thread may change the environment meanwhile.
  *
- * Errors: those of `fes_stream_open`.
+ * @param options NULL, or options
+ * @param out gets the stream, to be closed with `fes_stream_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_stream_open`
  */
 fes_status fes_stream_from_env(const fes_options *options,
                                fes_stream **out,
@@ -1057,12 +1177,17 @@ fes_status fes_stream_from_env(const fes_options *options,
 /**
  * Closes the stream and frees the handle, which no other thread may use any more. Transactions end
  * by themselves; every other handle made from the stream stays to be closed, and gives
- * `FES_CLOSED`. Stop receivers, archivers and discarders before. NULL is allowed.
+ * `FES_CLOSED`. Stop receivers, archivers and discarders before.
+ *
+ * @param stream NULL, or the stream
  */
 void fes_stream_close(fes_stream *stream);
 
 /**
- * The `fes_database_kind` that the stream lives in; 0 for NULL.
+ * The kind of database that the stream lives in.
+ *
+ * @param stream NULL, or the stream
+ * @return a `fes_database_kind`; 0 for NULL
  */
 uint32_t fes_stream_kind(const fes_stream *stream);
 
@@ -1070,17 +1195,26 @@ uint32_t fes_stream_kind(const fes_stream *stream);
  * Makes the tables, or brings them up to date. Idempotent; several processes may do it at once;
  * tables of the npm package are taken over.
  *
- * Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`, those of the database.
+ * @param stream the stream
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`,
+ *   those of the database
  */
 fes_status fes_stream_migrate(const fes_stream *stream,
                               fes_error **err);
 
 /**
- * Adds one event, and returns after the commit. `type` ends with a NUL; `data` is JSON text of
- * `data_len` bytes (NULL and 0: `null`), both are copied. `id` is NULL or gets the id.
+ * Adds one event, and returns after the commit.
  *
- * Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_NOT_MIGRATED`, those of the
- * database. After `FES_CONNECTION_LOST` the event may or may not have been added.
+ * @param stream the stream
+ * @param type the event type, ended by a NUL; it is copied
+ * @param data NULL for `null`, or the event data as JSON text; it is copied
+ * @param data_len how many bytes `data` has; 0 for NULL
+ * @param id NULL, or gets the id
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`,
+ *   `FES_NOT_MIGRATED`, those of the database. After `FES_CONNECTION_LOST` the event may or may
+ *   not have been added
  */
 fes_status fes_stream_add_event(const fes_stream *stream,
                                 const char *type,
@@ -1090,10 +1224,15 @@ fes_status fes_stream_add_event(const fes_stream *stream,
                                 fes_error **err);
 
 /**
- * Adds `count` events in one transaction, all or none. `ids` is NULL or an array of `count` that
- * gets the ids, increasing in the order of `events`; after an error it is as it was.
+ * Adds events in one transaction, all or none.
  *
- * Errors: those of `fes_stream_add_event`; nothing was added then.
+ * @param stream the stream
+ * @param events an array of `count` events; NULL for 0
+ * @param count how many they are
+ * @param ids NULL, or an array of `count` that gets the ids, increasing in the order of `events`;
+ *   after an error it is as it was
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_stream_add_event`; nothing was added then
  */
 fes_status fes_stream_add_events(const fes_stream *stream,
                                  const fes_new_event *events,
@@ -1102,34 +1241,47 @@ fes_status fes_stream_add_events(const fes_stream *stream,
                                  fes_error **err);
 
 /**
- * How far each registered consumer is behind and what holds the stream up, as a JSON object, which
- * the caller frees with `fes_text_free`. Ids are strings, as in `fes_events_json`:
+ * How far each registered consumer is behind and what holds the stream up, as a JSON object. Ids
+ * are strings, as in `fes_events_json`:
  * `{"highest_id":"9","first_unsettled":"8"|null,"holders":[{"id","since","application"}],
  * "blocked":text|null,"warnings":[text],"consumers":[{"ident","last_id","events_behind","seconds_behind",
  * "seconds_since_seen","seconds_registered"}]}`.
  *
- * Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, those of the database.
+ * @param stream the stream
+ * @param out gets the text, to be freed with `fes_text_free`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, those of the database
  */
 fes_status fes_stream_lag_json(const fes_stream *stream,
                                fes_text **out,
                                fes_error **err);
 
 /**
- * Begins a transaction, to be freed with `fes_tx_free`. On SQLite it waits for other writers, up
- * to the option `busy_timeout_ms`; for a connection, up to `connect_timeout_ms`.
+ * Begins a transaction. On SQLite it waits for other writers, up to the option `busy_timeout_ms`;
+ * for a connection, up to `connect_timeout_ms`.
  *
- * Errors: `FES_BUSY`, those of the database.
+ * @param stream the stream
+ * @param out gets the transaction, to be freed with `fes_tx_free`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_BUSY`, those of the database
  */
 fes_status fes_stream_begin(const fes_stream *stream,
                             fes_tx **out,
                             fes_error **err);
 
 /**
- * Runs the caller's own statement with `count` bound parameters, in the placeholders of the
- * database (`?`, or `$1` on PostgreSQL). `rows` is NULL or gets the number of rows it touched.
+ * Runs the caller's own statement.
  *
- * Errors: whatever the database says; `FES_CLOSED` after the end. On PostgreSQL a failed statement
- * dooms the transaction. After `FES_CONFLICT` nothing of it is left on any database.
+ * @param tx the transaction
+ * @param sql the statement, ended by a NUL, in the placeholders of the database (`?`, or `$1` on
+ *   PostgreSQL)
+ * @param params an array of `count` values to be bound; NULL for 0
+ * @param count how many they are
+ * @param rows NULL, or gets the number of rows that were touched
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: whatever the database says; `FES_CLOSED` after the end. On PostgreSQL
+ *   a failed statement dooms the transaction. After `FES_CONFLICT` nothing of it is left on any
+ *   database
  */
 fes_status fes_tx_execute(const fes_tx *tx,
                           const char *sql,
@@ -1139,11 +1291,17 @@ fes_status fes_tx_execute(const fes_tx *tx,
                           fes_error **err);
 
 /**
- * Runs the caller's own query, with parameters as in `fes_tx_execute`, and gives all its rows, to
- * be freed with `fes_rows_free`.
+ * Runs the caller's own query, and gives all its rows.
  *
- * Errors: as `fes_tx_execute`. On PostgreSQL, columns of unknown types are refused: cast them with
- * `::text`.
+ * @param tx the transaction
+ * @param sql the query, ended by a NUL, in the placeholders of the database (`?`, or `$1` on
+ *   PostgreSQL)
+ * @param params an array of `count` values to be bound; NULL for 0
+ * @param count how many they are
+ * @param out gets the rows, to be freed with `fes_rows_free`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: as `fes_tx_execute`. On PostgreSQL, columns of unknown types are
+ *   refused: cast them to `text`
  */
 fes_status fes_tx_query(const fes_tx *tx,
                         const char *sql,
@@ -1153,10 +1311,16 @@ fes_status fes_tx_query(const fes_tx *tx,
                         fes_error **err);
 
 /**
- * Adds an event that lives and dies with the transaction. Arguments as `fes_stream_add_event`.
+ * Adds an event that lives and dies with the transaction.
  *
- * Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_CLOSED`, those of the
- * database.
+ * @param tx the transaction
+ * @param type the event type, ended by a NUL; it is copied
+ * @param data NULL for `null`, or the event data as JSON text; it is copied
+ * @param data_len how many bytes `data` has; 0 for NULL
+ * @param id NULL, or gets the id
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_CLOSED`,
+ *   those of the database
  */
 fes_status fes_tx_add_event(const fes_tx *tx,
                             const char *type,
@@ -1166,9 +1330,15 @@ fes_status fes_tx_add_event(const fes_tx *tx,
                             fes_error **err);
 
 /**
- * Adds `count` events. Arguments as `fes_stream_add_events`.
+ * Adds events that live and die with the transaction.
  *
- * Errors: as `fes_tx_add_event`; some events may have been added then: roll back.
+ * @param tx the transaction
+ * @param events an array of `count` events; NULL for 0
+ * @param count how many they are
+ * @param ids NULL, or an array of `count` that gets the ids, increasing in the order of `events`;
+ *   after an error it is as it was
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: as `fes_tx_add_event`; some events may have been added then: roll back
  */
 fes_status fes_tx_add_events(const fes_tx *tx,
                              const fes_new_event *events,
@@ -1177,11 +1347,14 @@ fes_status fes_tx_add_events(const fes_tx *tx,
                              fes_error **err);
 
 /**
- * Makes everything durable and visible. The transaction has ended then, also after an error; it
- * is still to be freed.
+ * Makes everything durable and visible. The transaction has ended then, also after an error; it is
+ * still to be freed.
  *
- * Errors: those of the database; `FES_CONFLICT` if it undid the transaction before; `FES_CLOSED`
- * if it has ended. After `FES_CONNECTION_LOST` it may or may not have been committed.
+ * @param tx the transaction
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of the database; `FES_CONFLICT` if it undid the transaction
+ *   before; `FES_CLOSED` if it has ended. After `FES_CONNECTION_LOST` it may or may not have been
+ *   committed
  */
 fes_status fes_tx_commit(const fes_tx *tx,
                          fes_error **err);
@@ -1189,22 +1362,31 @@ fes_status fes_tx_commit(const fes_tx *tx,
 /**
  * Undoes everything. The transaction has ended then; it is still to be freed.
  *
- * Errors: those of the database, which undoes it anyway; `FES_CLOSED` if it has ended.
+ * @param tx the transaction
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of the database, which undoes it anyway; `FES_CLOSED` if it has
+ *   ended
  */
 fes_status fes_tx_rollback(const fes_tx *tx,
                            fes_error **err);
 
 /**
- * Frees a transaction; one that has not ended is rolled back. NULL is allowed.
+ * Frees a transaction; one that has not ended is rolled back.
+ *
+ * @param tx NULL, or the transaction
  */
 void fes_tx_free(fes_tx *tx);
 
 /**
- * Makes the consumer `user:component`, and asks no database. `user` is up to 64 characters of
- * printable ASCII without `:`, `component` 1 to 16 letters, digits and `_`; both are copied. The
- * component `LIVE` makes a consumer that never registers and gets what comes from now on.
+ * Makes a consumer, and asks no database. The component `LIVE` makes one that never registers and
+ * gets what comes from now on.
  *
- * Errors: `FES_INVALID_USER`, `FES_INVALID_COMPONENT`, `FES_IDENT_TOO_LONG`.
+ * @param stream the stream
+ * @param user up to 64 characters of printable ASCII without `:`, ended by a NUL; it is copied
+ * @param component 1 to 16 letters, digits and `_`, ended by a NUL; it is copied
+ * @param out gets the consumer, to be closed with `fes_consumer_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_USER`, `FES_INVALID_COMPONENT`, `FES_IDENT_TOO_LONG`
  */
 fes_status fes_consumer_open(const fes_stream *stream,
                              const char *user,
@@ -1216,16 +1398,23 @@ fes_status fes_consumer_open(const fes_stream *stream,
  * Registers the consumer, to begin with the first event that is still there: from now on no event
  * that it has not acknowledged is discarded. Does nothing if it is registered.
  *
- * Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, `FES_NOT_MIGRATED`, those of the database.
+ * @param consumer the consumer
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, `FES_NOT_MIGRATED`,
+ *   those of the database
  */
 fes_status fes_consumer_register(const fes_consumer *consumer,
                                  fes_error **err);
 
 /**
- * As `fes_consumer_register`, to begin elsewhere. `start` is a `fes_start`, which tells what
- * `value` means.
+ * As `fes_consumer_register`, to begin elsewhere.
  *
- * Errors: those of `fes_consumer_register`; `FES_INVALID_LAST_ID` for an id beyond the next one.
+ * @param consumer the consumer
+ * @param start a `fes_start`
+ * @param value what `start` says: an id, a time, or nothing
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_consumer_register`; `FES_INVALID_LAST_ID` for an id
+ *   beyond the next one
  */
 fes_status fes_consumer_register_at(const fes_consumer *consumer,
                                     uint32_t start,
@@ -1233,26 +1422,34 @@ fes_status fes_consumer_register_at(const fes_consumer *consumer,
                                     fes_error **err);
 
 /**
- * Forgets the consumer and its cursor. `was_registered` is NULL or gets whether there was one.
+ * Forgets the consumer and its cursor.
  *
- * Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, those of the database.
+ * @param consumer the consumer
+ * @param was_registered NULL, or gets whether there was one
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, those of the database
  */
 fes_status fes_consumer_unregister(const fes_consumer *consumer,
                                    bool *was_registered,
                                    fes_error **err);
 
 /**
- * Gives the next events, to be freed with `fes_events_free`; an empty batch if there are none in
- * time.
+ * Gives the next events, and waits for the first one if there are none.
  *
- * `last_id` is NULL (go on at the stored cursor, or this LIVE consumer's place) or the id up to
- * which everything is acknowledged by this call. `types` is an array of `type_count` event types
- * (NULL and 0: all). `limit` is the most events wanted; 0 means as the option `max_chunk_events`.
- * Waits up to `timeout_ms` milliseconds (0: asks once; `FES_FOREVER`) for the first event;
- * `cancel` may be NULL.
- *
- * Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, `FES_INVALID_TYPE`,
- * `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database.
+ * @param consumer the consumer
+ * @param last_id NULL to go on at the stored cursor (or at this LIVE consumer's place), or the id
+ *   up to which everything is acknowledged by this call
+ * @param types an array of `type_count` event types that are wanted, each ended by a NUL; NULL for
+ *   0
+ * @param type_count how many they are, up to 1000; 0 for all events
+ * @param limit the most events wanted; 0 means as the option `max_chunk_events`
+ * @param timeout_ms how many milliseconds to wait at most; 0 asks once, `FES_FOREVER` has no end
+ * @param cancel NULL, or a token that ends the wait
+ * @param out gets the events, to be freed with `fes_events_free`; an empty batch if there were
+ *   none in time
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`,
+ *   `FES_INVALID_TYPE`, `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database
  */
 fes_status fes_consumer_poll(const fes_consumer *consumer,
                              const uint64_t *last_id,
@@ -1265,28 +1462,42 @@ fes_status fes_consumer_poll(const fes_consumer *consumer,
                              fes_error **err);
 
 /**
- * Acknowledges every event up to `last_id`. The cursor never moves back.
+ * Acknowledges every event up to an id. The cursor never moves back.
  *
- * Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, those of the database.
+ * @param consumer the consumer
+ * @param last_id the id of the last event that was worked on
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`,
+ *   those of the database
  */
 fes_status fes_consumer_acknowledge(const fes_consumer *consumer,
                                     uint64_t last_id,
                                     fes_error **err);
 
 /**
- * Frees the handle; the consumer stays registered. NULL is allowed.
+ * Frees the handle; the consumer stays registered.
+ *
+ * @param consumer NULL, or the consumer
  */
 void fes_consumer_close(fes_consumer *consumer);
 
 /**
- * Subscribes the consumer `user:component`. A reliable one must be registered, and gets everything
- * after its cursor, in order; `LIVE` gets what comes from now on, and skips the oldest when more
- * than the option `queue_max` events wait. `types`, `type_count`: as `fes_consumer_poll`. Of
- * `options` (or NULL), those of push count.
+ * Subscribes a consumer. A reliable one must be registered, and gets everything after its cursor,
+ * in order; `LIVE` gets what comes from now on, and skips the oldest when more than the option
+ * `queue_max` events wait.
  *
- * Errors: `FES_NOT_REGISTERED`; `FES_OCCUPIED` if another receiver of this consumer is at work;
- * `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, `FES_UNSAFE_SERVER`, those of `fes_consumer_open`
- * and of the database.
+ * @param stream the stream
+ * @param user the user of the consumer, as of `fes_consumer_open`
+ * @param component its component
+ * @param types an array of `type_count` event types that are wanted, each ended by a NUL; NULL for
+ *   0
+ * @param type_count how many they are, up to 1000; 0 for all events
+ * @param options NULL, or options, of which those of push matter
+ * @param out gets the subscription, to be closed with `fes_subscription_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_NOT_REGISTERED`; `FES_OCCUPIED` if another receiver of this
+ *   consumer is at work; `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, `FES_UNSAFE_SERVER`, those
+ *   of `fes_consumer_open` and of the database
  */
 fes_status fes_stream_subscribe(const fes_stream *stream,
                                 const char *user,
@@ -1298,14 +1509,18 @@ fes_status fes_stream_subscribe(const fes_stream *stream,
                                 fes_error **err);
 
 /**
- * Waits up to `timeout_ms` milliseconds (0: only looks; `FES_FOREVER`) for the next delivery.
- * `out` gets its events, to be freed with `fes_events_free`, or NULL if there was none, or if as
- * many deliveries as the option `request_max` are not acknowledged. `seq` is NULL or gets the
- * delivery's number, from 0; a gap tells a LIVE subscriber that a group was skipped. `cancel` may
- * be NULL.
+ * Waits for the next delivery.
  *
- * Errors: `FES_CLOSED`, `FES_CANCELLED`, `FES_NOT_REGISTERED`, `FES_OCCUPIED`, those of the
- * database. After any but `FES_CLOSED` the call may be repeated: nothing is lost.
+ * @param subscription the subscription
+ * @param timeout_ms how many milliseconds to wait at most; 0 only looks, `FES_FOREVER` has no end
+ * @param cancel NULL, or a token that ends the wait
+ * @param out gets the events of the delivery, to be freed with `fes_events_free`; NULL if there
+ *   was none, or if as many deliveries as the option `request_max` are not acknowledged
+ * @param seq NULL, or gets the delivery's number, from 0; a gap tells a LIVE subscriber that a
+ *   group was skipped
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_CLOSED`, `FES_CANCELLED`, `FES_NOT_REGISTERED`, `FES_OCCUPIED`,
+ *   those of the database. After any but `FES_CLOSED` the call may be repeated: nothing is lost
  */
 fes_status fes_subscription_next(const fes_subscription *subscription,
                                  uint32_t timeout_ms,
@@ -1315,20 +1530,26 @@ fes_status fes_subscription_next(const fes_subscription *subscription,
                                  fes_error **err);
 
 /**
- * Acknowledges the oldest delivery that is not acknowledged; the cursor is stored within the option
- * `ack_interval_ms`.
+ * Acknowledges the oldest delivery that is not acknowledged; the cursor is stored within the
+ * option `ack_interval_ms`.
  *
- * Errors: `FES_INVALID_ARGUMENT` if there is none.
+ * @param subscription the subscription
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` if there is none
  */
 fes_status fes_subscription_ack(const fes_subscription *subscription,
                                 fes_error **err);
 
 /**
- * What was done so far; each place may be NULL. `delivered`: events handed out. `skipped`: LIVE,
- * events skipped because too many waited. `overflows`: reliable, how often the queue was too small,
- * so that events were read from the database.
+ * What was done so far.
  *
- * Errors: `FES_INVALID_ARGUMENT`.
+ * @param subscription the subscription
+ * @param delivered NULL, or gets how many events were handed out
+ * @param skipped NULL, or gets how many were skipped because too many waited (LIVE)
+ * @param overflows NULL, or gets how often the queue was too small, so that events were read from
+ *   the database (reliable)
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_subscription_stats(const fes_subscription *subscription,
                                   uint64_t *delivered,
@@ -1339,17 +1560,25 @@ fes_status fes_subscription_stats(const fes_subscription *subscription,
 /**
  * Ends the subscription: stores the cursor (an error of that is logged; events may come again
  * then), frees the consumer's name for others, and frees the handle, which no other thread may use
- * any more: end its `fes_subscription_next` with a cancel token first. NULL is allowed.
+ * any more: end its `fes_subscription_next` with a cancel token first.
+ *
+ * @param subscription NULL, or the subscription
  */
 void fes_subscription_close(fes_subscription *subscription);
 
 /**
- * Makes a receiver of the consumer `user:component`, which registers itself when it is started;
- * `LIVE` makes one that gets what comes while it runs. `on_events` is called with `user_data`,
- * which is the caller's and must be usable from another thread until `fes_receiver_stop` or
- * `fes_receiver_close` has returned.
+ * Makes a receiver, which registers itself when it is started; `LIVE` makes one that gets what
+ * comes while it runs.
  *
- * Errors: those of `fes_consumer_open`.
+ * @param stream the stream
+ * @param user the user of the consumer, as of `fes_consumer_open`
+ * @param component its component
+ * @param on_events what is called with every delivery
+ * @param user_data what it is called with: the caller's, and usable from another thread until
+ *   `fes_receiver_stop` or `fes_receiver_close` has returned
+ * @param out gets the receiver, to be closed with `fes_receiver_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_consumer_open`
  */
 fes_status fes_receiver_open(const fes_stream *stream,
                              const char *user,
@@ -1360,9 +1589,13 @@ fes_status fes_receiver_open(const fes_stream *stream,
                              fes_error **err);
 
 /**
- * The event types to receive, all if not set; before the first start. As `fes_consumer_poll`.
+ * The event types to receive, all if not set; before the first start.
  *
- * Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`.
+ * @param receiver the receiver
+ * @param types an array of `type_count` event types, each ended by a NUL; NULL for 0
+ * @param type_count how many they are, up to 1000; 0 for all events
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`
  */
 fes_status fes_receiver_set_want(const fes_receiver *receiver,
                                  const char *const *types,
@@ -1372,17 +1605,23 @@ fes_status fes_receiver_set_want(const fes_receiver *receiver,
 /**
  * Options of push for this receiver; before the first start.
  *
- * Errors: `FES_INVALID_ARGUMENT`.
+ * @param receiver the receiver
+ * @param options NULL, or options
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_receiver_set_options(const fes_receiver *receiver,
                                     const fes_options *options,
                                     fes_error **err);
 
 /**
- * What to do about events that the callback fails on; before the first start. `poison` is a
- * `fes_poison`, which tells what `count` means (1 or more for `FES_POISON_SKIP_AFTER`, else 0).
+ * What to do about events that the callback fails on; before the first start.
  *
- * Errors: `FES_INVALID_ARGUMENT`.
+ * @param receiver the receiver
+ * @param poison a `fes_poison`
+ * @param count 1 or more for `FES_POISON_SKIP_AFTER`, else 0
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_receiver_set_poison(const fes_receiver *receiver,
                                    uint32_t poison,
@@ -1390,10 +1629,13 @@ fes_status fes_receiver_set_poison(const fes_receiver *receiver,
                                    fes_error **err);
 
 /**
- * Who is told how the receiver fares; before the first start. `user_data` as in
- * `fes_receiver_open`.
+ * Who is told how the receiver fares; before the first start.
  *
- * Errors: `FES_INVALID_ARGUMENT`.
+ * @param receiver the receiver
+ * @param on_notice what is called with every notice
+ * @param user_data what it is called with, as of `fes_receiver_open`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_receiver_set_on_notice(const fes_receiver *receiver,
                                       fes_on_notice on_notice,
@@ -1404,8 +1646,10 @@ fes_status fes_receiver_set_on_notice(const fes_receiver *receiver,
  * Starts the thread, which registers where that is needed, and subscribes. What fails there comes
  * as a notice, and is tried again. May be called again after a stop.
  *
- * Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`; `FES_OUT_OF_RESOURCES` if the system
- * gives no thread.
+ * @param receiver the receiver
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`;
+ *   `FES_OUT_OF_RESOURCES` if the system gives no thread
  */
 fes_status fes_receiver_start(const fes_receiver *receiver,
                               fes_error **err);
@@ -1414,17 +1658,23 @@ fes_status fes_receiver_start(const fes_receiver *receiver,
  * Stops, and returns after the last callback, which it waits for without a limit. From inside a
  * callback of this receiver it returns at once, and that call is the last. May be called twice.
  *
- * Errors: `FES_INVALID_ARGUMENT` for NULL.
+ * @param receiver the receiver
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for NULL
  */
 fes_status fes_receiver_stop(const fes_receiver *receiver,
                              fes_error **err);
 
 /**
- * As `fes_receiver_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
- * end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+ * As `fes_receiver_stop`, but waits no longer than it is told.
  *
- * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if the last callback has not returned: the receiver was
- * asked to end, and the call may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+ * @param receiver the receiver
+ * @param timeout_ms how many milliseconds to wait at most; 0 only asks it to end, `FES_FOREVER`
+ *   has no end
+ * @param cancel NULL, or a token that ends the wait
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_TIMEOUT`, `FES_CANCELLED` if the last callback has not returned:
+ *   the receiver was asked to end, and the call may be repeated. `FES_INVALID_ARGUMENT` for NULL
  */
 fes_status fes_receiver_stop_for(const fes_receiver *receiver,
                                  uint32_t timeout_ms,
@@ -1432,11 +1682,17 @@ fes_status fes_receiver_stop_for(const fes_receiver *receiver,
                                  fes_error **err);
 
 /**
- * What was done since the receiver was opened; each place may be NULL. `delivered`, `skipped` (LIVE)
- * and `overflows` as `fes_subscription_stats`; `failures` counts failed callbacks, `given_up` the
- * events of `FES_NOTICE_SKIPPED`, up to 1000.
+ * What was done since the receiver was opened.
  *
- * Errors: `FES_INVALID_ARGUMENT`.
+ * @param receiver the receiver
+ * @param delivered NULL, or gets how many events were handed out
+ * @param skipped NULL, or gets how many were skipped because too many waited (LIVE)
+ * @param overflows NULL, or gets how often the queue was too small, so that events were read from
+ *   the database (reliable)
+ * @param failures NULL, or gets how many callbacks failed
+ * @param given_up NULL, or gets how many events `FES_NOTICE_SKIPPED` told of, up to 1000
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_receiver_stats(const fes_receiver *receiver,
                               uint64_t *delivered,
@@ -1448,15 +1704,21 @@ fes_status fes_receiver_stats(const fes_receiver *receiver,
 
 /**
  * Stops as `fes_receiver_stop`, and frees the handle, which no other thread may use any more. Not
- * from inside a callback of this receiver. NULL is allowed.
+ * from inside a callback of this receiver.
+ *
+ * @param receiver NULL, or the receiver
  */
 void fes_receiver_close(fes_receiver *receiver);
 
 /**
- * Opens the warehouse in the database of `url`; see `fes_stream_open` for URLs and `options` (or
- * NULL). Changes no schema.
+ * Opens the warehouse in a database. Changes no schema.
  *
- * Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`, `FES_FOREIGN_SQLITE`.
+ * @param url where it is: see `fes_stream_open`
+ * @param options NULL, or options; those in the URL win over them
+ * @param out gets the warehouse, to be closed with `fes_warehouse_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`,
+ *   `FES_FOREIGN_SQLITE`
  */
 fes_status fes_warehouse_open(const char *url,
                               const fes_options *options,
@@ -1467,30 +1729,47 @@ fes_status fes_warehouse_open(const char *url,
  * Opens the warehouse of the environment variables `DB_EVTDWH_TYPE` and so on: see
  * `fes_stream_from_env`.
  *
- * Errors: those of `fes_warehouse_open`.
+ * @param options NULL, or options
+ * @param out gets the warehouse, to be closed with `fes_warehouse_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_warehouse_open`
  */
 fes_status fes_warehouse_from_env(const fes_options *options,
                                   fes_warehouse **out,
                                   fes_error **err);
 
 /**
- * The `fes_database_kind` that the warehouse lives in; 0 for NULL.
+ * The kind of database that the warehouse lives in.
+ *
+ * @param warehouse NULL, or the warehouse
+ * @return a `fes_database_kind`; 0 for NULL
  */
 uint32_t fes_warehouse_kind(const fes_warehouse *warehouse);
 
 /**
  * Makes the table, or brings it up to date. Idempotent; several processes may do it at once.
  *
- * Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`, those of the database.
+ * @param warehouse the warehouse
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`,
+ *   those of the database
  */
 fes_status fes_warehouse_migrate(const fes_warehouse *warehouse,
                                  fes_error **err);
 
 /**
- * Gives archived events from the id `from_id` on, that one included, at most `limit` (1 or more),
- * to be freed with `fes_events_free`. `types`, `type_count`: as `fes_consumer_poll`.
+ * Gives archived events.
  *
- * Errors: `FES_NOT_MIGRATED`, `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`, those of the database.
+ * @param warehouse the warehouse
+ * @param from_id the first id that is wanted
+ * @param types an array of `type_count` event types that are wanted, each ended by a NUL; NULL for
+ *   0
+ * @param type_count how many they are, up to 1000; 0 for all events
+ * @param limit the most events wanted, 1 or more
+ * @param out gets the events, to be freed with `fes_events_free`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_NOT_MIGRATED`, `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`, those
+ *   of the database
  */
 fes_status fes_warehouse_history(const fes_warehouse *warehouse,
                                  uint64_t from_id,
@@ -1502,16 +1781,25 @@ fes_status fes_warehouse_history(const fes_warehouse *warehouse,
 
 /**
  * Closes the warehouse and frees the handle, which no other thread may use any more. Archivers and
- * replays of it give `FES_CLOSED`. NULL is allowed.
+ * replays of it give `FES_CLOSED`.
+ *
+ * @param warehouse NULL, or the warehouse
  */
 void fes_warehouse_close(fes_warehouse *warehouse);
 
 /**
- * Begins to read all events of `stream` from `from_id` on, archived or not; `warehouse` must be the
- * one of this stream. Registers nothing, and asks no database yet. `types`, `type_count`: as
- * `fes_consumer_poll`.
+ * Begins to read all events of a stream, archived or not. Registers nothing, and asks no database
+ * yet.
  *
- * Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`.
+ * @param warehouse the warehouse of this stream
+ * @param stream the stream
+ * @param from_id the first id that is wanted
+ * @param types an array of `type_count` event types that are wanted, each ended by a NUL; NULL for
+ *   0
+ * @param type_count how many they are, up to 1000; 0 for all events
+ * @param out gets the replay, to be closed with `fes_replay_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`
  */
 fes_status fes_replay_open(const fes_warehouse *warehouse,
                            const fes_stream *stream,
@@ -1522,11 +1810,15 @@ fes_status fes_replay_open(const fes_warehouse *warehouse,
                            fes_error **err);
 
 /**
- * Gives the next events, at most `limit` (1 or more), to be freed with `fes_events_free`; an empty
- * batch if there are no more now.
+ * Gives the next events.
  *
- * Errors: `FES_INVALID_ARGUMENT`, `FES_INVALID_LAST_ID`, `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`,
- * those of both databases. The next call goes on at the same place.
+ * @param replay the replay
+ * @param limit the most events wanted, 1 or more
+ * @param out gets the events, to be freed with `fes_events_free`; an empty batch if there are no
+ *   more now
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`, `FES_INVALID_LAST_ID`, `FES_NOT_MIGRATED`,
+ *   `FES_UNSAFE_SERVER`, those of both databases. The next call goes on at the same place
  */
 fes_status fes_replay_next(const fes_replay *replay,
                            size_t limit,
@@ -1534,11 +1826,17 @@ fes_status fes_replay_next(const fes_replay *replay,
                            fes_error **err);
 
 /**
- * As `fes_replay_next`, but waits up to `timeout_ms` milliseconds (0: one look; `FES_FOREVER`) for
- * the first event, or until `cancel` (or NULL) is cancelled. An empty batch if there was none in
- * time, although more may be there behind what was not wanted: `fes_replay_position` moves on.
+ * As `fes_replay_next`, but waits for the first event.
  *
- * Errors: those of `fes_replay_next`; `FES_CANCELLED`. The next call goes on at the same place.
+ * @param replay the replay
+ * @param limit the most events wanted, 1 or more
+ * @param timeout_ms how many milliseconds to wait at most; 0 looks once, `FES_FOREVER` has no end
+ * @param cancel NULL, or a token that ends the wait
+ * @param out gets the events, to be freed with `fes_events_free`; an empty batch if there was none
+ *   in time, although more may be there behind what was not wanted: `fes_replay_position` moves on
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_replay_next`; `FES_CANCELLED`. The next call goes on at
+ *   the same place
  */
 fes_status fes_replay_next_for(const fes_replay *replay,
                                size_t limit,
@@ -1548,25 +1846,38 @@ fes_status fes_replay_next_for(const fes_replay *replay,
                                fes_error **err);
 
 /**
- * The id up to which everything was given, or was not wanted. 0 for NULL.
+ * How far the replay has come.
+ *
+ * @param replay NULL, or the replay
+ * @return the id up to which everything was given, or was not wanted; 0 for NULL
  */
 uint64_t fes_replay_position(const fes_replay *replay);
 
 /**
- * Frees the replay. NULL is allowed.
+ * Frees the replay.
+ *
+ * @param replay NULL, or the replay
  */
 void fes_replay_close(fes_replay *replay);
 
 /**
- * Accounts for every id from `from_id` (0: the first) to `to_id` (0: the highest that was drawn): its event is in the
- * stream, in the history of `warehouse` (NULL: none), in both and equal; it was discarded or never committed; or
- * something is wrong. Gives a JSON object, which the caller frees with `fes_text_free`, with at most `examples` ids of
- * each finding. Ids are strings:
+ * Accounts for every id of a range: its event is in the stream, in the history, in both and equal;
+ * it was discarded or never committed; or something is wrong. Gives a JSON object. Ids are
+ * strings:
  * `{"first","last","highest_id","complete":true,"in_queue":1,"in_both":0,"in_history":0,"never_committed":0,"gone":0,
  * "unsettled":0,"blocked":text|null,"findings":[{"kind","meaning","count","examples":[{"id","detail"}]}]}`.
- * All is well where `findings` is empty. Reads both tables once; others may write, archive and discard meanwhile.
+ * All is well where `findings` is empty. Reads both tables once; others may write, archive and
+ * discard meanwhile.
  *
- * Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, `FES_PERMISSION_DENIED`, those of both databases.
+ * @param stream the stream
+ * @param warehouse NULL, or the warehouse with its history
+ * @param from_id the first id; 0 for the first one that there is
+ * @param to_id the last id; 0 for the highest that was drawn
+ * @param examples the most ids told of each finding
+ * @param out gets the text, to be freed with `fes_text_free`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, `FES_PERMISSION_DENIED`,
+ *   those of both databases
  */
 fes_status fes_stream_verify_json(const fes_stream *stream,
                                   const fes_warehouse *warehouse,
@@ -1577,11 +1888,19 @@ fes_status fes_stream_verify_json(const fes_stream *stream,
                                   fes_error **err);
 
 /**
- * As `fes_stream_verify_json`, but reads no further after `timeout_ms` milliseconds (`FES_FOREVER`), or after `cancel`
- * (or NULL) is cancelled. What was looked at by then is told, `complete` is false, and another call goes on from the
- * id `last` plus 1.
+ * As `fes_stream_verify_json`, but reads no further when its time is over. What was looked at by
+ * then is told, `complete` is false, and another call goes on from the id `last` plus 1.
  *
- * Errors: those of `fes_stream_verify_json`; `FES_CANCELLED`.
+ * @param stream the stream
+ * @param warehouse NULL, or the warehouse with its history
+ * @param from_id the first id; 0 for the first one that there is
+ * @param to_id the last id; 0 for the highest that was drawn
+ * @param examples the most ids told of each finding
+ * @param timeout_ms after how many milliseconds to end; `FES_FOREVER` has no end
+ * @param cancel NULL, or a token that ends it
+ * @param out gets the text, to be freed with `fes_text_free`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_stream_verify_json`; `FES_CANCELLED`
  */
 fes_status fes_stream_verify_json_for(const fes_stream *stream,
                                       const fes_warehouse *warehouse,
@@ -1594,16 +1913,21 @@ fes_status fes_stream_verify_json_for(const fes_stream *stream,
                                       fes_error **err);
 
 /**
- * Looks at the database, its settings and the rights of this database user, before something is lost. Gives a JSON
- * array, which the caller frees with `fes_text_free`, of
- * `{"name","status":"ok"|"unknown"|"warning"|"failure","seen","why","remedy":text|null}`: what was seen, why it
- * matters, and the statement or option that mends it. All is well where no `status` is `failure`.
+ * Looks at the database, its settings and the rights of this database user, before something is
+ * lost. Gives a JSON array of
+ * `{"name","status":"ok"|"unknown"|"warning"|"failure","seen","why","remedy":text|null}`: what was
+ * seen, why it matters, and the statement or option that mends it. All is well where no `status`
+ * is `failure`. Makes connections of its own and changes nothing.
  *
- * `warehouse` (or NULL) is looked at, too. `roles` are the `role_count` roles (NULL for 0: all) of docs/grants.md that
- * are looked at, `generator`, `consumer`, `archiver`, `discarder`; of a role that is named a missing right is a
- * failure, else a warning. Makes connections of its own and changes nothing.
- *
- * Errors: `FES_INVALID_ARGUMENT` for another role, `FES_CLOSED`.
+ * @param stream the stream
+ * @param warehouse NULL, or a warehouse that is looked at, too
+ * @param roles an array of `role_count` roles of docs/grants.md that are looked at, each ended by
+ *   a NUL: `generator`, `consumer`, `archiver`, `discarder`. Of a role that is named a missing
+ *   right is a failure, else a warning. NULL for 0
+ * @param role_count how many they are; 0 for all roles
+ * @param out gets the text, to be freed with `fes_text_free`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for another role, `FES_CLOSED`
  */
 fes_status fes_stream_doctor_json(const fes_stream *stream,
                                   const fes_warehouse *warehouse,
@@ -1613,9 +1937,14 @@ fes_status fes_stream_doctor_json(const fes_stream *stream,
                                   fes_error **err);
 
 /**
- * Makes an archiver, which does nothing yet. Of `options` (or NULL), `archive_batch` matters.
+ * Makes an archiver, which does nothing yet.
  *
- * Errors: `FES_INVALID_ARGUMENT`.
+ * @param stream the stream
+ * @param warehouse the warehouse that gets its history
+ * @param options NULL, or options, of which `archive_batch` matters
+ * @param out gets the archiver, to be closed with `fes_archiver_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_archiver_open(const fes_stream *stream,
                              const fes_warehouse *warehouse,
@@ -1624,10 +1953,14 @@ fes_status fes_archiver_open(const fes_stream *stream,
                              fes_error **err);
 
 /**
- * Who is told how the archiver fares, in place of who was before. `user_data` is the caller's and
- * must be usable from another thread until the archiver is closed.
+ * Who is told how the archiver fares, in place of who was before.
  *
- * Errors: `FES_INVALID_ARGUMENT`.
+ * @param archiver the archiver
+ * @param on_notice what is called with every notice
+ * @param user_data what it is called with: the caller's, and usable from another thread until the
+ *   archiver is closed
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_archiver_set_on_notice(const fes_archiver *archiver,
                                       fes_on_notice on_notice,
@@ -1637,7 +1970,9 @@ fes_status fes_archiver_set_on_notice(const fes_archiver *archiver,
 /**
  * Starts the archiver's thread; does nothing if it is at work. What fails there comes as a notice.
  *
- * Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread.
+ * @param archiver the archiver
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread
  */
 fes_status fes_archiver_start(const fes_archiver *archiver,
                               fes_error **err);
@@ -1646,17 +1981,23 @@ fes_status fes_archiver_start(const fes_archiver *archiver,
  * Ends the thread after the batch that it is at, and returns after the last notice. From inside a
  * notice it only asks the thread to end. May be called twice.
  *
- * Errors: `FES_INVALID_ARGUMENT` for NULL.
+ * @param archiver the archiver
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for NULL
  */
 fes_status fes_archiver_stop(const fes_archiver *archiver,
                              fes_error **err);
 
 /**
- * As `fes_archiver_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
- * end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+ * As `fes_archiver_stop`, but waits no longer than it is told.
  *
- * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to end, and the call
- * may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+ * @param archiver the archiver
+ * @param timeout_ms how many milliseconds to wait at most; 0 only asks it to end, `FES_FOREVER`
+ *   has no end
+ * @param cancel NULL, or a token that ends the wait
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to
+ *   end, and the call may be repeated. `FES_INVALID_ARGUMENT` for NULL
  */
 fes_status fes_archiver_stop_for(const fes_archiver *archiver,
                                  uint32_t timeout_ms,
@@ -1664,25 +2005,38 @@ fes_status fes_archiver_stop_for(const fes_archiver *archiver,
                                  fes_error **err);
 
 /**
- * Whether the thread runs. False for NULL.
+ * Whether the thread runs.
+ *
+ * @param archiver NULL, or the archiver
+ * @return whether it does; false for NULL
  */
 bool fes_archiver_is_running(const fes_archiver *archiver);
 
 /**
- * Archives, on this thread, what is settled now. `count` is NULL or gets how many events that were.
+ * Archives, on this thread, what is settled now.
  *
- * Errors: `FES_OCCUPIED` if another archiver is at work; `FES_INVALID_ARGUMENT` from inside a notice
- * of this archiver; `FES_HISTORY_CONFLICT`, `FES_NOT_MIGRATED`, those of both databases.
+ * @param archiver the archiver
+ * @param count NULL, or gets how many events that were
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_OCCUPIED` if another archiver is at work; `FES_INVALID_ARGUMENT`
+ *   from inside a notice of this archiver; `FES_HISTORY_CONFLICT`, `FES_NOT_MIGRATED`, those of
+ *   both databases
  */
 fes_status fes_archiver_run_once(const fes_archiver *archiver,
                                  uint64_t *count,
                                  fes_error **err);
 
 /**
- * As `fes_archiver_run_once`, but begins no batch after `timeout_ms` milliseconds (`FES_FOREVER`),
- * or after `cancel` (or NULL) is cancelled. `complete` is NULL or gets whether all was archived.
+ * As `fes_archiver_run_once`, but begins no batch when its time is over.
  *
- * Errors: those of `fes_archiver_run_once`; `FES_CANCELLED`, and what was archived before stays so.
+ * @param archiver the archiver
+ * @param timeout_ms after how many milliseconds to end; `FES_FOREVER` has no end
+ * @param cancel NULL, or a token that ends it
+ * @param count NULL, or gets how many events were archived
+ * @param complete NULL, or gets whether all was archived
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_archiver_run_once`; `FES_CANCELLED`, and what was
+ *   archived before stays so
  */
 fes_status fes_archiver_run_for(const fes_archiver *archiver,
                                 uint32_t timeout_ms,
@@ -1692,15 +2046,21 @@ fes_status fes_archiver_run_for(const fes_archiver *archiver,
                                 fes_error **err);
 
 /**
- * Stops as `fes_archiver_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
+ * Stops as `fes_archiver_stop`, and frees the handle. Not from inside its notice.
+ *
+ * @param archiver NULL, or the archiver
  */
 void fes_archiver_close(fes_archiver *archiver);
 
 /**
- * Makes a discarder, which does nothing yet. Of `options` (or NULL), `limit_at_once`,
- * `poll_period_ms`, `require_archiver` and `expire_after_s` matter.
+ * Makes a discarder, which does nothing yet.
  *
- * Errors: `FES_INVALID_ARGUMENT`.
+ * @param stream the stream
+ * @param options NULL, or options, of which `limit_at_once`, `poll_period_ms`, `require_archiver`
+ *   and `expire_after_s` matter
+ * @param out gets the discarder, to be closed with `fes_discarder_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_discarder_open(const fes_stream *stream,
                               const fes_options *options,
@@ -1708,10 +2068,14 @@ fes_status fes_discarder_open(const fes_stream *stream,
                               fes_error **err);
 
 /**
- * Who is told how the discarder fares, in place of who was before. `user_data` is the caller's and
- * must be usable from another thread until the discarder is closed.
+ * Who is told how the discarder fares, in place of who was before.
  *
- * Errors: `FES_INVALID_ARGUMENT`.
+ * @param discarder the discarder
+ * @param on_notice what is called with every notice
+ * @param user_data what it is called with: the caller's, and usable from another thread until the
+ *   discarder is closed
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_discarder_set_on_notice(const fes_discarder *discarder,
                                        fes_on_notice on_notice,
@@ -1719,28 +2083,37 @@ fes_status fes_discarder_set_on_notice(const fes_discarder *discarder,
                                        fes_error **err);
 
 /**
- * Starts the discarder's thread; does nothing if it is at work. What fails there comes as a notice.
+ * Starts the discarder's thread; does nothing if it is at work. What fails there comes as a
+ * notice.
  *
- * Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread.
+ * @param discarder the discarder
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread
  */
 fes_status fes_discarder_start(const fes_discarder *discarder,
                                fes_error **err);
 
 /**
- * Ends the thread after the statement that it is at, and returns after the last notice. From inside
- * a notice it only asks the thread to end. May be called twice.
+ * Ends the thread after the statement that it is at, and returns after the last notice. From
+ * inside a notice it only asks the thread to end. May be called twice.
  *
- * Errors: `FES_INVALID_ARGUMENT` for NULL.
+ * @param discarder the discarder
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for NULL
  */
 fes_status fes_discarder_stop(const fes_discarder *discarder,
                               fes_error **err);
 
 /**
- * As `fes_discarder_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
- * end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+ * As `fes_discarder_stop`, but waits no longer than it is told.
  *
- * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to end, and the call
- * may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+ * @param discarder the discarder
+ * @param timeout_ms how many milliseconds to wait at most; 0 only asks it to end, `FES_FOREVER`
+ *   has no end
+ * @param cancel NULL, or a token that ends the wait
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to
+ *   end, and the call may be repeated. `FES_INVALID_ARGUMENT` for NULL
  */
 fes_status fes_discarder_stop_for(const fes_discarder *discarder,
                                   uint32_t timeout_ms,
@@ -1748,25 +2121,36 @@ fes_status fes_discarder_stop_for(const fes_discarder *discarder,
                                   fes_error **err);
 
 /**
- * Whether the thread runs. False for NULL.
+ * Whether the thread runs.
+ *
+ * @param discarder NULL, or the discarder
+ * @return whether it does; false for NULL
  */
 bool fes_discarder_is_running(const fes_discarder *discarder);
 
 /**
- * Discards, on this thread, all that may be discarded now. `count` is NULL or gets how many events
- * that were.
+ * Discards, on this thread, all that may be discarded now.
  *
- * Errors: `FES_NOT_MIGRATED`, `FES_PERMISSION_DENIED`, those of the database.
+ * @param discarder the discarder
+ * @param count NULL, or gets how many events that were
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_NOT_MIGRATED`, `FES_PERMISSION_DENIED`, those of the database
  */
 fes_status fes_discarder_run_once(const fes_discarder *discarder,
                                   uint64_t *count,
                                   fes_error **err);
 
 /**
- * As `fes_discarder_run_once`, but begins no statement after `timeout_ms` milliseconds (`FES_FOREVER`),
- * or after `cancel` (or NULL) is cancelled. `complete` is NULL or gets whether all was discarded.
+ * As `fes_discarder_run_once`, but begins no statement when its time is over.
  *
- * Errors: those of `fes_discarder_run_once`; `FES_CANCELLED`, and what was discarded before stays so.
+ * @param discarder the discarder
+ * @param timeout_ms after how many milliseconds to end; `FES_FOREVER` has no end
+ * @param cancel NULL, or a token that ends it
+ * @param count NULL, or gets how many events were discarded
+ * @param complete NULL, or gets whether all was discarded
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_discarder_run_once`; `FES_CANCELLED`, and what was
+ *   discarded before stays so
  */
 fes_status fes_discarder_run_for(const fes_discarder *discarder,
                                  uint32_t timeout_ms,
@@ -1776,16 +2160,22 @@ fes_status fes_discarder_run_for(const fes_discarder *discarder,
                                  fes_error **err);
 
 /**
- * Stops as `fes_discarder_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
+ * Stops as `fes_discarder_stop`, and frees the handle. Not from inside its notice.
+ *
+ * @param discarder NULL, or the discarder
  */
 void fes_discarder_close(fes_discarder *discarder);
 
 /**
- * Opens the stream of `url`, and the warehouse of `warehouse_url` if that is not NULL, both with
- * `options` (or NULL). The archiver is there with a warehouse, unless `enable_archiver` is false;
- * the discarder with `enable_discarder`. Starts nothing.
+ * Opens a stream and, where one is wanted, a warehouse. The archiver is there with a warehouse,
+ * unless `enable_archiver` is false; the discarder with `enable_discarder`. Starts nothing.
  *
- * Errors: those of `fes_stream_open`.
+ * @param url where the stream is: see `fes_stream_open`
+ * @param warehouse_url NULL, or where the warehouse is
+ * @param options NULL, or options of both; those in a URL win over them
+ * @param out gets the app, to be closed with `fes_app_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_stream_open`
  */
 fes_status fes_app_open(const char *url,
                         const char *warehouse_url,
@@ -1797,26 +2187,35 @@ fes_status fes_app_open(const char *url,
  * Opens both of the environment, the warehouse if `DB_EVTDWH_TYPE` is set: see
  * `fes_stream_from_env`.
  *
- * Errors: those of `fes_stream_open`.
+ * @param options NULL, or options of both
+ * @param out gets the app, to be closed with `fes_app_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_stream_open`
  */
 fes_status fes_app_from_env(const fes_options *options,
                             fes_app **out,
                             fes_error **err);
 
 /**
- * Gives another handle of the app's stream, to be closed with `fes_stream_close`, which closes it
- * for the app, too: close it after the app, or when the app is not needed any more.
+ * Gives another handle of the app's stream. Its `fes_stream_close` closes the stream for the app,
+ * too: close it after the app, or when the app is not needed any more.
  *
- * Errors: `FES_INVALID_ARGUMENT`.
+ * @param app the app
+ * @param out gets the stream, to be closed with `fes_stream_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_app_stream(const fes_app *app,
                           fes_stream **out,
                           fes_error **err);
 
 /**
- * As `fes_app_stream`, for the warehouse and `fes_warehouse_close`.
+ * As `fes_app_stream`, for the warehouse.
  *
- * Errors: `FES_INVALID_ARGUMENT`, also if the app has no warehouse.
+ * @param app the app
+ * @param out gets the warehouse, to be closed with `fes_warehouse_close`
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`, also if the app has no warehouse
  */
 fes_status fes_app_warehouse(const fes_app *app,
                              fes_warehouse **out,
@@ -1825,16 +2224,22 @@ fes_status fes_app_warehouse(const fes_app *app,
 /**
  * Makes the tables of the stream and of the warehouse, or brings them up to date.
  *
- * Errors: those of `fes_stream_migrate`.
+ * @param app the app
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: those of `fes_stream_migrate`
  */
 fes_status fes_app_migrate(const fes_app *app,
                            fes_error **err);
 
 /**
  * Who is told how archiver and discarder fare, from their threads, which may call at once.
- * `user_data` is the caller's and must be usable from other threads until the app is closed.
  *
- * Errors: `FES_INVALID_ARGUMENT`.
+ * @param app the app
+ * @param on_notice what is called with every notice
+ * @param user_data what it is called with: the caller's, and usable from other threads until the
+ *   app is closed
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_app_set_on_notice(const fes_app *app,
                                  fes_on_notice on_notice,
@@ -1844,19 +2249,24 @@ fes_status fes_app_set_on_notice(const fes_app *app,
 /**
  * Starts archiver and discarder, where they are not at work.
  *
- * Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread.
+ * @param app the app
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread
  */
 fes_status fes_app_start(const fes_app *app,
                          fes_error **err);
 
 /**
- * Stops the discarder after its statement, then the archiver after its batch, and returns after the
- * last notice; waits no longer than `timeout_ms` milliseconds (0: only asks; `FES_FOREVER`), or
- * until `cancel` (or NULL) is cancelled. They may be started again. From inside a notice it only
- * asks the thread of that notice to end.
+ * Stops the discarder after its statement, then the archiver after its batch, and returns after
+ * the last notice. They may be started again. From inside a notice it only asks the thread of that
+ * notice to end.
  *
- * Errors: `FES_TIMEOUT`, `FES_CANCELLED` if one of them is still at work: the call may be repeated.
- * `FES_INVALID_ARGUMENT` for NULL.
+ * @param app the app
+ * @param timeout_ms how many milliseconds to wait at most; 0 only asks, `FES_FOREVER` has no end
+ * @param cancel NULL, or a token that ends the wait
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_TIMEOUT`, `FES_CANCELLED` if one of them is still at work: the
+ *   call may be repeated. `FES_INVALID_ARGUMENT` for NULL
  */
 fes_status fes_app_stop_for(const fes_app *app,
                             uint32_t timeout_ms,
@@ -1864,18 +2274,23 @@ fes_status fes_app_stop_for(const fes_app *app,
                             fes_error **err);
 
 /**
- * Stops the discarder, then the archiver after the batch that it is at, closes stream and warehouse,
- * and frees the handle. Returns after the last notice. Not from inside a notice. NULL is allowed.
+ * Stops the discarder, then the archiver after the batch that it is at, closes stream and
+ * warehouse, and frees the handle. Returns after the last notice. Not from inside a notice.
+ *
+ * @param app NULL, or the app
  */
 void fes_app_close(fes_app *app);
 
 /**
- * Sends the library's log to `on_log`, up to `level` (a `fes_log_level`), in place of where it went
- * before; NULL for nowhere, as it is at first. One for the process. Returns after the last call of
- * the one before. `user_data` is the caller's and must be usable from every thread.
+ * Sends the library's log to a callback, in place of where it went before; at first it goes
+ * nowhere. One for the process. Returns after the last call of the one before.
  *
- * Errors: `FES_INVALID_ARGUMENT` for a level that is none, or in a Rust program
- * that has a logger of its own.
+ * @param on_log NULL for nowhere, or what is called with every message
+ * @param user_data what it is called with: the caller's, and usable from every thread
+ * @param level a `fes_log_level`, up to which messages are wanted
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for a level that is none, or in a Rust program
+ *   that has a logger of its own
  */
 fes_status fes_log_set(fes_on_log on_log,
                        void *user_data,

@@ -2,9 +2,10 @@
 
 mod c_support;
 
-use c_support::root;
+use c_support::{root, run};
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 /// All sources of a folder with this suffix, one after the other.
 fn sources(folder: &str, suffix: &str) -> String {
@@ -96,6 +97,52 @@ fn the_header_tells_the_errors_of_every_function_that_may_fail() {
         let getter = ["fes_error_code", "fes_selftest_panic"].contains(&name.as_str());
         assert!(at == 0 || getter || comment.contains("Errors:"), "the errors of {name}");
     }
+}
+
+/// Each parameter of each function and callback has its `@param`, in order, and each result its `@return`.
+#[test]
+fn the_header_tells_of_every_parameter_and_result() {
+    let header = read("include/futoin_eventstream.h");
+    let callbacks = header.lines().filter_map(|line| {
+        let start = line.find("(*fes_on_")?;
+        Some(line[start..start + line[start..].find(')')? + 1].to_owned())
+    });
+    let names: Vec<String> = functions().into_iter().chain(callbacks).collect();
+    for name in &names {
+        let declared = calls(&header, name).pop().unwrap();
+        let parameters: Vec<&str> = declared
+            .iter()
+            .filter(|parameter| *parameter != "void")
+            .map(|parameter| parameter.rsplit([' ', '*']).next().unwrap())
+            .collect();
+        let before = &header[..header.rfind(&format!("{name}(")).unwrap()];
+        let at = before.rfind("/**").unwrap();
+        let (comment, result) = before[at..].split_once("*/").unwrap();
+        let told: Vec<&str> = comment
+            .match_indices("@param ")
+            .filter_map(|(at, word)| comment[at + word.len()..].split_whitespace().next())
+            .collect();
+        assert_eq!(told, parameters, "{name}");
+        let gives = !["void ", "typedef void "].contains(&result.trim_start());
+        assert_eq!(comment.contains("@return "), gives, "what {name} gives: {result}");
+    }
+    assert!(names.len() > 115, "{names:?}");
+}
+
+#[test]
+fn doxygen_has_nothing_to_warn_of() {
+    if Command::new("doxygen").arg("--version").output().is_err() {
+        assert!(std::env::var("FES_TEST_REQUIRED").is_err(), "doxygen is missing");
+        return eprintln!("left out: doxygen is not installed");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("Doxyfile");
+    let there =
+        format!("{}OUTPUT_DIRECTORY = {}\n", read("docs/Doxyfile"), folder.path().display());
+    std::fs::write(&settings, there).unwrap();
+    run(Command::new("doxygen").current_dir(root()).arg(&settings));
+    let page = std::fs::read_to_string(folder.path().join("html/futoin__eventstream_8h.html"));
+    assert!(page.unwrap().contains("Parameters"));
 }
 
 #[test]

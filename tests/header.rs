@@ -13,8 +13,9 @@ fn generate() -> String {
     config.header = Some(std::fs::read_to_string(root().join("include/preface.txt")).unwrap());
     let version = env!("CARGO_PKG_VERSION");
     let numbers = ["MAJOR", "MINOR", "PATCH"].into_iter().zip(version.split('.'));
-    let parts: Vec<String> =
-        numbers.map(|(part, number)| format!("#define FES_VERSION_{part} {number}")).collect();
+    let parts: Vec<String> = numbers
+        .map(|(part, number)| format!("/** A part of it. */\n#define FES_VERSION_{part} {number}"))
+        .collect();
     let parts = parts.join("\n");
     config.after_includes = Some(format!(
         "\n/** The version of this header: see `fes_version`. */\n#define FES_VERSION \"{version}\"\n\

@@ -16,11 +16,15 @@ use std::time::Duration;
 /// Close it with `fes_app_close`.
 pub struct fes_app(ServiceApp);
 
-/// Opens the stream of `url`, and the warehouse of `warehouse_url` if that is not NULL, both with
-/// `options` (or NULL). The archiver is there with a warehouse, unless `enable_archiver` is false;
-/// the discarder with `enable_discarder`. Starts nothing.
+/// Opens a stream and, where one is wanted, a warehouse. The archiver is there with a warehouse,
+/// unless `enable_archiver` is false; the discarder with `enable_discarder`. Starts nothing.
 ///
-/// Errors: those of `fes_stream_open`.
+/// @param url where the stream is: see `fes_stream_open`
+/// @param warehouse_url NULL, or where the warehouse is
+/// @param options NULL, or options of both; those in a URL win over them
+/// @param out gets the app, to be closed with `fes_app_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_stream_open`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_app_open(
     url: *const c_char,
@@ -45,7 +49,10 @@ pub unsafe extern "C" fn fes_app_open(
 /// Opens both of the environment, the warehouse if `DB_EVTDWH_TYPE` is set: see
 /// `fes_stream_from_env`.
 ///
-/// Errors: those of `fes_stream_open`.
+/// @param options NULL, or options of both
+/// @param out gets the app, to be closed with `fes_app_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_stream_open`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_app_from_env(
     options: *const fes_options,
@@ -60,10 +67,13 @@ pub unsafe extern "C" fn fes_app_from_env(
     })
 }
 
-/// Gives another handle of the app's stream, to be closed with `fes_stream_close`, which closes it
-/// for the app, too: close it after the app, or when the app is not needed any more.
+/// Gives another handle of the app's stream. Its `fes_stream_close` closes the stream for the app,
+/// too: close it after the app, or when the app is not needed any more.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`.
+/// @param app the app
+/// @param out gets the stream, to be closed with `fes_stream_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_app_stream(
     app: *const fes_app,
@@ -77,9 +87,12 @@ pub unsafe extern "C" fn fes_app_stream(
     })
 }
 
-/// As `fes_app_stream`, for the warehouse and `fes_warehouse_close`.
+/// As `fes_app_stream`, for the warehouse.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`, also if the app has no warehouse.
+/// @param app the app
+/// @param out gets the warehouse, to be closed with `fes_warehouse_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`, also if the app has no warehouse
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_app_warehouse(
     app: *const fes_app,
@@ -98,7 +111,9 @@ pub unsafe extern "C" fn fes_app_warehouse(
 
 /// Makes the tables of the stream and of the warehouse, or brings them up to date.
 ///
-/// Errors: those of `fes_stream_migrate`.
+/// @param app the app
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_stream_migrate`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_app_migrate(
     app: *const fes_app,
@@ -108,9 +123,13 @@ pub unsafe extern "C" fn fes_app_migrate(
 }
 
 /// Who is told how archiver and discarder fare, from their threads, which may call at once.
-/// `user_data` is the caller's and must be usable from other threads until the app is closed.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`.
+/// @param app the app
+/// @param on_notice what is called with every notice
+/// @param user_data what it is called with: the caller's, and usable from other threads until the
+///   app is closed
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_app_set_on_notice(
     app: *const fes_app,
@@ -127,7 +146,9 @@ pub unsafe extern "C" fn fes_app_set_on_notice(
 
 /// Starts archiver and discarder, where they are not at work.
 ///
-/// Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread.
+/// @param app the app
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_app_start(
     app: *const fes_app,
@@ -136,13 +157,16 @@ pub unsafe extern "C" fn fes_app_start(
     guard(err, || unsafe { Ok(borrow(app, "app")?.0.start()?) })
 }
 
-/// Stops the discarder after its statement, then the archiver after its batch, and returns after the
-/// last notice; waits no longer than `timeout_ms` milliseconds (0: only asks; `FES_FOREVER`), or
-/// until `cancel` (or NULL) is cancelled. They may be started again. From inside a notice it only
-/// asks the thread of that notice to end.
+/// Stops the discarder after its statement, then the archiver after its batch, and returns after
+/// the last notice. They may be started again. From inside a notice it only asks the thread of that
+/// notice to end.
 ///
-/// Errors: `FES_TIMEOUT`, `FES_CANCELLED` if one of them is still at work: the call may be repeated.
-/// `FES_INVALID_ARGUMENT` for NULL.
+/// @param app the app
+/// @param timeout_ms how many milliseconds to wait at most; 0 only asks, `FES_FOREVER` has no end
+/// @param cancel NULL, or a token that ends the wait
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_TIMEOUT`, `FES_CANCELLED` if one of them is still at work: the
+///   call may be repeated. `FES_INVALID_ARGUMENT` for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_app_stop_for(
     app: *const fes_app,
@@ -171,8 +195,10 @@ pub unsafe extern "C" fn fes_app_stop_for(
     })
 }
 
-/// Stops the discarder, then the archiver after the batch that it is at, closes stream and warehouse,
-/// and frees the handle. Returns after the last notice. Not from inside a notice. NULL is allowed.
+/// Stops the discarder, then the archiver after the batch that it is at, closes stream and
+/// warehouse, and frees the handle. Returns after the last notice. Not from inside a notice.
+///
+/// @param app NULL, or the app
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_app_close(app: *mut fes_app) {
     unsafe { close(app, |_| ()) };

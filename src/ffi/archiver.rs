@@ -14,9 +14,14 @@ use std::ffi::c_void;
 /// threads may use the handle at once. Close it with `fes_archiver_close`.
 pub struct fes_archiver(Archiver);
 
-/// Makes an archiver, which does nothing yet. Of `options` (or NULL), `archive_batch` matters.
+/// Makes an archiver, which does nothing yet.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`.
+/// @param stream the stream
+/// @param warehouse the warehouse that gets its history
+/// @param options NULL, or options, of which `archive_batch` matters
+/// @param out gets the archiver, to be closed with `fes_archiver_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_open(
     stream: *const fes_stream,
@@ -33,10 +38,14 @@ pub unsafe extern "C" fn fes_archiver_open(
     })
 }
 
-/// Who is told how the archiver fares, in place of who was before. `user_data` is the caller's and
-/// must be usable from another thread until the archiver is closed.
+/// Who is told how the archiver fares, in place of who was before.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`.
+/// @param archiver the archiver
+/// @param on_notice what is called with every notice
+/// @param user_data what it is called with: the caller's, and usable from another thread until the
+///   archiver is closed
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_set_on_notice(
     archiver: *const fes_archiver,
@@ -53,7 +62,9 @@ pub unsafe extern "C" fn fes_archiver_set_on_notice(
 
 /// Starts the archiver's thread; does nothing if it is at work. What fails there comes as a notice.
 ///
-/// Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread.
+/// @param archiver the archiver
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_start(
     archiver: *const fes_archiver,
@@ -65,7 +76,9 @@ pub unsafe extern "C" fn fes_archiver_start(
 /// Ends the thread after the batch that it is at, and returns after the last notice. From inside a
 /// notice it only asks the thread to end. May be called twice.
 ///
-/// Errors: `FES_INVALID_ARGUMENT` for NULL.
+/// @param archiver the archiver
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_stop(
     archiver: *const fes_archiver,
@@ -77,11 +90,15 @@ pub unsafe extern "C" fn fes_archiver_stop(
     })
 }
 
-/// As `fes_archiver_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
-/// end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+/// As `fes_archiver_stop`, but waits no longer than it is told.
 ///
-/// Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to end, and the call
-/// may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+/// @param archiver the archiver
+/// @param timeout_ms how many milliseconds to wait at most; 0 only asks it to end, `FES_FOREVER`
+///   has no end
+/// @param cancel NULL, or a token that ends the wait
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to
+///   end, and the call may be repeated. `FES_INVALID_ARGUMENT` for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_stop_for(
     archiver: *const fes_archiver,
@@ -95,7 +112,10 @@ pub unsafe extern "C" fn fes_archiver_stop_for(
     })
 }
 
-/// Whether the thread runs. False for NULL.
+/// Whether the thread runs.
+///
+/// @param archiver NULL, or the archiver
+/// @return whether it does; false for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_is_running(archiver: *const fes_archiver) -> bool {
     super::guard_or(false, || {
@@ -103,10 +123,14 @@ pub unsafe extern "C" fn fes_archiver_is_running(archiver: *const fes_archiver) 
     })
 }
 
-/// Archives, on this thread, what is settled now. `count` is NULL or gets how many events that were.
+/// Archives, on this thread, what is settled now.
 ///
-/// Errors: `FES_OCCUPIED` if another archiver is at work; `FES_INVALID_ARGUMENT` from inside a notice
-/// of this archiver; `FES_HISTORY_CONFLICT`, `FES_NOT_MIGRATED`, those of both databases.
+/// @param archiver the archiver
+/// @param count NULL, or gets how many events that were
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_OCCUPIED` if another archiver is at work; `FES_INVALID_ARGUMENT`
+///   from inside a notice of this archiver; `FES_HISTORY_CONFLICT`, `FES_NOT_MIGRATED`, those of
+///   both databases
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_run_once(
     archiver: *const fes_archiver,
@@ -120,10 +144,16 @@ pub unsafe extern "C" fn fes_archiver_run_once(
     })
 }
 
-/// As `fes_archiver_run_once`, but begins no batch after `timeout_ms` milliseconds (`FES_FOREVER`),
-/// or after `cancel` (or NULL) is cancelled. `complete` is NULL or gets whether all was archived.
+/// As `fes_archiver_run_once`, but begins no batch when its time is over.
 ///
-/// Errors: those of `fes_archiver_run_once`; `FES_CANCELLED`, and what was archived before stays so.
+/// @param archiver the archiver
+/// @param timeout_ms after how many milliseconds to end; `FES_FOREVER` has no end
+/// @param cancel NULL, or a token that ends it
+/// @param count NULL, or gets how many events were archived
+/// @param complete NULL, or gets whether all was archived
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_archiver_run_once`; `FES_CANCELLED`, and what was
+///   archived before stays so
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_run_for(
     archiver: *const fes_archiver,
@@ -147,7 +177,9 @@ pub unsafe extern "C" fn fes_archiver_run_for(
     })
 }
 
-/// Stops as `fes_archiver_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
+/// Stops as `fes_archiver_stop`, and frees the handle. Not from inside its notice.
+///
+/// @param archiver NULL, or the archiver
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_archiver_close(archiver: *mut fes_archiver) {
     unsafe { close(archiver, |_| ()) };

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 pub const FES_FOREVER: u32 = 0xffff_ffff;
 
 /// Ends waits: every call that was given the token returns `FES_CANCELLED` within 30 ms, and so do
-/// later ones; within 200 ms where a server does not answer, whose connection is given up. Any number of calls may share one. It must not be freed while a call uses it.
+/// later ones; within 200 ms where a server does not answer, whose connection is given up. Any number
+/// of calls may share one. It must not be freed while a call uses it.
 pub struct fes_cancel_token {
     /// All that a signal handler touches.
     cancelled: Arc<AtomicBool>,
@@ -183,7 +184,9 @@ impl Wait<'_> {
     }
 }
 
-/// Makes a token, to be freed with `fes_cancel_token_free`. NULL only after a defect.
+/// Makes a token.
+///
+/// @return the token, to be freed with `fes_cancel_token_free`; NULL only after a defect
 #[unsafe(no_mangle)]
 pub extern "C" fn fes_cancel_token_new() -> *mut fes_cancel_token {
     guard_or(std::ptr::null_mut(), || {
@@ -192,8 +195,10 @@ pub extern "C" fn fes_cancel_token_new() -> *mut fes_cancel_token {
     })
 }
 
-/// Cancels what waits with this token, for good. May be called from any thread, from a callback
-/// and from a signal handler. NULL is allowed.
+/// Cancels what waits with this token, for good. May be called from any thread, from a callback and
+/// from a signal handler.
+///
+/// @param cancel NULL, or the token
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_cancel_token_cancel(cancel: *const fes_cancel_token) {
     if let Some(cancel) = unsafe { cancel.as_ref() } {
@@ -201,13 +206,18 @@ pub unsafe extern "C" fn fes_cancel_token_cancel(cancel: *const fes_cancel_token
     }
 }
 
-/// Whether the token was cancelled. May be called from a signal handler. False for NULL.
+/// Whether the token was cancelled. May be called from a signal handler.
+///
+/// @param cancel NULL, or the token
+/// @return whether it was; false for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_cancel_token_is_cancelled(cancel: *const fes_cancel_token) -> bool {
     unsafe { cancel.as_ref() }.is_some_and(|cancel| cancel.cancelled.load(Ordering::Acquire))
 }
 
-/// Frees a token that no call uses any more. NULL is allowed.
+/// Frees a token that no call uses any more.
+///
+/// @param cancel NULL, or the token
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_cancel_token_free(cancel: *mut fes_cancel_token) {
     unsafe { free(cancel) };

@@ -24,15 +24,23 @@ fn report_json(report: &impl Serialize) -> Done<fes_text> {
     Ok(fes_text::new(json))
 }
 
-/// Accounts for every id from `from_id` (0: the first) to `to_id` (0: the highest that was drawn): its event is in the
-/// stream, in the history of `warehouse` (NULL: none), in both and equal; it was discarded or never committed; or
-/// something is wrong. Gives a JSON object, which the caller frees with `fes_text_free`, with at most `examples` ids of
-/// each finding. Ids are strings:
+/// Accounts for every id of a range: its event is in the stream, in the history, in both and equal;
+/// it was discarded or never committed; or something is wrong. Gives a JSON object. Ids are
+/// strings:
 /// `{"first","last","highest_id","complete":true,"in_queue":1,"in_both":0,"in_history":0,"never_committed":0,"gone":0,
 /// "unsettled":0,"blocked":text|null,"findings":[{"kind","meaning","count","examples":[{"id","detail"}]}]}`.
-/// All is well where `findings` is empty. Reads both tables once; others may write, archive and discard meanwhile.
+/// All is well where `findings` is empty. Reads both tables once; others may write, archive and
+/// discard meanwhile.
 ///
-/// Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, `FES_PERMISSION_DENIED`, those of both databases.
+/// @param stream the stream
+/// @param warehouse NULL, or the warehouse with its history
+/// @param from_id the first id; 0 for the first one that there is
+/// @param to_id the last id; 0 for the highest that was drawn
+/// @param examples the most ids told of each finding
+/// @param out gets the text, to be freed with `fes_text_free`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, `FES_PERMISSION_DENIED`,
+///   those of both databases
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_verify_json(
     stream: *const fes_stream,
@@ -51,11 +59,19 @@ pub unsafe extern "C" fn fes_stream_verify_json(
     }
 }
 
-/// As `fes_stream_verify_json`, but reads no further after `timeout_ms` milliseconds (`FES_FOREVER`), or after `cancel`
-/// (or NULL) is cancelled. What was looked at by then is told, `complete` is false, and another call goes on from the
-/// id `last` plus 1.
+/// As `fes_stream_verify_json`, but reads no further when its time is over. What was looked at by
+/// then is told, `complete` is false, and another call goes on from the id `last` plus 1.
 ///
-/// Errors: those of `fes_stream_verify_json`; `FES_CANCELLED`.
+/// @param stream the stream
+/// @param warehouse NULL, or the warehouse with its history
+/// @param from_id the first id; 0 for the first one that there is
+/// @param to_id the last id; 0 for the highest that was drawn
+/// @param examples the most ids told of each finding
+/// @param timeout_ms after how many milliseconds to end; `FES_FOREVER` has no end
+/// @param cancel NULL, or a token that ends it
+/// @param out gets the text, to be freed with `fes_text_free`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_stream_verify_json`; `FES_CANCELLED`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_verify_json_for(
     stream: *const fes_stream,
@@ -83,16 +99,21 @@ pub unsafe extern "C" fn fes_stream_verify_json_for(
     })
 }
 
-/// Looks at the database, its settings and the rights of this database user, before something is lost. Gives a JSON
-/// array, which the caller frees with `fes_text_free`, of
-/// `{"name","status":"ok"|"unknown"|"warning"|"failure","seen","why","remedy":text|null}`: what was seen, why it
-/// matters, and the statement or option that mends it. All is well where no `status` is `failure`.
+/// Looks at the database, its settings and the rights of this database user, before something is
+/// lost. Gives a JSON array of
+/// `{"name","status":"ok"|"unknown"|"warning"|"failure","seen","why","remedy":text|null}`: what was
+/// seen, why it matters, and the statement or option that mends it. All is well where no `status`
+/// is `failure`. Makes connections of its own and changes nothing.
 ///
-/// `warehouse` (or NULL) is looked at, too. `roles` are the `role_count` roles (NULL for 0: all) of docs/grants.md that
-/// are looked at, `generator`, `consumer`, `archiver`, `discarder`; of a role that is named a missing right is a
-/// failure, else a warning. Makes connections of its own and changes nothing.
-///
-/// Errors: `FES_INVALID_ARGUMENT` for another role, `FES_CLOSED`.
+/// @param stream the stream
+/// @param warehouse NULL, or a warehouse that is looked at, too
+/// @param roles an array of `role_count` roles of docs/grants.md that are looked at, each ended by
+///   a NUL: `generator`, `consumer`, `archiver`, `discarder`. Of a role that is named a missing
+///   right is a failure, else a warning. NULL for 0
+/// @param role_count how many they are; 0 for all roles
+/// @param out gets the text, to be freed with `fes_text_free`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for another role, `FES_CLOSED`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_doctor_json(
     stream: *const fes_stream,

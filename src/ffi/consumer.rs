@@ -27,11 +27,15 @@ pub enum fes_start {
     FES_START_TIME = 3,
 }
 
-/// Makes the consumer `user:component`, and asks no database. `user` is up to 64 characters of
-/// printable ASCII without `:`, `component` 1 to 16 letters, digits and `_`; both are copied. The
-/// component `LIVE` makes a consumer that never registers and gets what comes from now on.
+/// Makes a consumer, and asks no database. The component `LIVE` makes one that never registers and
+/// gets what comes from now on.
 ///
-/// Errors: `FES_INVALID_USER`, `FES_INVALID_COMPONENT`, `FES_IDENT_TOO_LONG`.
+/// @param stream the stream
+/// @param user up to 64 characters of printable ASCII without `:`, ended by a NUL; it is copied
+/// @param component 1 to 16 letters, digits and `_`, ended by a NUL; it is copied
+/// @param out gets the consumer, to be closed with `fes_consumer_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_USER`, `FES_INVALID_COMPONENT`, `FES_IDENT_TOO_LONG`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_consumer_open(
     stream: *const fes_stream,
@@ -52,7 +56,10 @@ pub unsafe extern "C" fn fes_consumer_open(
 /// Registers the consumer, to begin with the first event that is still there: from now on no event
 /// that it has not acknowledged is discarded. Does nothing if it is registered.
 ///
-/// Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, `FES_NOT_MIGRATED`, those of the database.
+/// @param consumer the consumer
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, `FES_NOT_MIGRATED`,
+///   those of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_consumer_register(
     consumer: *const fes_consumer,
@@ -61,10 +68,14 @@ pub unsafe extern "C" fn fes_consumer_register(
     guard(err, || unsafe { Ok(borrow(consumer, "consumer")?.0.register()?) })
 }
 
-/// As `fes_consumer_register`, to begin elsewhere. `start` is a `fes_start`, which tells what
-/// `value` means.
+/// As `fes_consumer_register`, to begin elsewhere.
 ///
-/// Errors: those of `fes_consumer_register`; `FES_INVALID_LAST_ID` for an id beyond the next one.
+/// @param consumer the consumer
+/// @param start a `fes_start`
+/// @param value what `start` says: an id, a time, or nothing
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_consumer_register`; `FES_INVALID_LAST_ID` for an id
+///   beyond the next one
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_consumer_register_at(
     consumer: *const fes_consumer,
@@ -90,9 +101,12 @@ pub unsafe extern "C" fn fes_consumer_register_at(
     })
 }
 
-/// Forgets the consumer and its cursor. `was_registered` is NULL or gets whether there was one.
+/// Forgets the consumer and its cursor.
 ///
-/// Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, those of the database.
+/// @param consumer the consumer
+/// @param was_registered NULL, or gets whether there was one
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_LIVE_NOT_ALLOWED`, `FES_SECURITY_ERROR`, those of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_consumer_unregister(
     consumer: *const fes_consumer,
@@ -106,17 +120,22 @@ pub unsafe extern "C" fn fes_consumer_unregister(
     })
 }
 
-/// Gives the next events, to be freed with `fes_events_free`; an empty batch if there are none in
-/// time.
+/// Gives the next events, and waits for the first one if there are none.
 ///
-/// `last_id` is NULL (go on at the stored cursor, or this LIVE consumer's place) or the id up to
-/// which everything is acknowledged by this call. `types` is an array of `type_count` event types
-/// (NULL and 0: all). `limit` is the most events wanted; 0 means as the option `max_chunk_events`.
-/// Waits up to `timeout_ms` milliseconds (0: asks once; `FES_FOREVER`) for the first event;
-/// `cancel` may be NULL.
-///
-/// Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, `FES_INVALID_TYPE`,
-/// `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database.
+/// @param consumer the consumer
+/// @param last_id NULL to go on at the stored cursor (or at this LIVE consumer's place), or the id
+///   up to which everything is acknowledged by this call
+/// @param types an array of `type_count` event types that are wanted, each ended by a NUL; NULL for
+///   0
+/// @param type_count how many they are, up to 1000; 0 for all events
+/// @param limit the most events wanted; 0 means as the option `max_chunk_events`
+/// @param timeout_ms how many milliseconds to wait at most; 0 asks once, `FES_FOREVER` has no end
+/// @param cancel NULL, or a token that ends the wait
+/// @param out gets the events, to be freed with `fes_events_free`; an empty batch if there were
+///   none in time
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`,
+///   `FES_INVALID_TYPE`, `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_consumer_poll(
     consumer: *const fes_consumer,
@@ -150,9 +169,13 @@ pub unsafe extern "C" fn fes_consumer_poll(
     })
 }
 
-/// Acknowledges every event up to `last_id`. The cursor never moves back.
+/// Acknowledges every event up to an id. The cursor never moves back.
 ///
-/// Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, those of the database.
+/// @param consumer the consumer
+/// @param last_id the id of the last event that was worked on
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`,
+///   those of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_consumer_acknowledge(
     consumer: *const fes_consumer,
@@ -162,7 +185,9 @@ pub unsafe extern "C" fn fes_consumer_acknowledge(
     guard(err, || unsafe { Ok(borrow(consumer, "consumer")?.0.acknowledge(last_id)?) })
 }
 
-/// Frees the handle; the consumer stays registered. NULL is allowed.
+/// Frees the handle; the consumer stays registered.
+///
+/// @param consumer NULL, or the consumer
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_consumer_close(consumer: *mut fes_consumer) {
     unsafe { close(consumer, |_| ()) };

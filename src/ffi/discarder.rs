@@ -12,10 +12,14 @@ use std::ffi::c_void;
 /// once. Close it with `fes_discarder_close`.
 pub struct fes_discarder(Discarder);
 
-/// Makes a discarder, which does nothing yet. Of `options` (or NULL), `limit_at_once`,
-/// `poll_period_ms`, `require_archiver` and `expire_after_s` matter.
+/// Makes a discarder, which does nothing yet.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`.
+/// @param stream the stream
+/// @param options NULL, or options, of which `limit_at_once`, `poll_period_ms`, `require_archiver`
+///   and `expire_after_s` matter
+/// @param out gets the discarder, to be closed with `fes_discarder_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_discarder_open(
     stream: *const fes_stream,
@@ -31,10 +35,14 @@ pub unsafe extern "C" fn fes_discarder_open(
     })
 }
 
-/// Who is told how the discarder fares, in place of who was before. `user_data` is the caller's and
-/// must be usable from another thread until the discarder is closed.
+/// Who is told how the discarder fares, in place of who was before.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`.
+/// @param discarder the discarder
+/// @param on_notice what is called with every notice
+/// @param user_data what it is called with: the caller's, and usable from another thread until the
+///   discarder is closed
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_discarder_set_on_notice(
     discarder: *const fes_discarder,
@@ -49,9 +57,12 @@ pub unsafe extern "C" fn fes_discarder_set_on_notice(
     })
 }
 
-/// Starts the discarder's thread; does nothing if it is at work. What fails there comes as a notice.
+/// Starts the discarder's thread; does nothing if it is at work. What fails there comes as a
+/// notice.
 ///
-/// Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread.
+/// @param discarder the discarder
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_OUT_OF_RESOURCES` if the system gives no thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_discarder_start(
     discarder: *const fes_discarder,
@@ -60,10 +71,12 @@ pub unsafe extern "C" fn fes_discarder_start(
     guard(err, || unsafe { Ok(borrow(discarder, "discarder")?.0.start()?) })
 }
 
-/// Ends the thread after the statement that it is at, and returns after the last notice. From inside
-/// a notice it only asks the thread to end. May be called twice.
+/// Ends the thread after the statement that it is at, and returns after the last notice. From
+/// inside a notice it only asks the thread to end. May be called twice.
 ///
-/// Errors: `FES_INVALID_ARGUMENT` for NULL.
+/// @param discarder the discarder
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_discarder_stop(
     discarder: *const fes_discarder,
@@ -75,11 +88,15 @@ pub unsafe extern "C" fn fes_discarder_stop(
     })
 }
 
-/// As `fes_discarder_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
-/// end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+/// As `fes_discarder_stop`, but waits no longer than it is told.
 ///
-/// Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to end, and the call
-/// may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+/// @param discarder the discarder
+/// @param timeout_ms how many milliseconds to wait at most; 0 only asks it to end, `FES_FOREVER`
+///   has no end
+/// @param cancel NULL, or a token that ends the wait
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_TIMEOUT`, `FES_CANCELLED` if it is still at work: it was asked to
+///   end, and the call may be repeated. `FES_INVALID_ARGUMENT` for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_discarder_stop_for(
     discarder: *const fes_discarder,
@@ -94,7 +111,10 @@ pub unsafe extern "C" fn fes_discarder_stop_for(
     })
 }
 
-/// Whether the thread runs. False for NULL.
+/// Whether the thread runs.
+///
+/// @param discarder NULL, or the discarder
+/// @return whether it does; false for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_discarder_is_running(discarder: *const fes_discarder) -> bool {
     super::guard_or(false, || {
@@ -102,10 +122,12 @@ pub unsafe extern "C" fn fes_discarder_is_running(discarder: *const fes_discarde
     })
 }
 
-/// Discards, on this thread, all that may be discarded now. `count` is NULL or gets how many events
-/// that were.
+/// Discards, on this thread, all that may be discarded now.
 ///
-/// Errors: `FES_NOT_MIGRATED`, `FES_PERMISSION_DENIED`, those of the database.
+/// @param discarder the discarder
+/// @param count NULL, or gets how many events that were
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_NOT_MIGRATED`, `FES_PERMISSION_DENIED`, those of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_discarder_run_once(
     discarder: *const fes_discarder,
@@ -119,10 +141,16 @@ pub unsafe extern "C" fn fes_discarder_run_once(
     })
 }
 
-/// As `fes_discarder_run_once`, but begins no statement after `timeout_ms` milliseconds (`FES_FOREVER`),
-/// or after `cancel` (or NULL) is cancelled. `complete` is NULL or gets whether all was discarded.
+/// As `fes_discarder_run_once`, but begins no statement when its time is over.
 ///
-/// Errors: those of `fes_discarder_run_once`; `FES_CANCELLED`, and what was discarded before stays so.
+/// @param discarder the discarder
+/// @param timeout_ms after how many milliseconds to end; `FES_FOREVER` has no end
+/// @param cancel NULL, or a token that ends it
+/// @param count NULL, or gets how many events were discarded
+/// @param complete NULL, or gets whether all was discarded
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_discarder_run_once`; `FES_CANCELLED`, and what was
+///   discarded before stays so
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_discarder_run_for(
     discarder: *const fes_discarder,
@@ -146,7 +174,9 @@ pub unsafe extern "C" fn fes_discarder_run_for(
     })
 }
 
-/// Stops as `fes_discarder_stop`, and frees the handle. Not from inside its notice. NULL is allowed.
+/// Stops as `fes_discarder_stop`, and frees the handle. Not from inside its notice.
+///
+/// @param discarder NULL, or the discarder
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_discarder_close(discarder: *mut fes_discarder) {
     unsafe { close(discarder, |_| ()) };

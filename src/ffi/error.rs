@@ -198,16 +198,21 @@ pub(super) fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default()
 }
 
-/// The name of a status, for example `NotRegistered`; `Unknown` for a number that is none. The
-/// text is constant. May be called from a signal handler.
+/// The name of a status. May be called from a signal handler.
+///
+/// @param status a `fes_status`
+/// @return a constant text, for example `NotRegistered`; `Unknown` for a number that is none
 #[unsafe(no_mangle)]
 pub extern "C" fn fes_status_name(status: u32) -> *const c_char {
     self::status(status).map_or(c"Unknown", |(_, name)| name).as_ptr()
 }
 
-/// Makes an error, for the caller's own tests of how it takes one. `code` is a `fes_status` other
-/// than `FES_OK`; `message` is copied. NULL if the code is unknown, or the message NULL or not
-/// UTF-8.
+/// Makes an error, for the caller's own tests of how it takes one.
+///
+/// @param code a `fes_status` other than `FES_OK`
+/// @param message what went wrong, ended by a NUL; it is copied
+/// @return the error, to be freed with `fes_error_free`; NULL if the code is unknown, or the
+///   message NULL or not UTF-8
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_error_new(code: u32, message: *const c_char) -> *mut fes_error {
     guard_or(std::ptr::null_mut(), || {
@@ -234,46 +239,65 @@ const RETRIABLE: [fes_status; 8] = [
     FES_STREAM_REWOUND,
 ];
 
-/// The status of an error; `FES_OK` for NULL.
+/// The status of an error.
+///
+/// @param error NULL, or the error
+/// @return its status; `FES_OK` for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_error_code(error: *const fes_error) -> fes_status {
     unsafe { error.as_ref() }.map_or(FES_OK, |error| error.code)
 }
 
-/// The name of the error's status: see `fes_status_name`. The text is constant.
+/// The name of the status of an error: see `fes_status_name`.
+///
+/// @param error NULL, or the error
+/// @return a constant text; `Ok` for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_error_name(error: *const fes_error) -> *const c_char {
     fes_status_name(unsafe { fes_error_code(error) } as u32)
 }
 
-/// What went wrong and what to do, in UTF-8 and with a NUL at its end; it belongs to the error. An
-/// empty text for NULL.
+/// What went wrong and what to do.
+///
+/// @param error NULL, or the error, to which the text belongs
+/// @return UTF-8 text, ended by a NUL; empty for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_error_message(error: *const fes_error) -> *const c_char {
     unsafe { error.as_ref() }.map_or(c"", |error| &error.message).as_ptr()
 }
 
 /// The server's own code: SQLSTATE on PostgreSQL, the error number on MySQL and MariaDB, the
-/// extended result code on SQLite; an empty text if there is none. It belongs to the error.
+/// extended result code on SQLite.
+///
+/// @param error NULL, or the error, to which the text belongs
+/// @return the code, ended by a NUL; empty if there is none, and for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_error_sql_state(error: *const fes_error) -> *const c_char {
     unsafe { error.as_ref() }.map_or(c"", |error| &error.sql_state).as_ptr()
 }
 
 /// Whether the same call may succeed later without a change by the caller. After
-/// `FES_CONNECTION_LOST` of a write, look first whether it happened. False for NULL.
+/// `FES_CONNECTION_LOST` of a write, look first whether it happened.
+///
+/// @param error NULL, or the error
+/// @return whether it may; false for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_error_is_retriable(error: *const fes_error) -> bool {
     unsafe { error.as_ref() }.is_some_and(|error| error.retriable)
 }
 
-/// Frees an error. NULL is allowed.
+/// Frees an error.
+///
+/// @param error NULL, or the error
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_error_free(error: *mut fes_error) {
     unsafe { super::free(error) };
 }
 
 /// Panics inside the boundary, to prove that it is caught. Only with the feature `selftest`.
+///
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_PANIC`
 #[cfg(feature = "selftest")]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_selftest_panic(err: *mut *mut fes_error) -> fes_status {

@@ -117,14 +117,20 @@ impl fes_events {
     }
 }
 
-/// How many events there are; 0 for NULL.
+/// How many events there are.
+///
+/// @param events NULL, or the events
+/// @return their number; 0 for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_events_count(events: *const fes_events) -> usize {
     unsafe { events.as_ref() }.map_or(0, |events| events.list.len())
 }
 
-/// The event at `index`, from 0; NULL if there is none. The events are one array: the one at 0 is
-/// followed by all others. It belongs to `events`.
+/// One event of a batch. The events are one array: the one at 0 is followed by all others.
+///
+/// @param events NULL, or the events, to which the one that is returned belongs
+/// @param index which one, from 0
+/// @return the event; NULL if there is none
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_events_get(
     events: *const fes_events,
@@ -160,10 +166,14 @@ unsafe fn give_json(
 }
 
 /// All events as one JSON array of `{"id":"1","type":"A","data":...,"ts":"2017-07-14T02:40:00Z"}`
-/// (ids are strings, because JSON readers round large numbers). The text ends with a NUL and
-/// belongs to `events`; `len` is NULL or gets its bytes without the NUL. Made at the first call.
+/// (ids are strings, because JSON readers round large numbers). Made at the first call.
 ///
-/// Errors: `FES_CORRUPT_EVENT` if plain SQL put something into the table that is not JSON.
+/// @param events the events, to which the text belongs
+/// @param json gets the text, ended by a NUL
+/// @param len NULL, or gets its bytes without the NUL
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_CORRUPT_EVENT` if plain SQL put something into the table that is
+///   not JSON
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_events_json(
     events: *const fes_events,
@@ -177,9 +187,14 @@ pub unsafe extern "C" fn fes_events_json(
 }
 
 /// The data of all events as one JSON array, in their order: what a language that takes the rest
-/// from `fes_events_get` parses once for a batch. Otherwise as `fes_events_json`.
+/// from `fes_events_get` parses once for a batch. Made at the first call.
 ///
-/// Errors: `FES_CORRUPT_EVENT` if plain SQL put something into the table that is not JSON.
+/// @param events the events, to which the text belongs
+/// @param json gets the text, ended by a NUL
+/// @param len NULL, or gets its bytes without the NUL
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_CORRUPT_EVENT` if plain SQL put something into the table that is
+///   not JSON
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_events_data_json(
     events: *const fes_events,
@@ -192,7 +207,9 @@ pub unsafe extern "C" fn fes_events_data_json(
     })
 }
 
-/// Frees events, with all texts of them. NULL is allowed.
+/// Frees events, with all texts of them.
+///
+/// @param events NULL, or the events
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_events_free(events: *mut fes_events) {
     unsafe { free(events) };

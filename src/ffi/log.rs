@@ -27,9 +27,13 @@ pub enum fes_log_level {
 
 /// Called with every message of the level that was asked for, from any thread, also from several at
 /// once. No message of any level shows event data, parameters, statements or passwords; what the
-/// database drivers say is left out, because it does. `level` is a `fes_log_level`; `message` ends with the call. It must not block for long, and
-/// must close and free nothing. Functions that return a `fes_status` give `FES_INVALID_ARGUMENT` there
-/// and do nothing; those of tokens, statuses and errors may be called.
+/// database drivers say is left out, because it does. It must not block for long, and must close and
+/// free nothing. Functions that return a `fes_status` give `FES_INVALID_ARGUMENT` there and do nothing;
+/// those of tokens, statuses and errors may be called.
+///
+/// @param user the `user_data` of `fes_log_set`
+/// @param level a `fes_log_level`
+/// @param message the text, ended by a NUL; it ends with the call
 pub type fes_on_log =
     Option<unsafe extern "C" fn(user: *mut c_void, level: u32, message: *const c_char)>;
 
@@ -82,12 +86,15 @@ impl Log for Logger {
     fn flush(&self) {}
 }
 
-/// Sends the library's log to `on_log`, up to `level` (a `fes_log_level`), in place of where it went
-/// before; NULL for nowhere, as it is at first. One for the process. Returns after the last call of
-/// the one before. `user_data` is the caller's and must be usable from every thread.
+/// Sends the library's log to a callback, in place of where it went before; at first it goes
+/// nowhere. One for the process. Returns after the last call of the one before.
 ///
-/// Errors: `FES_INVALID_ARGUMENT` for a level that is none, or in a Rust program
-/// that has a logger of its own.
+/// @param on_log NULL for nowhere, or what is called with every message
+/// @param user_data what it is called with: the caller's, and usable from every thread
+/// @param level a `fes_log_level`, up to which messages are wanted
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for a level that is none, or in a Rust program
+///   that has a logger of its own
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_log_set(
     on_log: fes_on_log,

@@ -38,15 +38,19 @@ pub enum fes_notice {
 use fes_notice::*;
 
 /// Called for every notice, from the thread of what it is about, one at a time; those of
-/// `fes_archiver_run_once` and its like come from the thread that called it. `notice` is a
-/// `fes_notice`. `text` is never NULL (empty if there is none) and `error` may be NULL; both end
-/// with the call. It must not block for long.
+/// `fes_archiver_run_once` and its like come from the thread that called it. It must not block for long.
 ///
 /// It must not close the handle it is about. Every other function may be called, with these
 /// differences for that handle: `stop`, `stop_for` and `fes_app_stop_for` ask the thread to end and do
 /// not wait for it; `fes_archiver_run_once` and `_run_for` give `FES_INVALID_ARGUMENT`;
 /// `fes_receiver_start` and `fes_receiver_set_...` do as in every receiver that is started, and
 /// `fes_archiver_start` as in one at work; `set_on_notice` counts from the next notice on.
+///
+/// @param user the `user_data` that it was set with
+/// @param notice a `fes_notice`, which tells what the others mean
+/// @param number of events, or an id; 0 if there is none
+/// @param text never NULL, empty if there is none; it ends with the call
+/// @param error NULL if there is none; it ends with the call
 pub type fes_on_notice = Option<
     unsafe extern "C" fn(
         user: *mut c_void,

@@ -14,7 +14,9 @@ pub(super) unsafe fn options(options: *const fes_options) -> Options {
     unsafe { options.as_ref() }.map_or_else(Options::new, |options| lock(&options.0).clone())
 }
 
-/// Makes options with all defaults, to be freed with `fes_options_free`. NULL only after a defect.
+/// Makes options with all defaults.
+///
+/// @return the options, to be freed with `fes_options_free`; NULL only after a defect
 #[unsafe(no_mangle)]
 pub extern "C" fn fes_options_new() -> *mut fes_options {
     guard_or(std::ptr::null_mut(), || {
@@ -22,10 +24,14 @@ pub extern "C" fn fes_options_new() -> *mut fes_options {
     })
 }
 
-/// Sets the option `key`; both texts are copied.
+/// Sets an option.
 ///
-/// Errors: `FES_INVALID_OPTION` for an unknown key (the message lists all) or a value that makes
-/// no sense; `FES_INVALID_ARGUMENT`.
+/// @param options the options
+/// @param key the name of the option, ended by a NUL; it is copied
+/// @param value its value as text, ended by a NUL; it is copied
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_OPTION` for an unknown key (the message lists all) or a
+///   value that makes no sense; `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_options_set(
     options: *mut fes_options,
@@ -41,7 +47,9 @@ pub unsafe extern "C" fn fes_options_set(
     })
 }
 
-/// Frees options. NULL is allowed.
+/// Frees options.
+///
+/// @param options NULL, or the options
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_options_free(options: *mut fes_options) {
     unsafe { free(options) };

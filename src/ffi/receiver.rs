@@ -17,12 +17,15 @@ use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Called with every delivery, from the receiver's own thread, one at a time. `seq` counts from 0;
-/// a gap tells a LIVE receiver that a group was skipped. `events` ends with the call. Gives 0 to
-/// acknowledge, anything else to get the same events again. May call every function but
-/// `fes_receiver_close` of its own receiver; `fes_receiver_stop` of it returns at once there, and
+/// Called with every delivery, from the receiver's own thread, one at a time. May call every function
+/// but `fes_receiver_close` of its own receiver; `fes_receiver_stop` of it returns at once there, and
 /// the call is the last. Where two callbacks stop each other's receiver at the same time, the second
 /// one does not wait. No C++ exception may leave it.
+///
+/// @param user the `user_data` of `fes_receiver_open`
+/// @param seq the delivery's number, from 0; a gap tells a LIVE receiver that a group was skipped
+/// @param events the events, which end with the call
+/// @return 0 to acknowledge, anything else to get the same events again
 pub type fes_on_events =
     Option<unsafe extern "C" fn(user: *mut c_void, seq: u64, events: *const fes_events) -> i32>;
 
@@ -146,12 +149,18 @@ impl fes_receiver {
     }
 }
 
-/// Makes a receiver of the consumer `user:component`, which registers itself when it is started;
-/// `LIVE` makes one that gets what comes while it runs. `on_events` is called with `user_data`,
-/// which is the caller's and must be usable from another thread until `fes_receiver_stop` or
-/// `fes_receiver_close` has returned.
+/// Makes a receiver, which registers itself when it is started; `LIVE` makes one that gets what
+/// comes while it runs.
 ///
-/// Errors: those of `fes_consumer_open`.
+/// @param stream the stream
+/// @param user the user of the consumer, as of `fes_consumer_open`
+/// @param component its component
+/// @param on_events what is called with every delivery
+/// @param user_data what it is called with: the caller's, and usable from another thread until
+///   `fes_receiver_stop` or `fes_receiver_close` has returned
+/// @param out gets the receiver, to be closed with `fes_receiver_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_consumer_open`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_open(
     stream: *const fes_stream,
@@ -180,9 +189,13 @@ pub unsafe extern "C" fn fes_receiver_open(
     })
 }
 
-/// The event types to receive, all if not set; before the first start. As `fes_consumer_poll`.
+/// The event types to receive, all if not set; before the first start.
 ///
-/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`.
+/// @param receiver the receiver
+/// @param types an array of `type_count` event types, each ended by a NUL; NULL for 0
+/// @param type_count how many they are, up to 1000; 0 for all events
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_set_want(
     receiver: *const fes_receiver,
@@ -198,7 +211,10 @@ pub unsafe extern "C" fn fes_receiver_set_want(
 
 /// Options of push for this receiver; before the first start.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`.
+/// @param receiver the receiver
+/// @param options NULL, or options
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_set_options(
     receiver: *const fes_receiver,
@@ -211,10 +227,13 @@ pub unsafe extern "C" fn fes_receiver_set_options(
     })
 }
 
-/// What to do about events that the callback fails on; before the first start. `poison` is a
-/// `fes_poison`, which tells what `count` means (1 or more for `FES_POISON_SKIP_AFTER`, else 0).
+/// What to do about events that the callback fails on; before the first start.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`.
+/// @param receiver the receiver
+/// @param poison a `fes_poison`
+/// @param count 1 or more for `FES_POISON_SKIP_AFTER`, else 0
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_set_poison(
     receiver: *const fes_receiver,
@@ -235,10 +254,13 @@ pub unsafe extern "C" fn fes_receiver_set_poison(
     })
 }
 
-/// Who is told how the receiver fares; before the first start. `user_data` as in
-/// `fes_receiver_open`.
+/// Who is told how the receiver fares; before the first start.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`.
+/// @param receiver the receiver
+/// @param on_notice what is called with every notice
+/// @param user_data what it is called with, as of `fes_receiver_open`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_set_on_notice(
     receiver: *const fes_receiver,
@@ -256,8 +278,10 @@ pub unsafe extern "C" fn fes_receiver_set_on_notice(
 /// Starts the thread, which registers where that is needed, and subscribes. What fails there comes
 /// as a notice, and is tried again. May be called again after a stop.
 ///
-/// Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`; `FES_OUT_OF_RESOURCES` if the system
-/// gives no thread.
+/// @param receiver the receiver
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`;
+///   `FES_OUT_OF_RESOURCES` if the system gives no thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_start(
     receiver: *const fes_receiver,
@@ -269,7 +293,9 @@ pub unsafe extern "C" fn fes_receiver_start(
 /// Stops, and returns after the last callback, which it waits for without a limit. From inside a
 /// callback of this receiver it returns at once, and that call is the last. May be called twice.
 ///
-/// Errors: `FES_INVALID_ARGUMENT` for NULL.
+/// @param receiver the receiver
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_stop(
     receiver: *const fes_receiver,
@@ -283,11 +309,15 @@ pub unsafe extern "C" fn fes_receiver_stop(
     })
 }
 
-/// As `fes_receiver_stop`, but waits no longer than `timeout_ms` milliseconds (0: only asks it to
-/// end; `FES_FOREVER`), or until `cancel` (or NULL) is cancelled.
+/// As `fes_receiver_stop`, but waits no longer than it is told.
 ///
-/// Errors: `FES_TIMEOUT`, `FES_CANCELLED` if the last callback has not returned: the receiver was
-/// asked to end, and the call may be repeated. `FES_INVALID_ARGUMENT` for NULL.
+/// @param receiver the receiver
+/// @param timeout_ms how many milliseconds to wait at most; 0 only asks it to end, `FES_FOREVER`
+///   has no end
+/// @param cancel NULL, or a token that ends the wait
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_TIMEOUT`, `FES_CANCELLED` if the last callback has not returned:
+///   the receiver was asked to end, and the call may be repeated. `FES_INVALID_ARGUMENT` for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_stop_for(
     receiver: *const fes_receiver,
@@ -301,11 +331,17 @@ pub unsafe extern "C" fn fes_receiver_stop_for(
     })
 }
 
-/// What was done since the receiver was opened; each place may be NULL. `delivered`, `skipped` (LIVE)
-/// and `overflows` as `fes_subscription_stats`; `failures` counts failed callbacks, `given_up` the
-/// events of `FES_NOTICE_SKIPPED`, up to 1000.
+/// What was done since the receiver was opened.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`.
+/// @param receiver the receiver
+/// @param delivered NULL, or gets how many events were handed out
+/// @param skipped NULL, or gets how many were skipped because too many waited (LIVE)
+/// @param overflows NULL, or gets how often the queue was too small, so that events were read from
+///   the database (reliable)
+/// @param failures NULL, or gets how many callbacks failed
+/// @param given_up NULL, or gets how many events `FES_NOTICE_SKIPPED` told of, up to 1000
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_stats(
     receiver: *const fes_receiver,
@@ -337,7 +373,9 @@ pub unsafe extern "C" fn fes_receiver_stats(
 }
 
 /// Stops as `fes_receiver_stop`, and frees the handle, which no other thread may use any more. Not
-/// from inside a callback of this receiver. NULL is allowed.
+/// from inside a callback of this receiver.
+///
+/// @param receiver NULL, or the receiver
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_close(receiver: *mut fes_receiver) {
     unsafe { close(receiver, |_| ()) };

@@ -47,10 +47,15 @@ impl From<Statement> for fes_statement {
 /// Makes the statement that adds an event, for the caller's own connection and driver: the event
 /// lives and dies with the transaction that it is run in. Needs no stream and no connection.
 ///
-/// `kind` is a `fes_database_kind`; `data` is JSON text of `data_len` bytes (NULL and 0: `null`); of
-/// `options` (or NULL), `event_table` and `max_event_bytes` matter.
-///
-/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_INVALID_ARGUMENT`.
+/// @param kind the `fes_database_kind` of the connection
+/// @param type the event type, ended by a NUL
+/// @param data NULL for `null`, or the event data as JSON text
+/// @param data_len how many bytes `data` has; 0 for NULL
+/// @param options NULL, or options, of which `event_table` and `max_event_bytes` matter
+/// @param out gets the statement, to be freed with `fes_statement_free`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`,
+///   `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_event_statement(
     kind: u32,
@@ -75,7 +80,14 @@ pub unsafe extern "C" fn fes_event_statement(
 
 /// As `fes_event_statement`, for the database and the options of a stream.
 ///
-/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_INVALID_ARGUMENT`.
+/// @param stream the stream
+/// @param type the event type, ended by a NUL
+/// @param data NULL for `null`, or the event data as JSON text
+/// @param data_len how many bytes `data` has; 0 for NULL
+/// @param out gets the statement, to be freed with `fes_statement_free`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`,
+///   `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_statement(
     stream: *const fes_stream,
@@ -96,8 +108,11 @@ pub unsafe extern "C" fn fes_stream_statement(
     })
 }
 
-/// The SQL, with the placeholders of the database: `?`, or `$1` and `$2` on PostgreSQL. It ends
-/// with a NUL and belongs to `statement`; `len` is NULL or gets its bytes. NULL for NULL.
+/// The SQL, with the placeholders of the database: `?`, or `$1` and `$2` on PostgreSQL.
+///
+/// @param statement NULL, or the statement, to which the text belongs
+/// @param len NULL, or gets the bytes of the text without the NUL
+/// @return the SQL, ended by a NUL; NULL for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_statement_sql(
     statement: *const fes_statement,
@@ -106,8 +121,12 @@ pub unsafe extern "C" fn fes_statement_sql(
     unsafe { give_text(statement.as_ref().map(|statement| statement.sql.as_slice()), len) }
 }
 
-/// The parameter at `index`, 0 (the type) or 1 (the JSON), to be bound as text. It ends with a NUL
-/// and belongs to `statement`; `len` is NULL or gets its bytes. NULL if there is none.
+/// A parameter of the statement, to be bound as text.
+///
+/// @param statement NULL, or the statement, to which the text belongs
+/// @param index which one: 0 is the type, 1 the JSON
+/// @param len NULL, or gets the bytes of the text without the NUL
+/// @return the parameter, ended by a NUL; NULL if there is none
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_statement_param(
     statement: *const fes_statement,
@@ -120,7 +139,9 @@ pub unsafe extern "C" fn fes_statement_param(
     }
 }
 
-/// Frees a statement. NULL is allowed.
+/// Frees a statement.
+///
+/// @param statement NULL, or the statement
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_statement_free(statement: *mut fes_statement) {
     unsafe { free(statement) };

@@ -45,16 +45,17 @@ pub(super) unsafe fn give_ids(place: *mut u64, ids: &[u64]) {
     }
 }
 
-/// Opens the stream in the database of `url`: `sqlite:file.db`, `sqlite:///absolute/file.db`,
-/// `sqlite::memory:`, `postgres://user:password@host:port/database?sslmode=verify-full`,
-/// `mysql://user:password@host:port/database?ssl-mode=VERIFY_IDENTITY`. Options in the URL win over
-/// `options`, which may be NULL. Makes one connection and changes no schema.
+/// Opens the stream in a database. Makes one connection and changes no schema. Blocks up to the
+/// option `connect_timeout_ms`.
 ///
-/// The stream is the caller's, to be closed with `fes_stream_close`. Blocks up to the option
-/// `connect_timeout_ms`.
-///
-/// Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`; `FES_FOREIGN_SQLITE` if
-/// anybody else in this process has the SQLite file open.
+/// @param url `sqlite:file.db`, `sqlite:///absolute/file.db`, `sqlite::memory:`,
+///   `postgres://user:password@host:port/database?sslmode=verify-full` or
+///   `mysql://user:password@host:port/database?ssl-mode=VERIFY_IDENTITY`
+/// @param options NULL, or options; those in the URL win over them
+/// @param out gets the stream, to be closed with `fes_stream_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`;
+///   `FES_FOREIGN_SQLITE` if anybody else in this process has the SQLite file open
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_open(
     url: *const c_char,
@@ -74,7 +75,10 @@ pub unsafe extern "C" fn fes_stream_open(
 /// `DB_EVT_HOST`, `_PORT`, `_SOCKET`, `_USER`, `_PASS`, `_DB`, `_MAXCONN`. Otherwise as
 /// `fes_stream_open`. No other thread may change the environment meanwhile.
 ///
-/// Errors: those of `fes_stream_open`.
+/// @param options NULL, or options
+/// @param out gets the stream, to be closed with `fes_stream_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_stream_open`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_from_env(
     options: *const fes_options,
@@ -91,13 +95,18 @@ pub unsafe extern "C" fn fes_stream_from_env(
 
 /// Closes the stream and frees the handle, which no other thread may use any more. Transactions end
 /// by themselves; every other handle made from the stream stays to be closed, and gives
-/// `FES_CLOSED`. Stop receivers, archivers and discarders before. NULL is allowed.
+/// `FES_CLOSED`. Stop receivers, archivers and discarders before.
+///
+/// @param stream NULL, or the stream
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_close(stream: *mut fes_stream) {
     unsafe { close(stream, |stream| stream.0.close()) };
 }
 
-/// The `fes_database_kind` that the stream lives in; 0 for NULL.
+/// The kind of database that the stream lives in.
+///
+/// @param stream NULL, or the stream
+/// @return a `fes_database_kind`; 0 for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_kind(stream: *const fes_stream) -> u32 {
     unsafe { stream.as_ref() }.map_or(0, |stream| kind_number(stream.0.kind()))
@@ -106,7 +115,10 @@ pub unsafe extern "C" fn fes_stream_kind(stream: *const fes_stream) -> u32 {
 /// Makes the tables, or brings them up to date. Idempotent; several processes may do it at once;
 /// tables of the npm package are taken over.
 ///
-/// Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`, those of the database.
+/// @param stream the stream
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`,
+///   those of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_migrate(
     stream: *const fes_stream,
@@ -115,11 +127,17 @@ pub unsafe extern "C" fn fes_stream_migrate(
     guard(err, || unsafe { Ok(borrow(stream, "stream")?.0.migrate()?) })
 }
 
-/// Adds one event, and returns after the commit. `type` ends with a NUL; `data` is JSON text of
-/// `data_len` bytes (NULL and 0: `null`), both are copied. `id` is NULL or gets the id.
+/// Adds one event, and returns after the commit.
 ///
-/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_NOT_MIGRATED`, those of the
-/// database. After `FES_CONNECTION_LOST` the event may or may not have been added.
+/// @param stream the stream
+/// @param type the event type, ended by a NUL; it is copied
+/// @param data NULL for `null`, or the event data as JSON text; it is copied
+/// @param data_len how many bytes `data` has; 0 for NULL
+/// @param id NULL, or gets the id
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`,
+///   `FES_NOT_MIGRATED`, those of the database. After `FES_CONNECTION_LOST` the event may or may
+///   not have been added
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_add_event(
     stream: *const fes_stream,
@@ -138,10 +156,15 @@ pub unsafe extern "C" fn fes_stream_add_event(
     })
 }
 
-/// Adds `count` events in one transaction, all or none. `ids` is NULL or an array of `count` that
-/// gets the ids, increasing in the order of `events`; after an error it is as it was.
+/// Adds events in one transaction, all or none.
 ///
-/// Errors: those of `fes_stream_add_event`; nothing was added then.
+/// @param stream the stream
+/// @param events an array of `count` events; NULL for 0
+/// @param count how many they are
+/// @param ids NULL, or an array of `count` that gets the ids, increasing in the order of `events`;
+///   after an error it is as it was
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_stream_add_event`; nothing was added then
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_add_events(
     stream: *const fes_stream,
@@ -157,13 +180,16 @@ pub unsafe extern "C" fn fes_stream_add_events(
     })
 }
 
-/// How far each registered consumer is behind and what holds the stream up, as a JSON object, which
-/// the caller frees with `fes_text_free`. Ids are strings, as in `fes_events_json`:
+/// How far each registered consumer is behind and what holds the stream up, as a JSON object. Ids
+/// are strings, as in `fes_events_json`:
 /// `{"highest_id":"9","first_unsettled":"8"|null,"holders":[{"id","since","application"}],
 /// "blocked":text|null,"warnings":[text],"consumers":[{"ident","last_id","events_behind","seconds_behind",
 /// "seconds_since_seen","seconds_registered"}]}`.
 ///
-/// Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, those of the database.
+/// @param stream the stream
+/// @param out gets the text, to be freed with `fes_text_free`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`, those of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_lag_json(
     stream: *const fes_stream,

@@ -14,14 +14,22 @@ use std::ffi::c_char;
 /// delivery goes to one of them. Close it with `fes_subscription_close`.
 pub struct fes_subscription(Subscription);
 
-/// Subscribes the consumer `user:component`. A reliable one must be registered, and gets everything
-/// after its cursor, in order; `LIVE` gets what comes from now on, and skips the oldest when more
-/// than the option `queue_max` events wait. `types`, `type_count`: as `fes_consumer_poll`. Of
-/// `options` (or NULL), those of push count.
+/// Subscribes a consumer. A reliable one must be registered, and gets everything after its cursor,
+/// in order; `LIVE` gets what comes from now on, and skips the oldest when more than the option
+/// `queue_max` events wait.
 ///
-/// Errors: `FES_NOT_REGISTERED`; `FES_OCCUPIED` if another receiver of this consumer is at work;
-/// `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, `FES_UNSAFE_SERVER`, those of `fes_consumer_open`
-/// and of the database.
+/// @param stream the stream
+/// @param user the user of the consumer, as of `fes_consumer_open`
+/// @param component its component
+/// @param types an array of `type_count` event types that are wanted, each ended by a NUL; NULL for
+///   0
+/// @param type_count how many they are, up to 1000; 0 for all events
+/// @param options NULL, or options, of which those of push matter
+/// @param out gets the subscription, to be closed with `fes_subscription_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_NOT_REGISTERED`; `FES_OCCUPIED` if another receiver of this
+///   consumer is at work; `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`, `FES_UNSAFE_SERVER`, those
+///   of `fes_consumer_open` and of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_subscribe(
     stream: *const fes_stream,
@@ -43,14 +51,18 @@ pub unsafe extern "C" fn fes_stream_subscribe(
     })
 }
 
-/// Waits up to `timeout_ms` milliseconds (0: only looks; `FES_FOREVER`) for the next delivery.
-/// `out` gets its events, to be freed with `fes_events_free`, or NULL if there was none, or if as
-/// many deliveries as the option `request_max` are not acknowledged. `seq` is NULL or gets the
-/// delivery's number, from 0; a gap tells a LIVE subscriber that a group was skipped. `cancel` may
-/// be NULL.
+/// Waits for the next delivery.
 ///
-/// Errors: `FES_CLOSED`, `FES_CANCELLED`, `FES_NOT_REGISTERED`, `FES_OCCUPIED`, those of the
-/// database. After any but `FES_CLOSED` the call may be repeated: nothing is lost.
+/// @param subscription the subscription
+/// @param timeout_ms how many milliseconds to wait at most; 0 only looks, `FES_FOREVER` has no end
+/// @param cancel NULL, or a token that ends the wait
+/// @param out gets the events of the delivery, to be freed with `fes_events_free`; NULL if there
+///   was none, or if as many deliveries as the option `request_max` are not acknowledged
+/// @param seq NULL, or gets the delivery's number, from 0; a gap tells a LIVE subscriber that a
+///   group was skipped
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_CLOSED`, `FES_CANCELLED`, `FES_NOT_REGISTERED`, `FES_OCCUPIED`,
+///   those of the database. After any but `FES_CLOSED` the call may be repeated: nothing is lost
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_subscription_next(
     subscription: *const fes_subscription,
@@ -80,10 +92,12 @@ pub unsafe extern "C" fn fes_subscription_next(
     })
 }
 
-/// Acknowledges the oldest delivery that is not acknowledged; the cursor is stored within the option
-/// `ack_interval_ms`.
+/// Acknowledges the oldest delivery that is not acknowledged; the cursor is stored within the
+/// option `ack_interval_ms`.
 ///
-/// Errors: `FES_INVALID_ARGUMENT` if there is none.
+/// @param subscription the subscription
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` if there is none
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_subscription_ack(
     subscription: *const fes_subscription,
@@ -92,11 +106,15 @@ pub unsafe extern "C" fn fes_subscription_ack(
     guard(err, || unsafe { Ok(borrow(subscription, "subscription")?.0.ack()?) })
 }
 
-/// What was done so far; each place may be NULL. `delivered`: events handed out. `skipped`: LIVE,
-/// events skipped because too many waited. `overflows`: reliable, how often the queue was too small,
-/// so that events were read from the database.
+/// What was done so far.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`.
+/// @param subscription the subscription
+/// @param delivered NULL, or gets how many events were handed out
+/// @param skipped NULL, or gets how many were skipped because too many waited (LIVE)
+/// @param overflows NULL, or gets how often the queue was too small, so that events were read from
+///   the database (reliable)
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_subscription_stats(
     subscription: *const fes_subscription,
@@ -119,7 +137,9 @@ pub unsafe extern "C" fn fes_subscription_stats(
 
 /// Ends the subscription: stores the cursor (an error of that is logged; events may come again
 /// then), frees the consumer's name for others, and frees the handle, which no other thread may use
-/// any more: end its `fes_subscription_next` with a cancel token first. NULL is allowed.
+/// any more: end its `fes_subscription_next` with a cancel token first.
+///
+/// @param subscription NULL, or the subscription
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_subscription_close(subscription: *mut fes_subscription) {
     unsafe { close(subscription, |_| ()) };

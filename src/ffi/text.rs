@@ -31,28 +31,36 @@ pub(super) unsafe fn give_text(bytes: Option<&[u8]>, len: *mut usize) -> *const 
     bytes.as_ptr().cast()
 }
 
-/// The text, in UTF-8 and with a NUL at its end; it belongs to `text`. `len` is NULL or gets the
-/// length in bytes without the NUL. NULL for NULL.
+/// The bytes of a text.
+///
+/// @param text NULL, or the text, to which the bytes belong
+/// @param len NULL, or gets the length in bytes without the NUL
+/// @return UTF-8 text, ended by a NUL; NULL for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_text_data(text: *const fes_text, len: *mut usize) -> *const c_char {
     unsafe { give_text(text.as_ref().map(|text| text.0.as_slice()), len) }
 }
 
-/// Frees a text. NULL is allowed.
+/// Frees a text.
+///
+/// @param text NULL, or the text
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_text_free(text: *mut fes_text) {
     unsafe { free(text) };
 }
 
-/// The version of the library at run time, for example `0.1.0`: compare with `FES_VERSION`. The
-/// text is constant.
+/// The version of the library at run time: compare it with `FES_VERSION`.
+///
+/// @return a constant text, for example `0.1.0`
 #[unsafe(no_mangle)]
 pub extern "C" fn fes_version() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// The ABI version of the library at run time. It must not be less than the `FES_ABI_VERSION` that
-/// a program was compiled with.
+/// The ABI version of the library at run time.
+///
+/// @return a number that must not be less than the `FES_ABI_VERSION` that a program was compiled
+///   with
 #[unsafe(no_mangle)]
 pub extern "C" fn fes_abi_version() -> u32 {
     FES_ABI_VERSION

@@ -32,10 +32,13 @@ fn ended() -> Error {
     Error::new(ErrorKind::Closed, "the transaction has ended")
 }
 
-/// Begins a transaction, to be freed with `fes_tx_free`. On SQLite it waits for other writers, up
-/// to the option `busy_timeout_ms`; for a connection, up to `connect_timeout_ms`.
+/// Begins a transaction. On SQLite it waits for other writers, up to the option `busy_timeout_ms`;
+/// for a connection, up to `connect_timeout_ms`.
 ///
-/// Errors: `FES_BUSY`, those of the database.
+/// @param stream the stream
+/// @param out gets the transaction, to be freed with `fes_tx_free`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_BUSY`, those of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_stream_begin(
     stream: *const fes_stream,
@@ -49,11 +52,18 @@ pub unsafe extern "C" fn fes_stream_begin(
     })
 }
 
-/// Runs the caller's own statement with `count` bound parameters, in the placeholders of the
-/// database (`?`, or `$1` on PostgreSQL). `rows` is NULL or gets the number of rows it touched.
+/// Runs the caller's own statement.
 ///
-/// Errors: whatever the database says; `FES_CLOSED` after the end. On PostgreSQL a failed statement
-/// dooms the transaction. After `FES_CONFLICT` nothing of it is left on any database.
+/// @param tx the transaction
+/// @param sql the statement, ended by a NUL, in the placeholders of the database (`?`, or `$1` on
+///   PostgreSQL)
+/// @param params an array of `count` values to be bound; NULL for 0
+/// @param count how many they are
+/// @param rows NULL, or gets the number of rows that were touched
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: whatever the database says; `FES_CLOSED` after the end. On PostgreSQL
+///   a failed statement dooms the transaction. After `FES_CONFLICT` nothing of it is left on any
+///   database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_tx_execute(
     tx: *const fes_tx,
@@ -71,11 +81,17 @@ pub unsafe extern "C" fn fes_tx_execute(
     })
 }
 
-/// Runs the caller's own query, with parameters as in `fes_tx_execute`, and gives all its rows, to
-/// be freed with `fes_rows_free`.
+/// Runs the caller's own query, and gives all its rows.
 ///
-/// Errors: as `fes_tx_execute`. On PostgreSQL, columns of unknown types are refused: cast them with
-/// `::text`.
+/// @param tx the transaction
+/// @param sql the query, ended by a NUL, in the placeholders of the database (`?`, or `$1` on
+///   PostgreSQL)
+/// @param params an array of `count` values to be bound; NULL for 0
+/// @param count how many they are
+/// @param out gets the rows, to be freed with `fes_rows_free`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: as `fes_tx_execute`. On PostgreSQL, columns of unknown types are
+///   refused: cast them to `text`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_tx_query(
     tx: *const fes_tx,
@@ -93,10 +109,16 @@ pub unsafe extern "C" fn fes_tx_query(
     })
 }
 
-/// Adds an event that lives and dies with the transaction. Arguments as `fes_stream_add_event`.
+/// Adds an event that lives and dies with the transaction.
 ///
-/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_CLOSED`, those of the
-/// database.
+/// @param tx the transaction
+/// @param type the event type, ended by a NUL; it is copied
+/// @param data NULL for `null`, or the event data as JSON text; it is copied
+/// @param data_len how many bytes `data` has; 0 for NULL
+/// @param id NULL, or gets the id
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_DATA`, `FES_TOO_LARGE`, `FES_CLOSED`,
+///   those of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_tx_add_event(
     tx: *const fes_tx,
@@ -114,9 +136,15 @@ pub unsafe extern "C" fn fes_tx_add_event(
     })
 }
 
-/// Adds `count` events. Arguments as `fes_stream_add_events`.
+/// Adds events that live and die with the transaction.
 ///
-/// Errors: as `fes_tx_add_event`; some events may have been added then: roll back.
+/// @param tx the transaction
+/// @param events an array of `count` events; NULL for 0
+/// @param count how many they are
+/// @param ids NULL, or an array of `count` that gets the ids, increasing in the order of `events`;
+///   after an error it is as it was
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: as `fes_tx_add_event`; some events may have been added then: roll back
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_tx_add_events(
     tx: *const fes_tx,
@@ -132,11 +160,14 @@ pub unsafe extern "C" fn fes_tx_add_events(
     })
 }
 
-/// Makes everything durable and visible. The transaction has ended then, also after an error; it
-/// is still to be freed.
+/// Makes everything durable and visible. The transaction has ended then, also after an error; it is
+/// still to be freed.
 ///
-/// Errors: those of the database; `FES_CONFLICT` if it undid the transaction before; `FES_CLOSED`
-/// if it has ended. After `FES_CONNECTION_LOST` it may or may not have been committed.
+/// @param tx the transaction
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of the database; `FES_CONFLICT` if it undid the transaction
+///   before; `FES_CLOSED` if it has ended. After `FES_CONNECTION_LOST` it may or may not have been
+///   committed
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_tx_commit(tx: *const fes_tx, err: *mut *mut fes_error) -> fes_status {
     guard(err, || unsafe { Ok(take(tx)?.commit()?) })
@@ -144,7 +175,10 @@ pub unsafe extern "C" fn fes_tx_commit(tx: *const fes_tx, err: *mut *mut fes_err
 
 /// Undoes everything. The transaction has ended then; it is still to be freed.
 ///
-/// Errors: those of the database, which undoes it anyway; `FES_CLOSED` if it has ended.
+/// @param tx the transaction
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of the database, which undoes it anyway; `FES_CLOSED` if it has
+///   ended
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_tx_rollback(
     tx: *const fes_tx,
@@ -153,7 +187,9 @@ pub unsafe extern "C" fn fes_tx_rollback(
     guard(err, || unsafe { Ok(take(tx)?.rollback()?) })
 }
 
-/// Frees a transaction; one that has not ended is rolled back. NULL is allowed.
+/// Frees a transaction; one that has not ended is rolled back.
+///
+/// @param tx NULL, or the transaction
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_tx_free(tx: *mut fes_tx) {
     unsafe { close(tx, |_| ()) };

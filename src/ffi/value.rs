@@ -125,19 +125,30 @@ fn give(value: Value, texts: &mut Vec<Vec<u8>>) -> fes_value {
     out
 }
 
-/// How many rows there are; 0 for NULL.
+/// How many rows there are.
+///
+/// @param rows NULL, or the rows
+/// @return their number; 0 for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_rows_count(rows: *const fes_rows) -> usize {
     unsafe { rows.as_ref() }.map_or(0, |rows| rows.rows.len())
 }
 
-/// How many columns the rows have; 0 if there is no row, and for NULL.
+/// How many columns the rows have.
+///
+/// @param rows NULL, or the rows
+/// @return their number; 0 if there is no row, and for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_rows_columns(rows: *const fes_rows) -> usize {
     unsafe { rows.as_ref() }.and_then(|rows| rows.rows.first()).map_or(0, Vec::len)
 }
 
-/// The value at `row` and `column`, both from 0; NULL if there is none. It belongs to `rows`.
+/// One value of the rows.
+///
+/// @param rows NULL, or the rows, to which the value belongs
+/// @param row which row, from 0
+/// @param column which column, from 0
+/// @return the value; NULL if there is none
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_rows_get(
     rows: *const fes_rows,
@@ -148,7 +159,9 @@ pub unsafe extern "C" fn fes_rows_get(
     row.and_then(|row| row.get(column)).map_or(std::ptr::null(), |value| value)
 }
 
-/// Frees rows, with all values of them. NULL is allowed.
+/// Frees rows, with all values of them.
+///
+/// @param rows NULL, or the rows
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_rows_free(rows: *mut fes_rows) {
     unsafe { free(rows) };

@@ -20,10 +20,14 @@ pub struct fes_warehouse(pub(super) Warehouse);
 /// wait for each other. Close it with `fes_replay_close`.
 pub struct fes_replay(Mutex<Replay>);
 
-/// Opens the warehouse in the database of `url`; see `fes_stream_open` for URLs and `options` (or
-/// NULL). Changes no schema.
+/// Opens the warehouse in a database. Changes no schema.
 ///
-/// Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`, `FES_FOREIGN_SQLITE`.
+/// @param url where it is: see `fes_stream_open`
+/// @param options NULL, or options; those in the URL win over them
+/// @param out gets the warehouse, to be closed with `fes_warehouse_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_URL`, `FES_INVALID_OPTION`, `FES_CONNECT_FAILED`,
+///   `FES_FOREIGN_SQLITE`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_warehouse_open(
     url: *const c_char,
@@ -42,7 +46,10 @@ pub unsafe extern "C" fn fes_warehouse_open(
 /// Opens the warehouse of the environment variables `DB_EVTDWH_TYPE` and so on: see
 /// `fes_stream_from_env`.
 ///
-/// Errors: those of `fes_warehouse_open`.
+/// @param options NULL, or options
+/// @param out gets the warehouse, to be closed with `fes_warehouse_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_warehouse_open`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_warehouse_from_env(
     options: *const fes_options,
@@ -57,7 +64,10 @@ pub unsafe extern "C" fn fes_warehouse_from_env(
     })
 }
 
-/// The `fes_database_kind` that the warehouse lives in; 0 for NULL.
+/// The kind of database that the warehouse lives in.
+///
+/// @param warehouse NULL, or the warehouse
+/// @return a `fes_database_kind`; 0 for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_warehouse_kind(warehouse: *const fes_warehouse) -> u32 {
     unsafe { warehouse.as_ref() }.map_or(0, |warehouse| kind_number(warehouse.0.kind()))
@@ -65,7 +75,10 @@ pub unsafe extern "C" fn fes_warehouse_kind(warehouse: *const fes_warehouse) -> 
 
 /// Makes the table, or brings it up to date. Idempotent; several processes may do it at once.
 ///
-/// Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`, those of the database.
+/// @param warehouse the warehouse
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_FOREIGN_SCHEMA`, `FES_NEWER_SCHEMA`, `FES_PERMISSION_DENIED`,
+///   those of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_warehouse_migrate(
     warehouse: *const fes_warehouse,
@@ -74,10 +87,18 @@ pub unsafe extern "C" fn fes_warehouse_migrate(
     guard(err, || unsafe { Ok(borrow(warehouse, "warehouse")?.0.migrate()?) })
 }
 
-/// Gives archived events from the id `from_id` on, that one included, at most `limit` (1 or more),
-/// to be freed with `fes_events_free`. `types`, `type_count`: as `fes_consumer_poll`.
+/// Gives archived events.
 ///
-/// Errors: `FES_NOT_MIGRATED`, `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`, those of the database.
+/// @param warehouse the warehouse
+/// @param from_id the first id that is wanted
+/// @param types an array of `type_count` event types that are wanted, each ended by a NUL; NULL for
+///   0
+/// @param type_count how many they are, up to 1000; 0 for all events
+/// @param limit the most events wanted, 1 or more
+/// @param out gets the events, to be freed with `fes_events_free`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_NOT_MIGRATED`, `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`, those
+///   of the database
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_warehouse_history(
     warehouse: *const fes_warehouse,
@@ -97,17 +118,26 @@ pub unsafe extern "C" fn fes_warehouse_history(
 }
 
 /// Closes the warehouse and frees the handle, which no other thread may use any more. Archivers and
-/// replays of it give `FES_CLOSED`. NULL is allowed.
+/// replays of it give `FES_CLOSED`.
+///
+/// @param warehouse NULL, or the warehouse
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_warehouse_close(warehouse: *mut fes_warehouse) {
     unsafe { close(warehouse, |warehouse| warehouse.0.close()) };
 }
 
-/// Begins to read all events of `stream` from `from_id` on, archived or not; `warehouse` must be the
-/// one of this stream. Registers nothing, and asks no database yet. `types`, `type_count`: as
-/// `fes_consumer_poll`.
+/// Begins to read all events of a stream, archived or not. Registers nothing, and asks no database
+/// yet.
 ///
-/// Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`.
+/// @param warehouse the warehouse of this stream
+/// @param stream the stream
+/// @param from_id the first id that is wanted
+/// @param types an array of `type_count` event types that are wanted, each ended by a NUL; NULL for
+///   0
+/// @param type_count how many they are, up to 1000; 0 for all events
+/// @param out gets the replay, to be closed with `fes_replay_close`
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_replay_open(
     warehouse: *const fes_warehouse,
@@ -128,11 +158,15 @@ pub unsafe extern "C" fn fes_replay_open(
     })
 }
 
-/// Gives the next events, at most `limit` (1 or more), to be freed with `fes_events_free`; an empty
-/// batch if there are no more now.
+/// Gives the next events.
 ///
-/// Errors: `FES_INVALID_ARGUMENT`, `FES_INVALID_LAST_ID`, `FES_NOT_MIGRATED`, `FES_UNSAFE_SERVER`,
-/// those of both databases. The next call goes on at the same place.
+/// @param replay the replay
+/// @param limit the most events wanted, 1 or more
+/// @param out gets the events, to be freed with `fes_events_free`; an empty batch if there are no
+///   more now
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`, `FES_INVALID_LAST_ID`, `FES_NOT_MIGRATED`,
+///   `FES_UNSAFE_SERVER`, those of both databases. The next call goes on at the same place
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_replay_next(
     replay: *const fes_replay,
@@ -148,11 +182,17 @@ pub unsafe extern "C" fn fes_replay_next(
     })
 }
 
-/// As `fes_replay_next`, but waits up to `timeout_ms` milliseconds (0: one look; `FES_FOREVER`) for
-/// the first event, or until `cancel` (or NULL) is cancelled. An empty batch if there was none in
-/// time, although more may be there behind what was not wanted: `fes_replay_position` moves on.
+/// As `fes_replay_next`, but waits for the first event.
 ///
-/// Errors: those of `fes_replay_next`; `FES_CANCELLED`. The next call goes on at the same place.
+/// @param replay the replay
+/// @param limit the most events wanted, 1 or more
+/// @param timeout_ms how many milliseconds to wait at most; 0 looks once, `FES_FOREVER` has no end
+/// @param cancel NULL, or a token that ends the wait
+/// @param out gets the events, to be freed with `fes_events_free`; an empty batch if there was none
+///   in time, although more may be there behind what was not wanted: `fes_replay_position` moves on
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: those of `fes_replay_next`; `FES_CANCELLED`. The next call goes on at
+///   the same place
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_replay_next_for(
     replay: *const fes_replay,
@@ -182,13 +222,18 @@ pub unsafe extern "C" fn fes_replay_next_for(
     })
 }
 
-/// The id up to which everything was given, or was not wanted. 0 for NULL.
+/// How far the replay has come.
+///
+/// @param replay NULL, or the replay
+/// @return the id up to which everything was given, or was not wanted; 0 for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_replay_position(replay: *const fes_replay) -> u64 {
     guard_or(0, || unsafe { replay.as_ref() }.map_or(0, |replay| lock(&replay.0).position()))
 }
 
-/// Frees the replay. NULL is allowed.
+/// Frees the replay.
+///
+/// @param replay NULL, or the replay
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_replay_close(replay: *mut fes_replay) {
     unsafe { close(replay, |_| ()) };

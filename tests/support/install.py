@@ -88,7 +88,7 @@ def missing(servers: list[str]) -> tuple[list[str], bool]:
         packages.append("openssl")
     # For the tests of the C interface.
     tools = {"gcc": "gcc", "g++": "g++", "make": "make", "nm": "binutils"}
-    tools |= {"pkg-config": "pkg-config", "cmake": "cmake", "valgrind": "valgrind"}
+    tools |= {"pkg-config": "pkg-config", "cmake": "cmake", "valgrind": "valgrind", "doxygen": "doxygen"}
     if not Path("/usr/include/sqlite3.h").exists():
         packages.append("libsqlite3-dev")
     # For those of the Python binding: mysqlclient is compiled.
