@@ -54,6 +54,15 @@
  *   FES_TIMEOUT, FES_PERMISSION_DENIED, FES_DATABASE. FES_CLOSED comes after fes_stream_close, and
  *   FES_PANIC, FES_INTERNAL after a defect, from any function.
  *
+ * What stays as it is
+ * -------------------
+ *
+ * A program works with every later library of the same SONAME: functions, numbers of enumerators, and fields
+ * of structures are added and never changed or taken away (tests/abi has what each version declared, and a test
+ * compares). fes_event and fes_value stay as they are; fes_new_event may get longer, so it goes in with its
+ * size. Enumerators and notices may come that a program does not know: it should pass over them.
+ * fes_abi_version tells how much a library has, fes_features what is built into it.
+ *
  * Waits, and what ends them
  * -------------------------
  *
@@ -573,6 +582,39 @@ typedef uint32_t fes_log_level;
 #endif // __cplusplus
 
 /**
+ * What is built into the library: see `fes_features`. Later versions may have further ones.
+ */
+enum fes_feature
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * Streams and warehouses in SQLite.
+     */
+    FES_FEATURE_SQLITE = 1,
+    /**
+     * Streams and warehouses in PostgreSQL.
+     */
+    FES_FEATURE_POSTGRES = 2,
+    /**
+     * Streams and warehouses in MySQL and MariaDB.
+     */
+    FES_FEATURE_MYSQL = 4,
+    /**
+     * TLS to servers. Without it every URL that asks for TLS is refused.
+     */
+    FES_FEATURE_TLS = 8,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fes_feature fes_feature;
+#else
+typedef uint32_t fes_feature;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Stream, archiver and discarder from one configuration. Any number of threads may use one at once.
  * Close it with `fes_app_close`.
  */
@@ -682,7 +724,8 @@ typedef struct fes_tx fes_tx;
 typedef struct fes_warehouse fes_warehouse;
 
 /**
- * One event. The texts belong to the `fes_events` that it is in.
+ * One event. The texts belong to the `fes_events` that it is in. This structure stays as it is: what
+ * later versions tell of an event comes by further functions of `fes_events`.
  */
 typedef struct {
     /**
@@ -713,6 +756,7 @@ typedef struct {
 
 /**
  * One SQL value: a bound parameter, or a column of a row. What its kind does not name is ignored.
+ * This structure stays as it is: later versions may have further kinds.
  */
 typedef struct {
     /**
@@ -738,7 +782,8 @@ typedef struct {
 } fes_value;
 
 /**
- * An event to be added.
+ * An event to be added. Later versions may have more fields, behind these: calls that take an array are
+ * told the size of one. Set all fields that you do not name to zero, as C's initializers do.
  */
 typedef struct {
     /**
@@ -920,6 +965,13 @@ const char *fes_version(void);
  *   with
  */
 uint32_t fes_abi_version(void);
+
+/**
+ * What is built into the library.
+ *
+ * @return the sum of its `fes_feature`s
+ */
+uint32_t fes_features(void);
 
 /**
  * Makes options with all defaults.
@@ -1229,6 +1281,7 @@ fes_status fes_stream_add_event(const fes_stream *stream,
  * @param stream the stream
  * @param events an array of `count` events; NULL for 0
  * @param count how many they are
+ * @param event_size `sizeof(fes_new_event)`
  * @param ids NULL, or an array of `count` that gets the ids, increasing in the order of `events`;
  *   after an error it is as it was
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
@@ -1237,6 +1290,7 @@ fes_status fes_stream_add_event(const fes_stream *stream,
 fes_status fes_stream_add_events(const fes_stream *stream,
                                  const fes_new_event *events,
                                  size_t count,
+                                 size_t event_size,
                                  uint64_t *ids,
                                  fes_error **err);
 
@@ -1335,6 +1389,7 @@ fes_status fes_tx_add_event(const fes_tx *tx,
  * @param tx the transaction
  * @param events an array of `count` events; NULL for 0
  * @param count how many they are
+ * @param event_size `sizeof(fes_new_event)`
  * @param ids NULL, or an array of `count` that gets the ids, increasing in the order of `events`;
  *   after an error it is as it was
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
@@ -1343,6 +1398,7 @@ fes_status fes_tx_add_event(const fes_tx *tx,
 fes_status fes_tx_add_events(const fes_tx *tx,
                              const fes_new_event *events,
                              size_t count,
+                             size_t event_size,
                              uint64_t *ids,
                              fes_error **err);
 

@@ -34,6 +34,9 @@ fn compile(libraries: &Libraries, flags: &[&str]) -> std::path::PathBuf {
     if cfg!(feature = "selftest") {
         flags.push("-DFES_SELFTEST");
     }
+    if cfg!(feature = "tls") {
+        flags.push("-DFES_TLS");
+    }
     libraries.compile("c_tests", SOURCES, &flags)
 }
 

@@ -8,7 +8,7 @@ int main(int argc, char **argv) {
     /* Many at once: all or none. */
     fes_new_event events[] = {{"USR_MOD", "{\"id\":1}", 8}, {"USR_DEL", NULL, 0}};
     uint64_t ids[2];
-    check(fes_stream_add_events(stream, events, 2, ids, &err));
+    check(fes_stream_add_events(stream, events, 2, sizeof(fes_new_event), ids, &err));
     printf("added %" PRIu64 " and %" PRIu64 "\n", ids[0], ids[1]);
 
     /* What is no event is refused. */

@@ -32,6 +32,9 @@ inline std::string_view version() noexcept { return fes_version(); }
 /** Whether the library at run time has all that this header declares. */
 inline bool abi_fits() noexcept { return fes_abi_version() >= FES_ABI_VERSION; }
 
+/** Whether this is built into the library. */
+inline bool has(fes_feature feature) noexcept { return (fes_features() & feature) != 0; }
+
 inline std::string_view status_name(std::uint32_t status) noexcept { return fes_status_name(status); }
 
 namespace detail {

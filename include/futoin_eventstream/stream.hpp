@@ -42,7 +42,8 @@ public:
         const auto plain = detail::plain(events);
         std::vector<std::uint64_t> ids(events.size());
         if (!detail::run([&](auto err) {
-                return fes_stream_add_events(get(), plain.data(), plain.size(), ids.data(), err);
+                return fes_stream_add_events(get(), plain.data(), plain.size(), sizeof(fes_new_event),
+                    ids.data(), err);
             }))
             ids.clear();
         return ids;

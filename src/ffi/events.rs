@@ -8,7 +8,8 @@ use std::ffi::c_char;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
 
-/// One event. The texts belong to the `fes_events` that it is in.
+/// One event. The texts belong to the `fes_events` that it is in. This structure stays as it is: what
+/// later versions tell of an event comes by further functions of `fes_events`.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct fes_event {

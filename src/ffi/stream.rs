@@ -4,7 +4,7 @@ use super::options::options;
 use super::statement::kind_number;
 use super::{
     Done, Out, array, borrow, close, fes_error, fes_options, fes_status, fes_text, guard, json,
-    layout, text,
+    layout, refuse, text,
 };
 use crate::backend::sqlite::guard as sqlite_guard;
 use crate::event::NewEvent;
@@ -16,7 +16,8 @@ use std::ffi::c_char;
 /// one at once. Close it with `fes_stream_close`.
 pub struct fes_stream(pub(super) EventStream);
 
-/// An event to be added.
+/// An event to be added. Later versions may have more fields, behind these: calls that take an array are
+/// told the size of one. Set all fields that you do not name to zero, as C's initializers do.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct fes_new_event {
@@ -30,12 +31,35 @@ pub struct fes_new_event {
 
 layout!(fes_new_event, 24, r#type: 0, data: 8, data_len: 16);
 
-pub(super) unsafe fn new_events(start: *const fes_new_event, count: usize) -> Done<Vec<NewEvent>> {
-    let read = |event: &fes_new_event| unsafe {
+/// Reads events of a program that knows `size` bytes of each: no less than this version does, and
+/// behind that only zeros, which mean nothing.
+pub(super) unsafe fn new_events(
+    start: *const fes_new_event,
+    count: usize,
+    size: usize,
+) -> Done<Vec<NewEvent>> {
+    const KNOWN: usize = size_of::<fes_new_event>();
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    if size < KNOWN || !size.is_multiple_of(align_of::<fes_new_event>()) {
+        return Err(refuse(format!("event_size is {size}, not sizeof(fes_new_event)")));
+    }
+    let bytes = match count.checked_mul(size) {
+        Some(bytes) if start.is_aligned() => unsafe { array(start.cast::<u8>(), bytes, "events") }?,
+        _ => return Err(refuse(format!("events cannot be an array of {count}"))),
+    };
+    let read = |record: &[u8]| unsafe {
+        if record[KNOWN..].iter().any(|byte| *byte != 0) {
+            return Err(refuse(
+                "an event has fields that this version of the library does not know",
+            ));
+        }
+        let event = record.as_ptr().cast::<fes_new_event>().read();
         let data = json(event.data, event.data_len)?;
         Ok(NewEvent::from_json(text(event.r#type, "the type of an event")?, data)?)
     };
-    unsafe { array(start, count, "events") }?.iter().map(read).collect()
+    bytes.chunks_exact(size).map(read).collect()
 }
 
 /// Writes ids to an array of the caller, if there is one.
@@ -161,6 +185,7 @@ pub unsafe extern "C" fn fes_stream_add_event(
 /// @param stream the stream
 /// @param events an array of `count` events; NULL for 0
 /// @param count how many they are
+/// @param event_size `sizeof(fes_new_event)`
 /// @param ids NULL, or an array of `count` that gets the ids, increasing in the order of `events`;
 ///   after an error it is as it was
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
@@ -170,12 +195,13 @@ pub unsafe extern "C" fn fes_stream_add_events(
     stream: *const fes_stream,
     events: *const fes_new_event,
     count: usize,
+    event_size: usize,
     ids: *mut u64,
     err: *mut *mut fes_error,
 ) -> fes_status {
     guard(err, || unsafe {
         let stream = borrow(stream, "stream")?;
-        give_ids(ids, &stream.0.add_events(&new_events(events, count)?)?);
+        give_ids(ids, &stream.0.add_events(&new_events(events, count, event_size)?)?);
         Ok(())
     })
 }

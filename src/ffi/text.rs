@@ -7,6 +7,20 @@ use std::ffi::c_char;
 /// another SONAME has another one that does not fit.
 pub const FES_ABI_VERSION: u32 = 1;
 
+/// What is built into the library: see `fes_features`. Later versions may have further ones.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+pub enum fes_feature {
+    /// Streams and warehouses in SQLite.
+    FES_FEATURE_SQLITE = 1,
+    /// Streams and warehouses in PostgreSQL.
+    FES_FEATURE_POSTGRES = 2,
+    /// Streams and warehouses in MySQL and MariaDB.
+    FES_FEATURE_MYSQL = 4,
+    /// TLS to servers. Without it every URL that asks for TLS is refused.
+    FES_FEATURE_TLS = 8,
+}
+
 /// A text that a call made, for example JSON. It does not change.
 pub struct fes_text(Vec<u8>);
 
@@ -64,4 +78,14 @@ pub extern "C" fn fes_version() -> *const c_char {
 #[unsafe(no_mangle)]
 pub extern "C" fn fes_abi_version() -> u32 {
     FES_ABI_VERSION
+}
+
+/// What is built into the library.
+///
+/// @return the sum of its `fes_feature`s
+#[unsafe(no_mangle)]
+pub extern "C" fn fes_features() -> u32 {
+    use fes_feature::*;
+    let tls = if cfg!(feature = "tls") { FES_FEATURE_TLS as u32 } else { 0 };
+    FES_FEATURE_SQLITE as u32 | FES_FEATURE_POSTGRES as u32 | FES_FEATURE_MYSQL as u32 | tls
 }

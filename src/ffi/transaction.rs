@@ -141,6 +141,7 @@ pub unsafe extern "C" fn fes_tx_add_event(
 /// @param tx the transaction
 /// @param events an array of `count` events; NULL for 0
 /// @param count how many they are
+/// @param event_size `sizeof(fes_new_event)`
 /// @param ids NULL, or an array of `count` that gets the ids, increasing in the order of `events`;
 ///   after an error it is as it was
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
@@ -150,11 +151,12 @@ pub unsafe extern "C" fn fes_tx_add_events(
     tx: *const fes_tx,
     events: *const fes_new_event,
     count: usize,
+    event_size: usize,
     ids: *mut u64,
     err: *mut *mut fes_error,
 ) -> fes_status {
     guard(err, || unsafe {
-        let events = new_events(events, count)?;
+        let events = new_events(events, count, event_size)?;
         give_ids(ids, &within(tx, |tx| tx.add_events(&events))?);
         Ok(())
     })

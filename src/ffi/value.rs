@@ -27,6 +27,7 @@ pub enum fes_value_kind {
 use fes_value_kind::*;
 
 /// One SQL value: a bound parameter, or a column of a row. What its kind does not name is ignored.
+/// This structure stays as it is: later versions may have further kinds.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct fes_value {

@@ -17,11 +17,18 @@ LAYOUT(offsetof(fes_new_event, type) == 0 && offsetof(fes_new_event, data) == 8)
 LAYOUT(offsetof(fes_new_event, data_len) == 16);
 LAYOUT(sizeof(fes_status) == 4 && sizeof(fes_value_kind) == 4 && sizeof(fes_database_kind) == 4);
 LAYOUT(sizeof(fes_start) == 4 && sizeof(fes_notice) == 4 && sizeof(fes_poison) == 4);
-LAYOUT(sizeof(fes_log_level) == 4 && sizeof(bool) == 1);
+LAYOUT(sizeof(fes_log_level) == 4 && sizeof(fes_feature) == 4 && sizeof(bool) == 1);
 
 void test_versions_and_errors(void) {
     CHECK(strcmp(fes_version(), FES_VERSION) == 0);
     CHECK(fes_abi_version() == FES_ABI_VERSION);
+    uint32_t databases = FES_FEATURE_SQLITE | FES_FEATURE_POSTGRES | FES_FEATURE_MYSQL;
+    CHECK((fes_features() & databases) == databases);
+#ifdef FES_TLS
+    CHECK(fes_features() & FES_FEATURE_TLS);
+#else
+    CHECK(!(fes_features() & FES_FEATURE_TLS));
+#endif
     CHECK(strcmp(fes_status_name(FES_OK), "Ok") == 0);
     CHECK(strcmp(fes_status_name(FES_NOT_REGISTERED), "NotRegistered") == 0);
     CHECK(strcmp(fes_status_name(4711), "Unknown") == 0);
@@ -50,9 +57,9 @@ void test_events(void) {
     OK(fes_stream_add_event(stream, "USR_ADD", NULL, 0, NULL, ERR));
     fes_new_event events[3] = {
         {"A", "\"\xc3\xa9\"", 4}, {"B", NULL, 0}, {"C", "[1, 2]  tail that does not count", 6}};
-    OK(fes_stream_add_events(stream, events, 3, ids, ERR));
+    OK(fes_stream_add_events(stream, events, 3, sizeof(fes_new_event), ids, ERR));
     CHECK(id < ids[0] && ids[0] < ids[1] && ids[1] < ids[2]);
-    OK(fes_stream_add_events(stream, NULL, 0, NULL, ERR));
+    OK(fes_stream_add_events(stream, NULL, 0, sizeof(fes_new_event), NULL, ERR));
 
     fes_consumer *live = NULL;
     OK(fes_consumer_open(stream, "c", "LIVE", &live, ERR));
@@ -86,6 +93,30 @@ void test_events(void) {
     fes_stream_close(stream);
 }
 
+/* What a program of a later version hands in: its events are longer. */
+void test_longer_events(void) {
+    fes_stream *stream = open_stream();
+    struct later {
+        fes_new_event now;
+        const char *more;
+    } later[2] = {{.now = {"A", "1", 1}, .more = NULL}, {.now = {"B", "[2]", 3}, .more = NULL}};
+    uint64_t ids[2] = {0, 0};
+    fes_events *got = NULL;
+    fes_consumer *live = NULL;
+    OK(fes_stream_add_events(stream, &later[0].now, 2, sizeof(struct later), ids, ERR));
+    CHECK(ids[0] > 0 && ids[1] > ids[0]);
+    OK(fes_consumer_open(stream, "c", "LIVE", &live, ERR));
+    ids[0]--;
+    OK(fes_consumer_poll(live, ids, NULL, 0, 0, 0, NULL, &got, ERR));
+    CHECK(fes_events_count(got) == 2 && strcmp(fes_events_get(got, 1)->data, "[2]") == 0);
+    fes_events_free(got);
+    fes_consumer_close(live);
+    /* What is not understood is not left out. */
+    later[1].more = "something";
+    REFUSED(fes_stream_add_events(stream, &later[0].now, 2, sizeof(struct later), NULL, ERR));
+    fes_stream_close(stream);
+}
+
 void test_transactions(void) {
     fes_stream *stream = open_stream();
     int dollar = fes_stream_kind(stream) == FES_KIND_POSTGRES;
@@ -112,7 +143,7 @@ void test_transactions(void) {
     OK(fes_tx_execute(tx, insert, params, 3, NULL, ERR));
     OK(fes_tx_add_event(tx, "USR_ADD", "1", 1, &id, ERR));
     fes_new_event events[2] = {{"A", NULL, 0}, {"B", "2", 1}};
-    OK(fes_tx_add_events(tx, events, 2, ids, ERR));
+    OK(fes_tx_add_events(tx, events, 2, sizeof(fes_new_event), ids, ERR));
     CHECK(id > 0 && ids[0] > id && ids[1] > ids[0]);
     fes_rows *rows = NULL;
     OK(fes_tx_query(tx, "SELECT name, n, r FROM c_users ORDER BY CASE WHEN name IS NULL THEN 1 ELSE 0 END", NULL, 0,
@@ -391,7 +422,7 @@ void test_history(void) {
     OK(fes_discarder_set_on_notice(discarder, on_history, &archived, ERR));
     fes_new_event events[3] = {{"OLD", "1", 1}, {"OLD", "2", 1}, {"LAST", "3", 1}};
     uint64_t ids[3], count = 0;
-    OK(fes_stream_add_events(stream, events, 3, ids, ERR));
+    OK(fes_stream_add_events(stream, events, 3, sizeof(fes_new_event), ids, ERR));
     OK(fes_archiver_run_once(archiver, &count, ERR));
     CHECK(count == 3);
     OK(fes_discarder_run_once(discarder, &count, ERR));

@@ -68,6 +68,7 @@ int entries(const char *path);
 
 void test_versions_and_errors(void);
 void test_events(void);
+void test_longer_events(void);
 void test_transactions(void);
 void test_statements(void);
 void test_consumers(void);

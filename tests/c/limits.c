@@ -118,7 +118,7 @@ static void running_history(fes_stream *stream, fes_archiver *archiver, fes_disc
     uint64_t count = 9;
     bool complete = true;
     fes_new_event events[3] = {{"A", "1", 1}, {"A", "2", 1}, {"A", "3", 1}};
-    OK(fes_stream_add_events(stream, events, 3, NULL, ERR));
+    OK(fes_stream_add_events(stream, events, 3, sizeof(fes_new_event), NULL, ERR));
     OK(fes_archiver_run_for(archiver, 0, NULL, &count, &complete, ERR));
     CHECK(count == 0 && !complete);
     fes_cancel_token *cancel = fes_cancel_token_new();

@@ -13,6 +13,7 @@ static const struct {
 } TESTS[] = {
     {"versions_and_errors", test_versions_and_errors},
     {"events", test_events},
+    {"longer_events", test_longer_events},
     {"transactions", test_transactions},
     {"statements", test_statements},
     {"consumers", test_consumers},

@@ -107,11 +107,16 @@ static void nulls_of_streams(fes_stream *stream) {
     CHECK(id == 0);
     REFUSED(fes_stream_add_event(stream, NULL, NULL, 0, &id, ERR));
     REFUSED(fes_stream_add_event(stream, "A", NULL, 1, &id, ERR));
-    REFUSED(fes_stream_add_events(NULL, NULL, 0, NULL, ERR));
-    REFUSED(fes_stream_add_events(stream, NULL, 1, NULL, ERR));
-    REFUSED(fes_stream_add_events(stream, &event, 1, NULL, ERR));
+    REFUSED(fes_stream_add_events(NULL, NULL, 0, sizeof(fes_new_event), NULL, ERR));
+    REFUSED(fes_stream_add_events(stream, NULL, 1, sizeof(fes_new_event), NULL, ERR));
+    REFUSED(fes_stream_add_events(stream, &event, 1, sizeof(fes_new_event), NULL, ERR));
+    event = (fes_new_event){"A", "1", 1};
+    REFUSED(fes_stream_add_events(stream, &event, 1, 0, NULL, ERR));
+    REFUSED(fes_stream_add_events(stream, &event, 1, sizeof event - 8, NULL, ERR));
+    REFUSED(fes_stream_add_events(stream, &event, 1, sizeof event + 4, NULL, ERR));
+    REFUSED(fes_stream_add_events(stream, &event, 2, SIZE_MAX & ~(size_t)7, NULL, ERR));
     event = (fes_new_event){"A", NULL, 1};
-    REFUSED(fes_stream_add_events(stream, &event, 1, NULL, ERR));
+    REFUSED(fes_stream_add_events(stream, &event, 1, sizeof(fes_new_event), NULL, ERR));
     REFUSED(fes_stream_lag_json(NULL, &text, ERR));
     REFUSED(fes_stream_lag_json(stream, NULL, ERR));
     REFUSED(fes_event_statement(FES_KIND_SQLITE, NULL, NULL, 0, NULL, &statement, ERR));
@@ -136,8 +141,8 @@ static void nulls_of_streams(fes_stream *stream) {
     REFUSED(fes_tx_add_event(NULL, "A", NULL, 0, NULL, ERR));
     REFUSED(fes_tx_add_event(tx, NULL, NULL, 0, NULL, ERR));
     REFUSED(fes_tx_add_event(tx, "A", NULL, 1, NULL, ERR));
-    REFUSED(fes_tx_add_events(NULL, NULL, 0, NULL, ERR));
-    REFUSED(fes_tx_add_events(tx, NULL, 1, NULL, ERR));
+    REFUSED(fes_tx_add_events(NULL, NULL, 0, sizeof(fes_new_event), NULL, ERR));
+    REFUSED(fes_tx_add_events(tx, NULL, 1, sizeof(fes_new_event), NULL, ERR));
     REFUSED(fes_tx_commit(NULL, ERR));
     REFUSED(fes_tx_rollback(NULL, ERR));
     fes_value values[] = {{.kind = FES_VALUE_TEXT, .len = 1}, {.kind = FES_VALUE_BYTES, .len = 1}, {.kind = 7}};
@@ -322,7 +327,7 @@ void test_texts_and_lengths(void) {
     for (size_t i = 0; i < 3; i++) {
         size_t n = absurd[i];
         REFUSED(fes_stream_add_event(stream, "A", "1", n, NULL, ERR));
-        REFUSED(fes_stream_add_events(stream, &event, n, NULL, ERR));
+        REFUSED(fes_stream_add_events(stream, &event, n, sizeof(fes_new_event), NULL, ERR));
         REFUSED(fes_tx_add_event(tx, "A", "1", n, NULL, ERR));
         REFUSED(fes_tx_execute(tx, "SELECT ?", &value, n, NULL, ERR));
         REFUSED(fes_consumer_poll(consumer, NULL, many, n, 0, 0, NULL, &events, ERR));

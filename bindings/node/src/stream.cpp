@@ -107,7 +107,9 @@ class NewEvents {
 
     template <class Target, class Call> Give add(Target *target, Call call) const {
         std::vector<uint64_t> ids(events.size());
-        must([&](fes_error **err) { return call(target, events.data(), events.size(), ids.data(), err); });
+        must([&](fes_error **err) {
+            return call(target, events.data(), events.size(), sizeof(fes_new_event), ids.data(), err);
+        });
         return [ids](napi_env env) {
             std::vector<napi_value> values;
             for (const uint64_t id : ids)

@@ -7,7 +7,7 @@ import json
 import weakref
 from ctypes import Array, byref, c_char_p, c_size_t, c_uint64, c_void_p, cast, string_at
 from itertools import accumulate
-from struct import pack
+from struct import calcsize, pack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Iterable, Protocol, Sequence, TypeVar
 
@@ -353,5 +353,5 @@ def add_events(function: Any, pointer: c_void_p, events: Iterable[Sequence[Any]]
     fields = [field for row in zip(addresses[0::2], addresses[1::2], lengths[1::2]) for field in row]
     array = pack(NEW_EVENT_FORMAT * count, *fields)
     ids: Array[c_uint64] = (c_uint64 * count)()
-    call(function, pointer, array, count, ids)
+    call(function, pointer, array, count, calcsize(NEW_EVENT_FORMAT), ids)
     return list(ids)

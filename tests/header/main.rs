@@ -1,9 +1,14 @@
 //! The C header is made from `src/ffi`, compiles alone in every language, and the shared library
-//! exports what it declares and nothing else. `UPDATE_HEADER=1` rewrites both files.
+//! exports what it declares and nothing else, and programs that were compiled with an older header go on
+//! to work. `UPDATE_HEADER=1` rewrites the header, the list of symbols, and the record of what a version
+//! declares (`tests/abi`) while that version is not released.
 
+mod abi;
+#[path = "../c_support/mod.rs"]
 mod c_support;
 
 use c_support::{library, root, run};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -90,6 +95,88 @@ fn the_library_exports_what_the_golden_list_says() {
             header.contains(&format!(" {name}(")) || header.contains(&format!("*{name}(")),
             "{name}"
         );
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Whether the changelog gives this version a date.
+fn is_released() -> bool {
+    let changelog = std::fs::read_to_string(root().join("CHANGELOG.md")).unwrap();
+    let mut titles = changelog.lines().filter_map(|line| line.strip_prefix("## "));
+    let title = titles.find(|title| title.starts_with(VERSION));
+    title.is_some_and(|title| !title.contains("unreleased"))
+}
+
+/// What was recorded and is not there any more.
+fn broken(recorded: &BTreeSet<String>, now: &BTreeSet<String>) -> Vec<String> {
+    let gone = recorded.difference(now).filter(|line| !line.starts_with("abi version "));
+    gone.cloned().collect()
+}
+
+#[test]
+fn what_a_released_version_declares_is_still_there() {
+    let now = abi::describe(&generate());
+    let text: String = now.iter().map(|line| format!("{line}\n")).collect();
+    if !is_released() {
+        compare(&root().join(format!("tests/abi/{VERSION}.txt")), &text);
+    }
+    let recorded = abi::recorded();
+    assert!(
+        recorded.iter().any(|(version, _)| version == VERSION),
+        "tests/abi has no {VERSION}.txt"
+    );
+    for (version, lines) in &recorded {
+        let broken = broken(lines, &now);
+        assert!(broken.is_empty(), "programs made for {version} break without {broken:#?}");
+    }
+    if let Some((_, last)) =
+        recorded.iter().rev().find(|(version, _)| version != VERSION || is_released())
+    {
+        let number = |lines: &BTreeSet<String>| {
+            let line = lines.iter().find_map(|line| line.strip_prefix("abi version "));
+            line.unwrap().parse::<u32>().unwrap()
+        };
+        let grew = now.len() > last.len();
+        assert!(!grew || number(&now) > number(last), "what is new needs a higher FES_ABI_VERSION");
+    }
+}
+
+/// The comparison above finds what breaks a program, and takes what does not.
+#[test]
+fn a_change_of_what_programs_use_is_found() {
+    let header = generate();
+    let before = abi::describe(&header);
+    assert!(before.len() > 200, "{}", before.len());
+    let after = |from: &str, to: &str| {
+        assert!(header.contains(from), "{from}");
+        broken(&before, &abi::describe(&header.replace(from, to)))
+    };
+    let added = "fes_status fes_new_one(uint32_t more);\nfes_status fes_subscription_ack(";
+    assert_eq!(after("fes_status fes_subscription_ack(", added), Vec::<String>::new());
+    assert_eq!(
+        after("FES_POISON_STOP = 1", "FES_POISON_NEW = 3,\n    FES_POISON_STOP = 1").len(),
+        0
+    );
+    assert_eq!(
+        after(
+            "size_t data_len;\n} fes_new_event",
+            "size_t data_len;\n    int64_t ts;\n} fes_new_event"
+        )
+        .len(),
+        0
+    );
+    for (from, to) in [
+        ("FES_POISON_STOP = 1", "FES_POISON_STOP = 4"),
+        ("FES_FOREVER 4294967295", "FES_FOREVER 0"),
+        ("uint64_t seq,", "uint32_t seq,"),
+        ("fes_status fes_subscription_ack(", "fes_status fes_subscription_acknowledge("),
+        ("uint32_t count,", "uint64_t count,"),
+        ("int64_t ts;", "int32_t ts;"),
+        ("int64_t ts;", "int64_t ts;\n    int64_t more;"),
+        ("size_t data_len;\n} fes_new_event", "size_t len;\n} fes_new_event"),
+    ] {
+        assert_ne!(after(from, to), Vec::<String>::new(), "{from} to {to}");
     }
 }
 
