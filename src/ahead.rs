@@ -13,18 +13,36 @@ use std::time::{Duration, Instant};
 /// Who asks again later than this gets what is read then.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// Handing work over to another thread costs about this.
+const HAND_OVER: Duration = Duration::from_micros(50);
+
 /// What one consumer has under way.
 #[derive(Default)]
 pub(crate) struct Ahead(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// When the last events were given away, and how long their read took.
-    gave: Option<(Instant, Duration)>,
+    /// The last full chunk that was given away.
+    gave: Option<Given>,
     /// The consumer asks again soon, but not so soon that there would be nothing to gain: events
     /// that another thread has read are slower to use, because they are in its cache and memory.
     worth: bool,
     reading: Option<Reading>,
+}
+
+/// A full chunk that was given away: when, the time that its read took, and its last event.
+#[derive(Clone, Copy)]
+struct Given {
+    when: Instant,
+    took: Duration,
+    last: EventId,
+}
+
+impl Given {
+    /// Whether its read took longer than handing the next one over to another thread.
+    fn is_worth_a_thread(&self) -> bool {
+        self.took > HAND_OVER
+    }
 }
 
 /// A chunk, and how long it took to read it.
@@ -56,17 +74,21 @@ impl Ahead {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the last chunk was a full one: the next one probably will be, too.
+    /// Whether the last chunk was a full one, so that the next one probably will be, too, and took
+    /// longer to read than another thread takes to begin.
     pub fn is_busy(&self) -> bool {
-        self.state().gave.is_some()
+        self.state().gave.is_some_and(|given| given.is_worth_a_thread())
     }
 
     /// Whoever polls calls this first: gives what is read ahead, if it is what is asked for.
     pub fn take(&self, last_id: Option<EventId>, want: &Want, limit: usize) -> Option<Reading> {
         let mut state = self.state();
-        let worked = state.gave.map(|(when, took)| (when.elapsed(), took));
-        state.worth = worked.is_some_and(|(time, took)| time < FRESH && time > took / 2);
-        let fresh = worked.is_some_and(|(time, _)| time < FRESH);
+        let worked = state.gave.map(|given| given.when.elapsed());
+        let fresh = worked.is_some_and(|time| time < FRESH);
+        state.worth = state.gave.zip(worked).is_some_and(|(given, time)| {
+            let goes_on = last_id == Some(given.last);
+            goes_on && fresh && time > given.took / 2 && given.is_worth_a_thread()
+        });
         let reading = state.reading.take();
         drop(state);
         reading.filter(|reading| {
@@ -84,7 +106,8 @@ impl Ahead {
         let full = events.last().filter(|_| events.len() >= limit).map(|event| event.id);
         let full = full.map(|id| Position { id, anchor: timed.chunk.anchor });
         let mut state = self.state();
-        state.gave = full.map(|_| (Instant::now(), timed.took));
+        let given = |at: Position| Given { when: Instant::now(), took: timed.took, last: at.id };
+        state.gave = full.map(given);
         if let (Some(from), true) = (full, state.worth) {
             state.reading = Reading::begin(reader.clone(), from, want, limit);
         }

@@ -41,6 +41,8 @@ struct State {
     idle: Vec<Slot>,
     /// Connections that are lent, and those that are being made.
     taken: usize,
+    /// Threads that wait for a connection or a place: without one there is nobody to wake.
+    waiting: usize,
     /// When a connection of this pool was last seen to be broken.
     trouble: Option<Instant>,
     /// Why no connection could be made, since the last one that could.
@@ -174,12 +176,25 @@ impl Shared {
     /// Waits until something comes back, for a moment at most.
     fn wait_on<'a>(
         &self,
-        state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, State>,
         time: Duration,
     ) -> Result<MutexGuard<'a, State>> {
+        state.waiting += 1;
         let waited = self.came.wait_timeout(state, time.min(SLICE));
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        state.waiting -= 1;
         line::check()?;
-        Ok(waited.unwrap_or_else(PoisonError::into_inner).0)
+        Ok(state)
+    }
+
+    /// Gives a place back, and wakes a thread that waits for one.
+    fn free_place(&self, mut state: MutexGuard<'_, State>) {
+        state.taken -= 1;
+        let somebody_waits = state.waiting > 0;
+        drop(state);
+        if somebody_waits {
+            self.came.notify_one();
+        }
     }
 
     fn none_to_be_had(&self, state: &State) -> Error {
@@ -211,8 +226,7 @@ impl Place<'_> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.state().taken -= 1;
-        self.0.came.notify_one();
+        self.0.free_place(self.0.state());
     }
 }
 
@@ -307,9 +321,7 @@ impl Drop for Lease {
         } else {
             state.idle.push(slot);
         }
-        state.taken -= 1;
-        drop(state);
-        self.shared.came.notify_one();
+        self.shared.free_place(state);
     }
 }
 

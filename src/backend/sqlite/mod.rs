@@ -20,6 +20,7 @@ use crate::event::{
 };
 use crate::url::SqliteFile;
 use crate::value::Value;
+use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{ErrorCode, OpenFlags, Row, params, params_from_iter};
 use std::borrow::Borrow;
@@ -74,7 +75,6 @@ impl Reads {
 struct Sql {
     queue: TableName,
     insert: String,
-    insert_returning: String,
     register: String,
     unregister: String,
     reads: Reads,
@@ -100,7 +100,6 @@ impl Sql {
             verify: verify::Sql::new(settings),
             queue: settings.event_table.clone(),
             insert: insert_sql(&settings.event_table),
-            insert_returning: insert_returning_sql(&settings.event_table),
             // A refused INSERT would use up an id.
             register: format!(
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
@@ -232,6 +231,8 @@ impl Connector {
     fn prepare(&self, connection: &rusqlite::Connection) -> rusqlite::Result<()> {
         connection.busy_timeout(self.settings.busy_timeout)?;
         connection.set_prepared_statement_cache_capacity(32);
+        // Otherwise SQLite prepares a statement with `LIMIT ?` anew whenever the limit is bound.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         if self.has_wal() {
             self.switch_to_wal(connection)?;
             let synchronous = match self.settings.sqlite_synchronous {
@@ -351,10 +352,16 @@ impl Connection {
         result
     }
 
+    /// Runs a statement that is prepared once.
+    fn run(&self, sql: &str) -> Result<()> {
+        self.inner.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+
     pub fn begin(&mut self) -> Result<()> {
         let until = self.deadline();
         let turn = self.turns.take(until, self.patience)?;
-        self.patiently(until, || Ok(self.inner.execute_batch("BEGIN IMMEDIATE")?))?;
+        self.patiently(until, || self.run("BEGIN IMMEDIATE"))?;
         self.turn = Some(turn);
         Ok(())
     }
@@ -370,7 +377,7 @@ impl Connection {
     }
 
     pub fn commit(&mut self) -> Result<()> {
-        self.inner.execute_batch("COMMIT")?;
+        self.run("COMMIT")?;
         self.turn = None;
         self.check_file()
     }
@@ -410,9 +417,10 @@ impl Connection {
         Ok(self.inner.execute_batch(sql)?)
     }
 
+    /// In the transaction that is open.
     pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
-        let sql = &self.sql;
-        self.write(|| insert_one(&self.inner, &sql.queue, &sql.insert_returning, event))
+        let ids = self.insert_events(&[event])?;
+        ids.first().copied().ok_or_else(|| Error::new(ErrorKind::Internal, "no id of an event"))
     }
 
     /// Whether [`insert_events`](Self::insert_events) is a single statement.
@@ -517,22 +525,13 @@ impl Connection {
     }
 }
 
-/// Adds an event on any connection of the driver, the caller's own too.
+/// Adds an event on the caller's own connection, in its transaction if there is one.
 pub(crate) fn insert_event(
     connection: &rusqlite::Connection,
     table: &TableName,
     event: &NewEvent,
 ) -> Result<EventId> {
-    insert_one(connection, table, &insert_returning_sql(table), event)
-}
-
-fn insert_one(
-    connection: &rusqlite::Connection,
-    table: &TableName,
-    sql: &str,
-    event: &NewEvent,
-) -> Result<EventId> {
-    let mut statement = connection.prepare_cached(sql)?;
+    let mut statement = connection.prepare_cached(&insert_returning_sql(table))?;
     let mut insert = || -> rusqlite::Result<i64> {
         let mut rows = statement.query([event.event_type.as_str(), event.data.as_str()])?;
         let id = rows.next()?.ok_or(rusqlite::Error::QueryReturnedNoRows)?.get(0)?;

@@ -7,8 +7,14 @@ use std::time::{Duration, Instant};
 /// The turns of one stream handle.
 #[derive(Default)]
 pub(super) struct Turns {
-    taken: Mutex<bool>,
+    state: Mutex<State>,
     free: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    taken: bool,
+    waiting: usize,
 }
 
 /// The right to write, until dropped.
@@ -17,8 +23,8 @@ pub(super) struct Turn(Arc<Turns>);
 impl Turns {
     /// Waits for the turn until the time is over, `patience` after the call began.
     pub fn take(self: &Arc<Self>, until: Instant, patience: Duration) -> Result<Turn> {
-        let mut taken = lock(&self.taken);
-        while *taken {
+        let mut state = lock(&self.state);
+        while state.taken {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 fail!(
@@ -28,17 +34,24 @@ impl Turns {
                     patience.as_millis()
                 );
             }
-            taken = self.free.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting += 1;
+            state = self.free.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state.waiting -= 1;
         }
-        *taken = true;
+        state.taken = true;
         Ok(Turn(self.clone()))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        *lock(&self.0.taken) = false;
-        self.0.free.notify_one();
+        let mut state = lock(&self.0.state);
+        state.taken = false;
+        let somebody_waits = state.waiting > 0;
+        drop(state);
+        if somebody_waits {
+            self.0.free.notify_one();
+        }
     }
 }
 
