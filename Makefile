@@ -31,7 +31,7 @@ size:
 install:
 	@test -e $(BUILT)/lib$(NAME).so || { echo "run make first"; exit 1; }
 	$(INSTALL) -d $(LIB)/pkgconfig $(LIB)/cmake/$(NAME) $(DESTDIR)$(INCLUDEDIR)/$(NAME)
-	$(INSTALL) -m 644 include/$(NAME).h include/$(NAME).hpp $(DESTDIR)$(INCLUDEDIR)
+	$(INSTALL) -m 644 include/$(NAME).h include/$(NAME)_ffi.h include/$(NAME).hpp $(DESTDIR)$(INCLUDEDIR)
 	$(INSTALL) -m 644 include/$(NAME)/*.hpp $(DESTDIR)$(INCLUDEDIR)/$(NAME)
 	$(INSTALL) -m 755 $(BUILT)/lib$(NAME).so $(LIB)/lib$(NAME).so.$(VERSION)
 	ln -sf lib$(NAME).so.$(VERSION) $(LIB)/lib$(NAME).so.0
@@ -43,7 +43,7 @@ install:
 	$(FILL) packaging/$(NAME)-config-version.cmake.in > $(LIB)/cmake/$(NAME)/$(NAME)-config-version.cmake
 
 uninstall:
-	rm -f $(DESTDIR)$(INCLUDEDIR)/$(NAME).h $(DESTDIR)$(INCLUDEDIR)/$(NAME).hpp
+	rm -f $(DESTDIR)$(INCLUDEDIR)/$(NAME).h $(DESTDIR)$(INCLUDEDIR)/$(NAME)_ffi.h $(DESTDIR)$(INCLUDEDIR)/$(NAME).hpp
 	rm -rf $(DESTDIR)$(INCLUDEDIR)/$(NAME)
 	rm -f $(LIB)/lib$(NAME).so $(LIB)/lib$(NAME).so.0 $(LIB)/lib$(NAME).so.$(VERSION) $(LIB)/lib$(NAME).a
 	rm -f $(LIB)/pkgconfig/$(NAME).pc

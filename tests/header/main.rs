@@ -57,6 +57,41 @@ fn generate() -> String {
     String::from_utf8(header).unwrap()
 }
 
+/// The header as a C99 compiler sees it, for readers of C that have no preprocessor: no comments, no
+/// conditions, no C++, and the numbers as enumerators in place of macros.
+fn declarations(header: &str) -> String {
+    let mut text = String::from(
+        "/* The declarations of futoin_eventstream.h, which tells what they do, for the FFI of other\n \
+         * languages. Made from it (tests/header): do not edit it. */\n",
+    );
+    // Whether the lines of each condition that is open are wanted: nothing is defined.
+    let mut wanted = Vec::new();
+    let mut comment = false;
+    for line in header.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        comment |= words.first().is_some_and(|word| word.starts_with("/*"));
+        match words[..] {
+            _ if comment => comment = !line.ends_with("*/"),
+            [] | ["#include", ..] => {}
+            ["#ifndef", ..] => wanted.push(true),
+            ["#if" | "#ifdef", ..] => wanted.push(false),
+            ["#else"] => {
+                let last = wanted.last_mut().unwrap();
+                *last = !*last;
+            }
+            ["#endif", ..] => _ = wanted.pop(),
+            _ if wanted.contains(&false) => {}
+            ["#define", name, number] if number.parse::<u32>().is_ok() => {
+                text += &format!("enum {{ {name} = {number} }};\n");
+            }
+            ["#define", ..] => {}
+            ["{"] => text = text.trim_end().to_owned() + " {\n",
+            _ => text += &format!("{line}\n"),
+        }
+    }
+    text
+}
+
 /// Compares a committed file with what it should be, or rewrites it.
 fn compare(path: &Path, expected: &str) {
     if std::env::var_os("UPDATE_HEADER").is_some() {
@@ -73,8 +108,10 @@ fn compare(path: &Path, expected: &str) {
 }
 
 #[test]
-fn the_header_is_up_to_date() {
-    compare(&root().join("include/futoin_eventstream.h"), &generate());
+fn the_headers_are_up_to_date() {
+    let header = generate();
+    compare(&root().join("include/futoin_eventstream.h"), &header);
+    compare(&root().join("include/futoin_eventstream_ffi.h"), &declarations(&header));
 }
 
 #[test]
