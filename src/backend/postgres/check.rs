@@ -7,6 +7,7 @@
 use super::{Connection, session};
 use crate::backend::postgres::first;
 use crate::error::{Error, ErrorKind, Result, fail};
+use postgres::error::SqlState;
 use std::time::{Duration, Instant};
 
 /// A connection that reads is asked again after this time.
@@ -28,17 +29,28 @@ pub(super) fn sql(queue: &str) -> String {
     )
 }
 
+/// The condition of reads that no standby fulfils, whoever sent them there: it is a division by zero
+/// on one, evaluated once for each read.
+pub(super) const ON_PRIMARY: &str = "(SELECT 1 / (NOT pg_catalog.pg_is_in_recovery())::int) = 1";
+
+/// The error of a read that has reached a standby.
+pub(super) fn of_standby(error: Error) -> Error {
+    match error.sql_state() == Some(SqlState::DIVISION_BY_ZERO.code()) {
+        true => Error::new(ErrorKind::UnsafeServer, STANDBY),
+        false => error,
+    }
+}
+
+const STANDBY: &str = "this PostgreSQL is a standby, which shows no locks of the writers, and rows later \
+    than they were committed: use the primary (target_session_attrs=read-write in the URL finds it \
+    among several hosts), and no proxy that sends reads elsewhere than writes";
+
 /// Refuses what the statement has told, unless all is well.
 pub(super) fn judge(told: &str, queue: &str, mark: &str) -> Result<()> {
     let mut words = told.split(' ');
     let mut word = || words.next().unwrap_or_default();
     if word() != "f" {
-        fail!(
-            UnsafeServer,
-            "this PostgreSQL is a standby, which shows no locks of the writers, and rows later than \
-             they were committed: use the primary (target_session_attrs=read-write in the URL finds \
-             it among several hosts)"
-        );
+        fail!(UnsafeServer, "{STANDBY}");
     }
     if word() != "off" {
         fail!(

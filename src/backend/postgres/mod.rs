@@ -5,6 +5,7 @@ mod connect;
 mod cursors;
 mod dial;
 pub(crate) mod doctor;
+mod evidence;
 mod history;
 pub(crate) mod lease;
 pub(crate) mod session;
@@ -66,18 +67,19 @@ fn insert_error(error: Error, table: &TableName) -> Error {
     if by_id { above_limit(table) } else { error }
 }
 
-/// Reads of a table, without and with a filter. The upper bound of the first stands outside: with
-/// two bounds, and no statistics yet, the server would sort all that is behind the lower one.
-fn read_sql(table: &str) -> [String; 2] {
+/// Reads of a table, without and with a filter, where a condition holds. The upper bound of the first
+/// stands outside: with two bounds, and no statistics yet, the server would sort all that is behind the
+/// lower one.
+fn read_sql(table: &str, condition: &str) -> [String; 2] {
     let columns = "id, type, data, ts";
     [
         format!(
             "SELECT {columns} FROM (SELECT {columns} FROM {table} WHERE id > $1 ORDER BY id \
-             LIMIT $3) AS next WHERE id <= $2 ORDER BY id"
+             LIMIT $3) AS next WHERE id <= $2 AND {condition} ORDER BY id"
         ),
         format!(
             "SELECT {columns} FROM {table} WHERE id > $1 AND id <= $2 AND type::text = ANY($4) \
-             ORDER BY id LIMIT $3"
+             AND {condition} ORDER BY id LIMIT $3"
         ),
     ]
 }
@@ -108,7 +110,7 @@ impl Sql {
         let queue = settings.event_table.quoted('"');
         let consumers = settings.consumer_table.quoted('"');
         let now = "clock_timestamp() AT TIME ZONE 'UTC'";
-        let [read, read_want] = read_sql(&queue);
+        let [read, read_want] = read_sql(&queue, check::ON_PRIMARY);
         Sql {
             insert: insert_sql(&settings.event_table),
             insert_returning: format!("{} {}", insert_sql(&settings.event_table), returning_id()),
@@ -447,7 +449,7 @@ impl Connection {
     pub fn read(&mut self, range: &ReadRange<'_>) -> Result<Batch> {
         self.check_server()?;
         let sql = self.sql.clone();
-        self.read_rows(&sql.read, &sql.read_want, &sql.queue, range)
+        self.read_rows(&sql.read, &sql.read_want, &sql.queue, range).map_err(check::of_standby)
     }
 
     /// Reads events of a table by one of two statements, without and with a filter.

@@ -6,7 +6,7 @@
 //! listed beside, so that a VACUUM or a LOCK TABLE alone holds nothing up. `pg_locks` shows all
 //! this to everybody, and costs 0.2 ms.
 
-use super::{Connection, Connector, check, first, name_grant, no_sequence};
+use super::{Connection, Connector, check, evidence, first, name_grant, no_sequence};
 use crate::backend::{HolderInfo, Settled, event_id};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::EventId;
@@ -41,12 +41,13 @@ impl Watch {
         let connection = connector.connect()?;
         let queue = connection.sql.queue.clone();
         let call = connection.line().call()?;
-        let watch = Self::set_up(connection, queue);
+        let watch = Self::set_up(connector, connection, queue);
         call.explain(watch)
     }
 
-    fn set_up(mut connection: Connection, queue: String) -> Result<Self> {
+    fn set_up(connector: &Connector, mut connection: Connection, queue: String) -> Result<Self> {
         let sequence = check_sequence(&mut connection)?;
+        evidence::check(&mut connection, connector)?;
         // An insert straight into a partition, or a table that inherits, locks that one only.
         let holding = format!(
             "l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM \
