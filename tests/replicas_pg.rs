@@ -4,7 +4,8 @@
 mod support;
 
 use futoin_eventstream::{
-    Archiver, ErrorKind, EventStream, Options, ReceiverOptions, ReliableReceiver, Want, Warehouse,
+    Archiver, Discarder, ErrorKind, EventStream, Options, ReceiverOptions, ReliableReceiver, Want,
+    Warehouse,
 };
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -63,6 +64,9 @@ fn a_standby_is_refused_for_reliable_work() {
             ErrorKind::UnsafeServer
         );
         assert_eq!(failure(there.add_event("EVENT", &1)), ErrorKind::UnsafeServer);
+        assert_eq!(failure(there.migrate()), ErrorKind::UnsafeServer);
+        assert_eq!(failure(audit.unregister()), ErrorKind::UnsafeServer);
+        assert_eq!(failure(there.lag()), ErrorKind::UnsafeServer);
         let subscribed = there.subscribe("app", "Audit", Want::all(), &Options::new());
         assert!(subscribed.is_err() || subscribed.unwrap().next(Duration::from_secs(1)).is_err());
     }
@@ -71,8 +75,46 @@ fn a_standby_is_refused_for_reliable_work() {
     dwh.migrate().unwrap();
     let archiver = Archiver::new(&there, &dwh, &Options::new()).unwrap();
     assert_eq!(failure(archiver.run_once()), ErrorKind::UnsafeServer);
+    let discarder = Discarder::new(&there, &Options::new()).unwrap();
+    assert_eq!(failure(discarder.run_once()), ErrorKind::UnsafeServer);
+    let history = Warehouse::open(&at(&db.url, &standby)).unwrap();
+    assert_eq!(failure(history.migrate()), ErrorKind::UnsafeServer);
+    Warehouse::open(&db.url).unwrap().migrate().unwrap();
+    let archiver = Archiver::new(&stream, &history, &Options::new()).unwrap();
+    eventually("refused", || failure(archiver.run_once()) == ErrorKind::UnsafeServer);
     drop((there, stream, db));
     drop_pair("refused");
+}
+
+#[test]
+fn a_subscriber_that_applies_the_events_of_another_server_is_refused() {
+    let Some(publisher) = Spare::make("publisher", "postgres", &["-c", "wal_level=logical"]) else {
+        return;
+    };
+    let Some(subscriber) = Spare::make("subscriber", "postgres", &[]) else { return };
+    let db = publisher.db();
+    let stream = db.stream();
+    stream.consumer("app", "Audit").unwrap().register().unwrap();
+    db.raw().exec("CREATE PUBLICATION events FOR TABLE evt_queue");
+    subscriber.root().exec(&format!("CREATE DATABASE {}", db.name));
+    let url = at(&db.url, &subscriber);
+    let there = EventStream::open(&url).unwrap();
+    there.migrate().unwrap();
+    let mut raw = support::Raw::connect(db.kind, &url);
+    raw.exec(&format!("CREATE SUBSCRIPTION events CONNECTION '{}' PUBLICATION events", db.url));
+    let audit = there.consumer("app", "Audit").unwrap();
+    let error = audit.register().and_then(|()| audit.poll(None, &Want::all()).map(drop));
+    let error = error.expect_err("a refusal");
+    let options = Options::new().set("single_writer_node", "true").unwrap();
+    let promised = EventStream::open_with(&url, &options).unwrap();
+    let promised = promised.live("app").unwrap().poll(Some(0), &Want::all());
+    raw.exec("DROP SUBSCRIPTION events");
+    assert_eq!(error.kind(), ErrorKind::UnsafeServer, "{error}");
+    assert!(error.to_string().contains("single_writer_node=true"), "{error}");
+    promised.unwrap();
+    drop((stream, there, db));
+    Spare::drop("postgres-subscriber");
+    Spare::drop("postgres-publisher");
 }
 
 #[test]

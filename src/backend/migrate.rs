@@ -126,6 +126,7 @@ fn locked(
 ) -> Result<()> {
     const LOCK: i64 = 0x6665_735F_6D69_6772; // "fes_migr"
     if let Connection::Mysql(_) = connection {
+        connection.check_no_replica()?;
         let rows = connection.query("SELECT GET_LOCK('fes_migrate', 120)", &[])?;
         if first(&rows).and_then(Value::as_i64) != Some(1) {
             fail!(Busy, "another process has been migrating for 120 s");

@@ -329,6 +329,17 @@ impl Connection {
         }
     }
 
+    /// Refuses what writes on a replica that takes writes, as only those of MySQL and MariaDB do.
+    pub fn check_no_replica(&mut self) -> Result<()> {
+        match self {
+            Connection::Mysql(c) => {
+                let call = c.line().call()?;
+                call.explain(quietly(|| c.check_no_replica()))
+            }
+            Connection::Sqlite(_) | Connection::Postgres(_) => Ok(()),
+        }
+    }
+
     /// Starts a transaction that will write.
     pub fn begin(&mut self) -> Result<()> {
         each!(self, c => c.begin())

@@ -63,6 +63,7 @@ impl Sql {
 
 impl Connection {
     pub fn insert_history(&mut self, events: &[Event]) -> Result<bool> {
+        self.check_no_replica()?;
         let limit = self.limits()?.max_allowed_packet;
         let limit_bytes = MAX_BYTES.min(limit / 2);
         let mut rest = events;

@@ -63,6 +63,7 @@ impl Connection {
 
     pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
         self.check_size(event)?;
+        self.check_no_replica()?;
         let sql = self.sql.clone();
         if self.state.is_changed() {
             return self.insert_for_caller(event);
@@ -107,6 +108,7 @@ impl Connection {
         for event in events {
             self.check_size(event.borrow())?;
         }
+        self.check_no_replica()?;
         if self.state.is_changed() {
             return events.iter().map(|event| self.insert_for_caller(event.borrow())).collect();
         }

@@ -25,8 +25,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// An address that leads back to a server so soon after it led to another one leads to both.
 const BY_TURNS: Duration = Duration::from_secs(10);
 
-/// So long after it has applied transactions of others a server is taken for a replica.
+/// So long after it has applied transactions of others a server is taken for a replica, by who reads
+/// and by who only writes: applications are to go on soon after a replica was promoted.
 const REPLICA: Duration = Duration::from_secs(10);
+const REPLICA_TO_WRITERS: Duration = Duration::from_secs(2);
 
 /// The servers that the connections of one stream reach.
 #[derive(Default)]
@@ -77,14 +79,14 @@ impl Servers {
         self.generation.fetch_add(1, Ordering::AcqRel) + 1
     }
 
-    /// Notes what was applied of the transactions of others; whether that grew lately.
-    fn applies(&self, foreign: String) -> bool {
+    /// Notes what was applied of the transactions of others; whether that grew within this time.
+    fn applies(&self, foreign: String, lately: Duration) -> bool {
         let mut known = self.known();
         if known.foreign.as_ref().is_some_and(|before| *before != foreign) {
             known.grew = Some(Instant::now());
         }
         known.foreign = Some(foreign);
-        known.grew.is_some_and(|when| when.elapsed() < REPLICA)
+        known.grew.is_some_and(|when| when.elapsed() < lately)
     }
 
     fn by_turns(&self) -> Option<String> {
@@ -101,7 +103,9 @@ pub(super) struct Reached {
     name: String,
     /// The promise that all events are written on this server.
     promised: bool,
+    /// When it was last seen to be fit for reliable work, and not to be a replica.
     checked: Option<Instant>,
+    no_replica: Option<Instant>,
     pub mariadb: bool,
     /// Server variables that are worth a look, as they are named there.
     variables: Vec<&'static str>,
@@ -149,6 +153,7 @@ impl Reached {
             servers: servers.clone(),
             promised,
             checked: None,
+            no_replica: None,
             mariadb: value("version").contains("MariaDB"),
             variables: VARIABLES.iter().filter(|name| list.contains_key(**name)).copied().collect(),
             uuid: (own_uuid && !group).then(|| value("server_uuid").to_owned()),
@@ -167,18 +172,26 @@ impl Connection {
     /// Refuses reliable work where it would lose events. Costs a round trip once a second.
     pub fn check_server(&mut self) -> Result<()> {
         self.check_reached()?;
-        if self.server.promised || self.server.checked.is_some_and(|when| when.elapsed() < AGAIN) {
+        if self.server.promised || is_recent(self.server.checked) {
             return Ok(());
         }
         self.server.checked = None;
-        let wrong = self.look_at_server()?;
-        match wrong {
-            Some(wrong) => Err(unsafe_server(&wrong)),
-            None => {
-                self.server.checked = Some(Instant::now());
-                Ok(())
-            }
+        self.look_at_server(true)?;
+        self.server.checked = Some(Instant::now());
+        self.server.no_replica = self.server.checked;
+        Ok(())
+    }
+
+    /// Refuses writes on a replica, as they break the replication. Costs a round trip or two once a
+    /// second. A cluster takes them, and a server that is read-only refuses them by itself.
+    pub fn check_no_replica(&mut self) -> Result<()> {
+        if self.server.promised || is_recent(self.server.no_replica) {
+            return Ok(());
         }
+        self.server.no_replica = None;
+        self.look_at_server(false)?;
+        self.server.no_replica = Some(Instant::now());
+        Ok(())
     }
 
     /// As [`check_server`](Self::check_server), before a look, with what it asks for anyway: see
@@ -225,20 +238,32 @@ impl Connection {
         format!("CONCAT_WS('|', {})", columns.join(", "))
     }
 
-    /// What is wrong with the server, if anything is.
-    fn look_at_server(&mut self) -> Result<Option<String>> {
+    /// Refuses the server for reliable work, or only if it is a replica.
+    fn look_at_server(&mut self, reliable: bool) -> Result<()> {
         let columns = self.server_columns();
         let columns: Option<String> = self.client.query_first(format!("SELECT {columns}"))?;
-        if let Some(wrong) = self.server.wrong_in(&columns.unwrap_or_default()) {
-            return Ok(Some(wrong));
-        }
-        if self.server.mariadb {
+        let columns = columns.unwrap_or_default();
+        let mut wrong = match reliable {
+            true => self.server.wrong_in(&columns),
+            false => self.server.applied_in(&columns, REPLICA_TO_WRITERS),
+        };
+        if wrong.is_none() && self.server.mariadb {
             let running: Option<(String, u64)> = self.client.query_first(SLAVES_RUNNING)?;
-            if let Some((_, count @ 1..)) = running {
-                return Ok(Some(replica(&format!("Slaves_running is {count}"))));
-            }
+            wrong = running
+                .filter(|(_, count)| *count > 0)
+                .map(|(_, count)| replica(&format!("Slaves_running is {count}")));
         }
-        self.sources()
+        if wrong.is_none() {
+            wrong = self.sources()?;
+        }
+        match wrong {
+            None => Ok(()),
+            // As what the server itself says to a write: the address may lead to the primary by now.
+            Some(wrong) if !reliable && self.server.is_read_only(&columns) => {
+                Err(unsafe_server(&wrong).with_kind(ErrorKind::ConnectionLost))
+            }
+            Some(wrong) => Err(unsafe_server(&wrong)),
+        }
     }
 
     /// The servers that this one is told to get changes from, also while that is stopped, if the
@@ -273,16 +298,15 @@ impl Reached {
         let mut values = columns.split('|');
         for name in &self.variables {
             let value = values.next().unwrap_or_default();
-            let is_on = !matches!(value, "" | "0" | "OFF");
             match *name {
                 "auto_increment_increment" if matches!(value, "" | "0" | "1") => {}
-                "auto_increment_increment" | "wsrep_on" if is_on => {
+                "auto_increment_increment" | "wsrep_on" if is_on(value) => {
                     return Some(format!(
                         "this server is in a cluster with several writing nodes ({name} is \
                          {value}): inserts in flight on another node do not show here"
                     ));
                 }
-                _ if is_on => {
+                _ if is_on(value) => {
                     return Some(format!(
                         "this server is read-only ({name} is {value}), as replicas are: use the \
                          one that is written to"
@@ -291,15 +315,34 @@ impl Reached {
                 _ => {}
             }
         }
-        let applied = values.next().unwrap_or_default();
+        self.applied_in(columns, REPLICA)
+    }
+
+    fn is_read_only(&self, columns: &str) -> bool {
+        let mut values = self.variables.iter().zip(columns.split('|'));
+        values.any(|(name, value)| name.contains("read_only") && is_on(value))
+    }
+
+    /// Whether the values show that this server applied transactions of others within this time.
+    fn applied_in(&self, columns: &str, lately: Duration) -> Option<String> {
+        let applied = columns.split('|').nth(self.variables.len()).unwrap_or_default();
         let (name, applied) = match (self.mariadb, &self.uuid) {
             (true, _) => ("gtid_slave_pos", applied.to_owned()),
             (false, Some(uuid)) => ("gtid_executed", foreign(applied, uuid)),
             (false, None) => return None,
         };
-        let grows = self.servers.applies(applied);
+        let grows = self.servers.applies(applied, lately);
         grows.then(|| replica(&format!("transactions of others in {name} grow")))
     }
+}
+
+/// Whether the value of a variable says something else than no.
+fn is_on(value: &str) -> bool {
+    !matches!(value, "" | "0" | "OFF")
+}
+
+fn is_recent(when: Option<Instant>) -> bool {
+    when.is_some_and(|when| when.elapsed() < AGAIN)
 }
 
 /// The host of a source, in whichever list it stands.
@@ -363,8 +406,8 @@ mod tests {
     #[test]
     fn only_growth_makes_a_replica() {
         let servers = Servers::default();
-        assert!(!servers.applies("b:1-4".to_owned()));
-        assert!(!servers.applies("b:1-4".to_owned()));
-        assert!(servers.applies("b:1-5".to_owned()));
+        assert!(!servers.applies("b:1-4".to_owned(), REPLICA));
+        assert!(!servers.applies("b:1-4".to_owned(), REPLICA));
+        assert!(servers.applies("b:1-5".to_owned(), REPLICA));
     }
 }

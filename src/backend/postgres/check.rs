@@ -15,15 +15,23 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// The statement that gives, as one text: recovery, read-only, and of the sequence its cache,
 /// increment and cycle, where the role may see it; before these the mark of the session, and whether
-/// row-level security hides rows from the role. That is asked, because behind a pooler in transaction
-/// mode no session of ours has `row_security = off`.
-pub(super) fn sql(queue: &str) -> String {
+/// row-level security hides rows from the role, and whether a subscription brings the events of another
+/// server, unless somebody has promised that it does not. Row-level security is asked for, because
+/// behind a pooler in transaction mode no session of ours has `row_security = off`.
+pub(super) fn sql(queue: &str, promised: bool) -> String {
+    let subscribed = match promised {
+        true => "false".to_owned(),
+        false => format!(
+            "EXISTS (SELECT 1 FROM pg_catalog.pg_subscription_rel WHERE srrelid = \
+             pg_catalog.to_regclass('{queue}')::oid)"
+        ),
+    };
     format!(
         "SELECT pg_catalog.concat_ws(' ', pg_catalog.pg_is_in_recovery(), \
          pg_catalog.current_setting('transaction_read_only'), 'm' || \
          coalesce(pg_catalog.current_setting('fes.session', true), ''), \
          coalesce(pg_catalog.row_security_active(pg_catalog.to_regclass('{queue}')::oid), false), \
-         s.seqcache, s.seqincrement, s.seqcycle) FROM (SELECT CASE WHEN pg_catalog.to_regclass('{queue}') IS NOT NULL THEN \
+         {subscribed}, s.seqcache, s.seqincrement, s.seqcycle) FROM (SELECT CASE WHEN pg_catalog.to_regclass('{queue}') IS NOT NULL THEN \
          pg_catalog.pg_get_serial_sequence('{queue}', 'id') END AS name) AS q LEFT JOIN \
          pg_catalog.pg_sequence s ON s.seqrelid = pg_catalog.to_regclass(q.name)"
     )
@@ -66,6 +74,15 @@ pub(super) fn judge(told: &str, queue: &str, mark: &str) -> Result<()> {
     }
     if word() == "t" {
         fail!(PermissionDenied, "row-level security applies to {queue}");
+    }
+    if word() == "t" {
+        fail!(
+            UnsafeServer,
+            "a subscription brings rows of another server into {queue} (pg_subscription_rel): they \
+             appear here in the order of their commits, and events would be lost. Use the server that \
+             is written to. If all events are written on this server, set the option \
+             single_writer_node=true"
+        );
     }
     let sequence = (word(), word(), word());
     if sequence != ("", "", "") && sequence != ("1", "1", "f") {
@@ -125,15 +142,16 @@ mod tests {
     #[test]
     fn only_a_writable_primary_whose_ids_are_drawn_one_by_one_will_do() {
         let judged = |told| judge(told, "evt_queue", "1-a").map_err(|error| error.to_string());
-        assert_eq!(judged("f off m1-a f 1 1 f"), Ok(()));
-        assert_eq!(judged("f off m1-a f"), Ok(()), "a sequence that the role may not see");
+        assert_eq!(judged("f off m1-a f f 1 1 f"), Ok(()));
+        assert_eq!(judged("f off m1-a f f"), Ok(()), "a sequence that the role may not see");
         for (told, word) in [
-            ("t on m1-a f 1 1 f", "standby"),
-            ("f on m1-a f 1 1 f", "read_only"),
-            ("f off m1-a f 10 1 f", "CACHE 10"),
-            ("f off m1-a f 1 2 f", "INCREMENT 2"),
-            ("f off m1-a f 1 1 t", "CYCLE t"),
-            ("f off m1-a t 1 1 f", "row-level"),
+            ("t on m1-a f f 1 1 f", "standby"),
+            ("f on m1-a f f 1 1 f", "read_only"),
+            ("f off m1-a f f 10 1 f", "CACHE 10"),
+            ("f off m1-a f f 1 2 f", "INCREMENT 2"),
+            ("f off m1-a f f 1 1 t", "CYCLE t"),
+            ("f off m1-a t f 1 1 f", "row-level"),
+            ("f off m1-a f t 1 1 f", "subscription"),
             ("", "standby"),
             ("f off m2-b 1 1 f", "pooler"),
             ("f off m 1 1 f", "pooler"),

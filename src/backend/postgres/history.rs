@@ -118,6 +118,7 @@ impl Connection {
     }
 
     pub fn discard_bound(&mut self, archiver: Option<&Ident>) -> Result<EventId> {
+        self.check_server()?;
         let sql = self.sql.clone();
         let archiver = archiver.map(Ident::as_str);
         let grant = || format!("SELECT on {} and {}", sql.consumers_table, sql.queue);

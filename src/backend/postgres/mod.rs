@@ -140,7 +140,7 @@ impl Sql {
                  ORDER BY id LIMIT 1) FROM {consumers} ORDER BY ident"
             ),
             names: settings.clone(),
-            check: check::sql(&queue),
+            check: check::sql(&queue, settings.single_writer_node),
             history: history::Sql::new(settings),
             verify: verify::Sql::new(settings),
             cursors: cursors::Sql::new(settings),
