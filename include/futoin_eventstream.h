@@ -724,6 +724,41 @@ typedef struct fes_tx fes_tx;
 typedef struct fes_warehouse fes_warehouse;
 
 /**
+ * A row that cannot be read as an event: which one it is, and what stands there. Belongs to the
+ * `fes_error` that tells of it. This structure stays as it is.
+ */
+typedef struct {
+    /**
+     * Its id.
+     */
+    uint64_t id;
+    /**
+     * The column that cannot be read: `type`, `data` or `ts`.
+     */
+    const char *column;
+    /**
+     * The bytes of the type, with a NUL at their end; NULL if the database has NULL there.
+     */
+    const char *type;
+    /**
+     * Bytes of the type without the NUL at the end.
+     */
+    size_t type_len;
+    /**
+     * The bytes of the data, with a NUL at their end; NULL if the database has NULL there.
+     */
+    const char *data;
+    /**
+     * Bytes of the data without the NUL at the end.
+     */
+    size_t data_len;
+    /**
+     * The time stamp as the database shows it, with a NUL at its end.
+     */
+    const char *ts;
+} fes_unreadable;
+
+/**
  * One event. The texts belong to the `fes_events` that it is in. This structure stays as it is: what
  * later versions tell of an event comes by further functions of `fes_events`.
  */
@@ -916,6 +951,14 @@ const char *fes_error_sql_state(const fes_error *error);
  * @return whether it may; false for NULL
  */
 bool fes_error_is_retriable(const fes_error *error);
+
+/**
+ * The row that could not be read, of an error `FES_CORRUPT_EVENT` about one.
+ *
+ * @param error NULL, or the error
+ * @return the row, which belongs to the error; NULL if there is none
+ */
+const fes_unreadable *fes_error_unreadable(const fes_error *error);
 
 /**
  * Frees an error.
@@ -1505,7 +1548,9 @@ fes_status fes_consumer_unregister(const fes_consumer *consumer,
  *   none in time
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
  * @return `FES_OK`. Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`,
- *   `FES_INVALID_TYPE`, `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database
+ *   `FES_INVALID_TYPE`, `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database;
+ *   `FES_CORRUPT_EVENT` if the next event cannot be read (those before it came first), until it is
+ *   corrected or passed over by `fes_consumer_skip`; LIVE is told once
  */
 fes_status fes_consumer_poll(const fes_consumer *consumer,
                              const uint64_t *last_id,
@@ -1529,6 +1574,21 @@ fes_status fes_consumer_poll(const fes_consumer *consumer,
 fes_status fes_consumer_acknowledge(const fes_consumer *consumer,
                                     uint64_t last_id,
                                     fes_error **err);
+
+/**
+ * Passes over exactly one event, if it is the next one of this reliable consumer and cannot be read:
+ * acknowledges it.
+ *
+ * @param consumer the consumer
+ * @param id the id of the event, as `fes_error_unreadable` has it for the error of the poll
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` if another event, or none, is the next one, or if
+ *   it can be read, and then nothing is acknowledged; those of `fes_consumer_acknowledge`;
+ *   `FES_LIVE_NOT_ALLOWED`
+ */
+fes_status fes_consumer_skip(const fes_consumer *consumer,
+                             uint64_t id,
+                             fes_error **err);
 
 /**
  * Frees the handle; the consumer stays registered.
@@ -1576,7 +1636,8 @@ fes_status fes_stream_subscribe(const fes_stream *stream,
  *   group was skipped
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
  * @return `FES_OK`. Errors: `FES_CLOSED`, `FES_CANCELLED`, `FES_NOT_REGISTERED`, `FES_OCCUPIED`,
- *   those of the database. After any but `FES_CLOSED` the call may be repeated: nothing is lost
+ *   those of the database; `FES_CORRUPT_EVENT` if the next event cannot be read: see
+ *   `fes_subscription_skip`. After any but `FES_CLOSED` the call may be repeated: nothing is lost
  */
 fes_status fes_subscription_next(const fes_subscription *subscription,
                                  uint32_t timeout_ms,
@@ -1595,6 +1656,21 @@ fes_status fes_subscription_next(const fes_subscription *subscription,
  */
 fes_status fes_subscription_ack(const fes_subscription *subscription,
                                 fes_error **err);
+
+/**
+ * Passes over the event that the last error `FES_CORRUPT_EVENT` of `fes_subscription_next` has named
+ * because it cannot be read. It counts as acknowledged once everything before it is. A LIVE
+ * subscriber is told once, and has nothing to pass over.
+ *
+ * @param subscription the subscription
+ * @param id the id of the event, as `fes_error_unreadable` has it
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` if another event, or none, is the one that could
+ *   not be read
+ */
+fes_status fes_subscription_skip(const fes_subscription *subscription,
+                                 uint64_t id,
+                                 fes_error **err);
 
 /**
  * What was done so far.

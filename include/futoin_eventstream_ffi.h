@@ -123,6 +123,15 @@ typedef struct fes_tx fes_tx;
 typedef struct fes_warehouse fes_warehouse;
 typedef struct {
     uint64_t id;
+    const char *column;
+    const char *type;
+    size_t type_len;
+    const char *data;
+    size_t data_len;
+    const char *ts;
+} fes_unreadable;
+typedef struct {
+    uint64_t id;
     const char *type;
     size_t type_len;
     const char *data;
@@ -160,6 +169,7 @@ const char *fes_error_name(const fes_error *error);
 const char *fes_error_message(const fes_error *error);
 const char *fes_error_sql_state(const fes_error *error);
 bool fes_error_is_retriable(const fes_error *error);
+const fes_unreadable *fes_error_unreadable(const fes_error *error);
 void fes_error_free(fes_error *error);
 const char *fes_text_data(const fes_text *text,
                           size_t *len);
@@ -298,6 +308,9 @@ fes_status fes_consumer_poll(const fes_consumer *consumer,
 fes_status fes_consumer_acknowledge(const fes_consumer *consumer,
                                     uint64_t last_id,
                                     fes_error **err);
+fes_status fes_consumer_skip(const fes_consumer *consumer,
+                             uint64_t id,
+                             fes_error **err);
 void fes_consumer_close(fes_consumer *consumer);
 fes_status fes_stream_subscribe(const fes_stream *stream,
                                 const char *user,
@@ -315,6 +328,9 @@ fes_status fes_subscription_next(const fes_subscription *subscription,
                                  fes_error **err);
 fes_status fes_subscription_ack(const fes_subscription *subscription,
                                 fes_error **err);
+fes_status fes_subscription_skip(const fes_subscription *subscription,
+                                 uint64_t id,
+                                 fes_error **err);
 fes_status fes_subscription_stats(const fes_subscription *subscription,
                                   uint64_t *delivered,
                                   uint64_t *skipped,

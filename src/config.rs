@@ -80,6 +80,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         "16777216",
         "A poll stops after this many bytes of data (but returns at least one event).",
     ),
+    option(
+        "check_json",
+        "false",
+        "Whether a row whose data is no JSON, which plain SQL can put into a text column, is a row that \
+         cannot be read (`CorruptEvent`). With `false` its text is given as it is. To look at 100 bytes \
+         takes 0.15 microseconds. Node.js sets it to `true`; Python looks when `data` is asked for.",
+    ),
     option("sleep_min_ms", "1", "Push: first wait for new events when there are none, in ms."),
     option("sleep_step_ms", "1", "Push: the wait grows by this, in ms."),
     option(
@@ -246,6 +253,7 @@ pub(crate) struct Settings {
     pub max_event_bytes: usize,
     pub max_chunk_events: usize,
     pub max_chunk_bytes: usize,
+    pub check_json: bool,
     pub sleep_min: Duration,
     pub sleep_step: Duration,
     pub sleep_max: Duration,
@@ -297,7 +305,6 @@ pub(crate) enum SessionAttrs {
     Primary,
 }
 
-/// SQLite's durability of a commit.
 /// How a pooler before the server hands out sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pooler {
@@ -307,6 +314,7 @@ pub(crate) enum Pooler {
     Transaction,
 }
 
+/// SQLite's durability of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Synchronous {
     Full,
@@ -330,6 +338,7 @@ impl Default for Settings {
             max_event_bytes: 8 << 20,
             max_chunk_events: 1000,
             max_chunk_bytes: 16 << 20,
+            check_json: false,
             sleep_min: Duration::from_millis(1),
             sleep_step: Duration::from_millis(1),
             sleep_max: Duration::from_millis(30),
@@ -396,6 +405,7 @@ impl Settings {
             "max_event_bytes" => self.max_event_bytes = number(name, value, 1, 1 << 30)?,
             "max_chunk_events" => self.max_chunk_events = number(name, value, 1, 1000)?,
             "max_chunk_bytes" => self.max_chunk_bytes = number(name, value, 1, 1 << 30)?,
+            "check_json" => self.check_json = flag(name, value)?,
             "sleep_min_ms" => self.sleep_min = millis(name, value)?,
             "sleep_step_ms" => self.sleep_step = millis(name, value)?,
             "sleep_max_ms" => self.sleep_max = millis(name, value)?,

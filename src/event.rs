@@ -98,8 +98,8 @@ impl EventData {
     /// [`ErrorKind::InvalidData`] with the place of the first mistake.
     pub fn from_json(text: impl Into<String>) -> Result<Self> {
         let text = text.into();
-        match serde_json::from_str::<IgnoredAny>(&text) {
-            Ok(_) => Ok(EventData(text)),
+        match check_json(&text) {
+            Ok(()) => Ok(EventData(text)),
             Err(why) => {
                 fail!(InvalidData, "event data {:?} is not JSON: {why}", shorten(&text))
             }
@@ -174,6 +174,8 @@ pub struct Timestamp(i64);
 
 impl Timestamp {
     const LOWEST: i64 = -62_167_219_200; // 0000-01-01T00:00:00Z
+    /// 1970-01-01T00:00:00Z.
+    pub(crate) const EPOCH: Timestamp = Timestamp(0);
     const HIGHEST: i64 = 253_402_300_799; // 9999-12-31T23:59:59Z
 
     /// Seconds since 1970-01-01T00:00:00Z; `None` outside of the years 0 to 9999.
@@ -319,6 +321,13 @@ pub struct UnreadableEvent {
 }
 
 impl UnreadableEvent {
+    /// An event whose data is no JSON.
+    pub(crate) fn no_json(id: EventId, event_type: &str, data: &str, ts: Timestamp) -> Self {
+        let bytes = |text: &str| Some(text.as_bytes().to_vec());
+        let (event_type, data) = (bytes(event_type), bytes(data));
+        UnreadableEvent { id, column: "data", event_type, data, ts: ts.to_string() }
+    }
+
     /// The type as far as it is text; what is not shows as `\u{fffd}`, and NULL as the empty text.
     pub fn type_text(&self) -> String {
         self.event_type.as_deref().map(String::from_utf8_lossy).unwrap_or_default().into_owned()
@@ -337,15 +346,18 @@ impl UnreadableEvent {
     /// The error that names it.
     pub(crate) fn error(self) -> Error {
         let id = self.id;
-        let what = match self.column {
-            "ts" => {
-                format!("its ts is {:?}, which is no date and time", shorten(&self.ts))
+        let bytes = if self.column == "type" { &self.event_type } else { &self.data };
+        let what = match (self.column, bytes.as_deref().map(str::from_utf8)) {
+            ("ts", _) => format!("its ts is {:?}, which is no date and time", shorten(&self.ts)),
+            (column, None) => format!("its {column} is NULL"),
+            ("data", Some(Ok(text))) if check_json(text).is_err() => {
+                format!("its data {:?} is not JSON", shorten(text))
             }
-            column => format!("its {column} is not UTF-8 text"),
+            (column, _) => format!("its {column} is not UTF-8 text"),
         };
         let message = format!(
-            "event {id} cannot be read: {what}. Correct it with UPDATE, or pass over this one id: \
-             acknowledge({id}), in a shell `fes skip`"
+            "event {id} cannot be read: {what}. Correct it with UPDATE, or pass over this one: \
+             skip({id}), in a shell `fes skip`"
         );
         Error::new(ErrorKind::CorruptEvent, message).with_unreadable(self)
     }
@@ -398,6 +410,11 @@ impl NewEvent {
         }
         Ok(())
     }
+}
+
+/// Whether the text is one JSON value; plain SQL can put anything into a text column.
+pub(crate) fn check_json(text: &str) -> serde_json::Result<()> {
+    serde_json::from_str::<IgnoredAny>(text).map(|_| ())
 }
 
 /// The first 60 characters of `text`, for messages.

@@ -503,6 +503,11 @@ impl Consumer {
         Err(broke_again())
     }
 
+    /// Whether no event is given whose data is no JSON: the option `check_json`.
+    pub(crate) fn checks_json(&self) -> bool {
+        self.reader.settings.check_json
+    }
+
     fn check_reliable(&self, doing: &str) -> Result<()> {
         if self.is_live() {
             fail!(LiveNotAllowed, "the component LIVE cannot {doing}: it has no cursor");

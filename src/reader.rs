@@ -10,7 +10,7 @@ use crate::backend::{Batch, Connection, HolderInfo, ReadRange, Settled, Watch};
 use crate::config::Settings;
 use crate::consumer::{Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventId, MAX_EVENT_ID, NewEvent};
+use crate::event::{Event, EventId, NewEvent};
 use crate::group::Group;
 use crate::hint::Hint;
 use crate::late::{LateWindow, WINDOW};
@@ -194,10 +194,21 @@ impl Reader {
         limit: usize,
     ) -> Result<Chunk> {
         self.ask(connection)?;
-        let max_bytes = self.settings.max_chunk_bytes;
-        let upto = MAX_EVENT_ID;
-        let all = ReadRange { after: from.id, upto, want, limit, max_bytes, anchored: false };
+        let all = ReadRange { limit, ..ReadRange::all(from.id, want, &self.settings) };
         self.read_range(connection, from, all)
+    }
+
+    /// As [`read`](Self::read), for a copy of all events: their data may be any text.
+    pub fn read_to_copy(
+        &self,
+        connection: &mut Connection,
+        from: Position,
+        limit: usize,
+    ) -> Result<Chunk> {
+        self.ask(connection)?;
+        let want = Want::all();
+        let all = ReadRange::all(from.id, &want, &self.settings);
+        self.read_range(connection, from, ReadRange { limit, check_json: false, ..all })
     }
 
     fn read_range(
@@ -267,12 +278,9 @@ impl Reader {
         }
         let read = Instant::now();
         let rest = ReadRange {
-            after: found.upto,
-            upto: MAX_EVENT_ID,
-            want,
             limit: limit - found.events.len(),
             max_bytes: max_bytes - found.bytes,
-            anchored: false,
+            ..ReadRange::all(found.upto, want, &self.settings)
         };
         let begin = Position { id: found.upto, anchor };
         let chunk = match self.read_range(connection, begin, rest) {

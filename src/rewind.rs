@@ -302,6 +302,7 @@ fn look(connection: &mut Connection, anchor: Anchor) -> Result<Found> {
         want: &want,
         limit: 1,
         max_bytes: usize::MAX,
+        check_json: false,
         anchored: false,
     };
     let found = match connection.read(&one(anchor.id - 1, anchor.id)) {

@@ -37,6 +37,14 @@ fn until(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// What the option `check_json` finds.
+const NO_JSON: (&str, &str) = ("data", "data = '{\"a\": '");
+
+/// A stream that looks whether data is JSON.
+fn checking(db: &Db) -> EventStream {
+    db.stream_with(&[("check_json", "true")])
+}
+
 /// What cannot be read, on each database: a name, the column, and an UPDATE of the table.
 fn damages(db: &Db) -> Vec<(&'static str, &'static str)> {
     match db.kind {
@@ -46,6 +54,7 @@ fn damages(db: &Db) -> Vec<(&'static str, &'static str)> {
             ("data", "data = x'FF41'"),
             ("data", "data = CAST(x'7B22C322' AS TEXT)"),
             ("type", "type = x'FF'"),
+            NO_JSON,
         ],
         DatabaseKind::Postgres => vec![
             ("ts", "ts = 'infinity'"),
@@ -54,12 +63,14 @@ fn damages(db: &Db) -> Vec<(&'static str, &'static str)> {
             ("ts", "ts = NULL"),
             ("data", "data = NULL"),
             ("type", "type = NULL"),
+            NO_JSON,
         ],
         DatabaseKind::Mysql => vec![
             ("ts", "ts = '0000-00-00 00:00:00'"),
             ("ts", "ts = NULL"),
             ("type", "type = NULL"),
             ("data", "data = x'FF41'"),
+            NO_JSON,
         ],
     }
 }
@@ -73,6 +84,7 @@ fn soften(db: &Db) -> Raw {
             for column in ["type", "data", "ts"] {
                 raw.exec(&format!("ALTER TABLE evt_queue ALTER {column} DROP NOT NULL"));
             }
+            raw.exec("ALTER TABLE evt_queue ALTER data TYPE text");
         }
         DatabaseKind::Mysql => {
             raw.exec("SET SESSION sql_mode = ''");
@@ -106,8 +118,13 @@ fn insert_bad(db: &Db, raw: &mut Raw) {
     raw.exec(&format!("INSERT INTO evt_queue(type, data, ts) VALUES ('B', '1', {value})"));
 }
 
+/// An event of type B whose data is no JSON.
+fn insert_no_json(db: &Db, raw: &mut Raw) {
+    raw.exec(&db.insert_sql("B").replace("'null'", "'{\"a\": '"));
+}
+
 on_each_server!(good_events_before_an_unreadable_one_come_first_and_it_can_be_passed_over, |db| {
-    let stream = db.stream();
+    let stream = checking(db);
     let mut raw = soften(db);
     for (n, (column, how)) in damages(db).into_iter().enumerate() {
         let added = add(&stream, &["A", "B", "C"]);
@@ -122,7 +139,7 @@ on_each_server!(good_events_before_an_unreadable_one_come_first_and_it_can_be_pa
         let row = error.unreadable().unwrap().clone();
         assert_eq!((row.id, row.column), (added[1], column), "{how}");
         let text = error.to_string();
-        for part in [&format!("event {}", row.id), column, &format!("acknowledge({})", row.id)] {
+        for part in [&format!("event {}", row.id), column, &format!("skip({})", row.id)] {
             assert!(text.contains(part), "{text}");
         }
         match column {
@@ -200,11 +217,11 @@ fn receive(
 }
 
 on_each_server!(poison_policies_apply_to_an_unreadable_event, |db| {
-    let stream = db.stream();
+    let stream = checking(db);
     let mut raw = soften(db);
     // One is met in the backlog, the other one at the tail.
-    for at_tail in [false, true] {
-        let name = |name: &str| format!("{name}{}", u8::from(at_tail));
+    for (at_tail, is_json) in [(false, true), (true, true), (false, false), (true, false)] {
+        let name = |name: &str| format!("{name}{}{}", u8::from(at_tail), u8::from(is_json));
         let first = add(&stream, &["A"]);
         let begin = || {
             let all = Want::all();
@@ -222,7 +239,10 @@ on_each_server!(poison_policies_apply_to_an_unreadable_event, |db| {
                 assert_eq!(received.recv_timeout(PATIENCE), Ok(first[0]));
             }
         }
-        insert_bad(db, &mut raw);
+        match is_json {
+            true => insert_bad(db, &mut raw),
+            false => insert_no_json(db, &mut raw),
+        }
         let bad = raw.number("SELECT max(id) FROM evt_queue") as EventId;
         let last = add(&stream, &["C"]);
         let [retry, stop, skip] = running.unwrap_or_else(begin);
@@ -345,6 +365,38 @@ on_servers!(
     }
 );
 
+on_each_server!(data_that_is_no_json_is_given_as_it_is_where_nobody_looks, |db| {
+    let stream = db.stream();
+    let mut raw = soften(db);
+    let first = add(&stream, &["A"])[0];
+    insert_no_json(db, &mut raw);
+    let consumer = registered(&stream, "Audit");
+    let events = consumer.poll(None, &Want::all()).unwrap();
+    assert_eq!((ids(&events), events[1].data.as_str()), (vec![first, first + 1], "{\"a\": "));
+    assert_eq!(failure(events[1].data.parse::<serde_json::Value>()), ErrorKind::InvalidData);
+    assert_eq!(failure(consumer.skip(first + 1)), ErrorKind::InvalidArgument);
+    // A subscriber who looks gets what is before it, passes over exactly it, and goes on.
+    let last = add(&stream, &["C"])[0];
+    let checking = checking(db);
+    let taken = checking.subscribe("app", "Audit", Want::all(), &Options::new()).unwrap();
+    let next = || loop {
+        match taken.next(PATIENCE) {
+            Ok(delivery) => {
+                taken.ack().unwrap();
+                break delivery.unwrap().events.iter().map(|event| event.id).collect::<Vec<_>>();
+            }
+            Err(error) => {
+                let row = error.unreadable().unwrap();
+                assert_eq!(row.data.as_deref(), Some(&b"{\"a\": "[..]));
+                assert!(error.to_string().contains("is not JSON"), "{error}");
+                assert_eq!(failure(taken.skip(row.id + 1)), ErrorKind::InvalidArgument);
+                taken.skip(row.id).unwrap();
+            }
+        }
+    };
+    assert_eq!([next(), next()], [[first], [last]]);
+});
+
 #[cfg(all(feature = "cli", unix))]
 on_each_server!(the_command_shows_an_unreadable_event_and_passes_over_exactly_it, |db| {
     let stream = db.stream();
@@ -381,6 +433,12 @@ on_each_server!(the_command_shows_an_unreadable_event_and_passes_over_exactly_it
     assert_eq!(fes(&["skip", &last]).0, Some(1));
     assert_eq!(fes(&["skip", "--force", &bad]).0, Some(1));
     assert_eq!(fes(&["skip", "--force", &last]).0, Some(0));
+    assert_eq!(fes(&["poll"]), (Some(0), String::new()));
+    // What only some readers refuse can be passed over, too.
+    insert_no_json(db, &mut raw);
+    let bad = (good + 3).to_string();
+    assert!(fes(&["skip"]).1.contains("a\\\": "), "{}", fes(&["skip"]).1);
+    assert_eq!(fes(&["skip", &bad]).0, Some(0));
     assert_eq!(fes(&["poll"]), (Some(0), String::new()));
 });
 

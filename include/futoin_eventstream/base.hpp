@@ -44,13 +44,31 @@ template <typename T, void (*free)(T *)> struct Free {
 template <typename T, void (*free)(T *)> using Handle = std::unique_ptr<T, Free<T, free>>;
 } // namespace detail
 
+/** A row that cannot be read as an event: see `fes_unreadable`. */
+struct Unreadable {
+    std::uint64_t id = 0;
+    std::string column;
+    std::optional<std::string> type; // nothing for NULL, as of `data`
+    std::optional<std::string> data;
+    std::string ts;
+};
+
 /** A failure: see `fes_error`. */
 class Error : public std::runtime_error {
 public:
     explicit Error(const fes_error *error)
         : std::runtime_error(fes_error_message(error)), code_(fes_error_code(error)),
           name_(fes_error_name(error)), retriable_(fes_error_is_retriable(error)),
-          sql_state_(fes_error_sql_state(error)) {}
+          sql_state_(fes_error_sql_state(error)) {
+        const fes_unreadable *row = fes_error_unreadable(error);
+        if (!row)
+            return;
+        const auto bytes = [](const char *text, std::size_t len) {
+            return text ? std::optional<std::string>(std::in_place, text, len) : std::nullopt;
+        };
+        unreadable_ = Unreadable{row->id, row->column, bytes(row->type, row->type_len),
+                                 bytes(row->data, row->data_len), row->ts};
+    }
 
     /** One of the caller's own, to test how it is taken: see `fes_error_new`. */
     Error(fes_status code, const std::string &message)
@@ -60,12 +78,15 @@ public:
     std::string_view name() const noexcept { return name_; }
     bool is_retriable() const noexcept { return retriable_; }
     const std::string &sql_state() const noexcept { return sql_state_; }
+    /** The row that cannot be read, if that is what went wrong. */
+    const std::optional<Unreadable> &unreadable() const noexcept { return unreadable_; }
 
 private:
     fes_status code_;
     const char *name_; // constant
     bool retriable_;
     std::string sql_state_;
+    std::optional<Unreadable> unreadable_;
 };
 
 #ifdef FES_NO_EXCEPTIONS

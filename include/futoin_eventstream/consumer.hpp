@@ -39,6 +39,10 @@ public:
         return detail::run(
             [&](auto err) { return fes_consumer_acknowledge(handle_.get(), last_id, err); });
     }
+    /** Passes over exactly this event, if it is the next one and cannot be read: see `Error::unreadable`. */
+    bool skip(std::uint64_t id) {
+        return detail::run([&](auto err) { return fes_consumer_skip(handle_.get(), id, err); });
+    }
 
 private:
     detail::Handle<fes_consumer, fes_consumer_close> handle_;
@@ -78,6 +82,10 @@ public:
     }
     bool ack() {
         return detail::run([&](auto err) { return fes_subscription_ack(handle_.get(), err); });
+    }
+    /** Passes over the event that `next` has named because it cannot be read: see `Error::unreadable`. */
+    bool skip(std::uint64_t id) {
+        return detail::run([&](auto err) { return fes_subscription_skip(handle_.get(), id, err); });
     }
     SubscriptionStats stats() const {
         SubscriptionStats s;

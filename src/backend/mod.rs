@@ -24,7 +24,9 @@ pub(crate) mod write;
 use crate::config::{Settings, TableName};
 use crate::consumer::{Ident, Want};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, EventId, EventType, MAX_EVENT_ID, NewEvent};
+use crate::event::{
+    Event, EventId, EventType, MAX_EVENT_ID, NewEvent, UnreadableEvent, check_json,
+};
 use crate::life::Anchor;
 use crate::url::Location;
 use crate::value::Value;
@@ -162,11 +164,26 @@ pub(crate) struct ReadRange<'a> {
     pub limit: usize,
     /// No further event after this many bytes of data.
     pub max_bytes: usize,
+    /// Whether a wanted row whose data is no JSON cannot be read.
+    pub check_json: bool,
     /// Whether the event `after` itself is looked at, too, beside the limits: see [`Batch::anchor`].
     pub anchored: bool,
 }
 
-impl ReadRange<'_> {
+impl<'a> ReadRange<'a> {
+    /// Everything after an id, without a limit of its own.
+    pub fn all(after: EventId, want: &'a Want, settings: &Settings) -> Self {
+        ReadRange {
+            after,
+            upto: MAX_EVENT_ID,
+            want,
+            limit: usize::MAX,
+            max_bytes: settings.max_chunk_bytes,
+            check_json: settings.check_json,
+            anchored: false,
+        }
+    }
+
     /// The bounds as the signed numbers that every driver binds.
     fn bounds(&self) -> (i64, i64, i64) {
         let clamp = |id: EventId| i64::try_from(id.min(MAX_EVENT_ID)).unwrap_or(i64::MAX);
@@ -175,6 +192,12 @@ impl ReadRange<'_> {
             true => (clamp(self.after) - 1, clamp(self.upto), limit.saturating_add(1)),
             false => (clamp(self.after), clamp(self.upto), limit),
         }
+    }
+
+    /// Whether a row is wanted, and no event because its data is no JSON.
+    fn refuses(&self, event: &Event) -> bool {
+        let json = || check_json(event.data.as_str()).is_ok();
+        self.check_json && self.want.matches(&event.event_type) && !json()
     }
 
     /// Types to name in SQL, where a wish is limited.
@@ -207,6 +230,13 @@ impl Batch {
     /// Takes a row. The type is compared again: some collations ignore case. A row that cannot be
     /// read ends the batch before it, and is an error only where it is the first one.
     fn push(&mut self, range: &ReadRange<'_>, event: Result<Event>) -> Result<()> {
+        let event = match event {
+            Ok(event) if range.refuses(&event) => {
+                let (kind, data) = (event.event_type.as_str(), event.data.as_str());
+                Err(UnreadableEvent::no_json(event.id, kind, data, event.ts).error())
+            }
+            event => event,
+        };
         let is_anchor = |id| range.anchored && id == range.after;
         let event = match event {
             Ok(event) if is_anchor(event.id) => {

@@ -135,7 +135,9 @@ pub unsafe extern "C" fn fes_consumer_unregister(
 ///   none in time
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
 /// @return `FES_OK`. Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`,
-///   `FES_INVALID_TYPE`, `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database
+///   `FES_INVALID_TYPE`, `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database;
+///   `FES_CORRUPT_EVENT` if the next event cannot be read (those before it came first), until it is
+///   corrected or passed over by `fes_consumer_skip`; LIVE is told once
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_consumer_poll(
     consumer: *const fes_consumer,
@@ -161,7 +163,7 @@ pub unsafe extern "C" fn fes_consumer_poll(
             })?;
             let pause = wait.slice();
             if !events.is_empty() || pause.is_zero() {
-                out.give(fes_events::new(events.iter()));
+                out.give(fes_events::new(events.iter(), consumer.checks_json()));
                 return Ok(());
             }
             std::thread::sleep(pause);
@@ -183,6 +185,24 @@ pub unsafe extern "C" fn fes_consumer_acknowledge(
     err: *mut *mut fes_error,
 ) -> fes_status {
     guard(err, || unsafe { Ok(borrow(consumer, "consumer")?.0.acknowledge(last_id)?) })
+}
+
+/// Passes over exactly one event, if it is the next one of this reliable consumer and cannot be read:
+/// acknowledges it.
+///
+/// @param consumer the consumer
+/// @param id the id of the event, as `fes_error_unreadable` has it for the error of the poll
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` if another event, or none, is the next one, or if
+///   it can be read, and then nothing is acknowledged; those of `fes_consumer_acknowledge`;
+///   `FES_LIVE_NOT_ALLOWED`
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_consumer_skip(
+    consumer: *const fes_consumer,
+    id: u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(consumer, "consumer")?.0.skip(id).map(|_| ())?) })
 }
 
 /// Frees the handle; the consumer stays registered.

@@ -1,11 +1,13 @@
 //! `fes_status` and `fes_error`.
 
-use super::{guard_or, text};
+use super::{guard_or, layout, text};
 use crate::error::Error;
+use crate::event::{EventId, UnreadableEvent};
 use crate::worker::panic_error;
 use std::any::Any;
 use std::error::Error as _;
 use std::ffi::{CStr, CString, c_char};
+use std::sync::OnceLock;
 
 /// What a call came to. The numbers never change and are never used again for something else; new
 /// ones may be added, so a `switch` needs a `default`. `fes_status_name` gives a name.
@@ -150,12 +152,83 @@ pub struct fes_error {
     message: CString,
     sql_state: CString,
     retriable: bool,
+    unreadable: Option<Box<Row>>,
+}
+
+/// A row that cannot be read as an event: which one it is, and what stands there. Belongs to the
+/// `fes_error` that tells of it. This structure stays as it is.
+#[repr(C)]
+pub struct fes_unreadable {
+    /// Its id.
+    pub id: u64,
+    /// The column that cannot be read: `type`, `data` or `ts`.
+    pub column: *const c_char,
+    /// The bytes of the type, with a NUL at their end; NULL if the database has NULL there.
+    pub r#type: *const c_char,
+    /// Bytes of the type without the NUL at the end.
+    pub type_len: usize,
+    /// The bytes of the data, with a NUL at their end; NULL if the database has NULL there.
+    pub data: *const c_char,
+    /// Bytes of the data without the NUL at the end.
+    pub data_len: usize,
+    /// The time stamp as the database shows it, with a NUL at its end.
+    pub ts: *const c_char,
+}
+
+layout!(
+    fes_unreadable, 56, id: 0, column: 8, r#type: 16, type_len: 24, data: 32, data_len: 40, ts: 48
+);
+
+/// What the pointers of a `fes_unreadable` point into.
+struct Row {
+    id: EventId,
+    column: CString,
+    event_type: Option<Vec<u8>>,
+    data: Option<Vec<u8>>,
+    ts: CString,
+    shown: OnceLock<fes_unreadable>,
+}
+
+// The pointers of `shown` point into the row, which does not change.
+unsafe impl Send for Row {}
+unsafe impl Sync for Row {}
+
+impl Row {
+    fn new(row: &UnreadableEvent) -> Box<Self> {
+        let terminated =
+            |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| [bytes.as_slice(), &[0]].concat());
+        Box::new(Row {
+            id: row.id,
+            column: c_text(row.column),
+            event_type: terminated(&row.event_type),
+            data: terminated(&row.data),
+            ts: c_text(&row.ts),
+            shown: OnceLock::new(),
+        })
+    }
+
+    fn show(&self) -> &fes_unreadable {
+        let bytes = |bytes: &Option<Vec<u8>>| match bytes {
+            Some(bytes) => (bytes.as_ptr().cast::<c_char>(), bytes.len() - 1),
+            None => (std::ptr::null(), 0),
+        };
+        let (event_type, data) = (bytes(&self.event_type), bytes(&self.data));
+        self.shown.get_or_init(|| fes_unreadable {
+            id: self.id,
+            column: self.column.as_ptr(),
+            r#type: event_type.0,
+            type_len: event_type.1,
+            data: data.0,
+            data_len: data.1,
+            ts: self.ts.as_ptr(),
+        })
+    }
 }
 
 impl fes_error {
     pub(super) fn new(code: fes_status, message: &str) -> Box<Self> {
         let (message, sql_state) = (c_text(message), CString::default());
-        Box::new(fes_error { code, message, sql_state, retriable: false })
+        Box::new(fes_error { code, message, sql_state, retriable: false, unreadable: None })
     }
 
     pub(super) fn cancelled() -> Box<Self> {
@@ -183,6 +256,7 @@ impl From<&Error> for fes_error {
             message: c_text(&message),
             sql_state: c_text(error.sql_state().unwrap_or_default()),
             retriable: error.is_retriable(),
+            unreadable: error.unreadable().map(Row::new),
         }
     }
 }
@@ -284,6 +358,16 @@ pub unsafe extern "C" fn fes_error_sql_state(error: *const fes_error) -> *const 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_error_is_retriable(error: *const fes_error) -> bool {
     unsafe { error.as_ref() }.is_some_and(|error| error.retriable)
+}
+
+/// The row that could not be read, of an error `FES_CORRUPT_EVENT` about one.
+///
+/// @param error NULL, or the error
+/// @return the row, which belongs to the error; NULL if there is none
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_error_unreadable(error: *const fes_error) -> *const fes_unreadable {
+    let row = unsafe { error.as_ref() }.and_then(|error| error.unreadable.as_deref());
+    row.map_or(std::ptr::null(), |row| row.show())
 }
 
 /// Frees an error.

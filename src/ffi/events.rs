@@ -2,8 +2,7 @@
 
 use super::text::{give_text, terminated};
 use super::{Done, Out, borrow, fes_error, fes_status, free, guard, layout};
-use crate::error::{Error, ErrorKind};
-use crate::event::{Event, Timestamp};
+use crate::event::{Event, Timestamp, UnreadableEvent, check_json};
 use std::ffi::c_char;
 use std::fmt::Write as _;
 use std::sync::OnceLock;
@@ -36,6 +35,8 @@ pub struct fes_events {
     list: Vec<fes_event>,
     /// What the pointers of `list` point into.
     texts: Vec<u8>,
+    /// Whether all of their data was seen to be JSON when it was read.
+    checked: bool,
     json: OnceLock<Vec<u8>>,
     data_json: OnceLock<Vec<u8>>,
 }
@@ -45,7 +46,7 @@ unsafe impl Send for fes_events {}
 unsafe impl Sync for fes_events {}
 
 impl fes_events {
-    pub(super) fn new<'a>(events: impl Iterator<Item = &'a Event> + Clone) -> Self {
+    pub(super) fn new<'a>(events: impl Iterator<Item = &'a Event> + Clone, checked: bool) -> Self {
         let sizes = |event: &Event| event.event_type.as_str().len() + event.data.as_str().len() + 2;
         let mut texts = Vec::with_capacity(events.clone().map(sizes).sum());
         let mut places = Vec::new();
@@ -70,6 +71,7 @@ impl fes_events {
         fes_events {
             list: list.collect(),
             texts,
+            checked,
             json: OnceLock::new(),
             data_json: OnceLock::new(),
         }
@@ -83,11 +85,11 @@ impl fes_events {
     /// The data of an event, which plain SQL may have made of anything.
     fn data(&self, event: &fes_event) -> crate::Result<&str> {
         let data = self.text(event.data, event.data_len);
-        match serde_json::from_str::<serde::de::IgnoredAny>(data) {
-            Ok(_) => Ok(data),
-            Err(why) => {
-                let message = format!("the data of event {} is not JSON: {why}", event.id);
-                Err(Error::new(ErrorKind::CorruptEvent, message))
+        match self.checked || check_json(data).is_ok() {
+            true => Ok(data),
+            false => {
+                let kind = self.text(event.r#type, event.type_len);
+                Err(UnreadableEvent::no_json(event.id, kind, data, timestamp(event)).error())
             }
         }
     }
@@ -107,7 +109,7 @@ impl fes_events {
         for event in &self.list {
             let kind = serde_json::Value::from(self.text(event.r#type, event.type_len));
             let data = self.data(event)?;
-            let ts = Timestamp::from_unix(event.ts).map(|ts| ts.to_string()).unwrap_or_default();
+            let ts = timestamp(event);
             let comma = if out.len() > 1 { "," } else { "" };
             let id = event.id;
             let _ =
@@ -116,6 +118,11 @@ impl fes_events {
         out.push(']');
         Ok(terminated(out))
     }
+}
+
+/// It was one before.
+fn timestamp(event: &fes_event) -> Timestamp {
+    Timestamp::from_unix(event.ts).unwrap_or(Timestamp::EPOCH)
 }
 
 /// How many events there are.

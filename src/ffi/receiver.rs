@@ -56,13 +56,14 @@ pub struct fes_receiver {
 
 #[derive(Clone, Copy)]
 struct OnEvents {
+    checked: bool,
     call: unsafe extern "C" fn(*mut c_void, u64, *const fes_events) -> i32,
     user: UserData,
 }
 
 impl OnEvents {
     fn call(&self, delivery: &Delivery) -> CallbackResult {
-        let events = fes_events::new(delivery.events.iter().map(|event| &**event));
+        let events = fes_events::new(delivery.events.iter().map(|event| &**event), self.checked);
         match unsafe { (self.call)(self.user.get(), delivery.seq, &events) } {
             0 => Ok(()),
             code => Err(format!("the callback returned {code}").into()),
@@ -176,12 +177,12 @@ pub unsafe extern "C" fn fes_receiver_open(
         let stream = borrow(stream, "stream")?.0.clone();
         let (user, component) = (text(user, "user")?, text(component, "component")?);
         let call = on_events.ok_or_else(|| refuse("on_events is NULL"))?;
-        stream.consumer(user, component)?;
+        let checked = stream.consumer(user, component)?.checks_json();
         out.open(fes_receiver {
             stream,
             user: user.to_owned(),
             component: component.to_owned(),
-            on_events: OnEvents { call, user: UserData(user_data) },
+            on_events: OnEvents { checked, call, user: UserData(user_data) },
             options: Mutex::default(),
             made: Mutex::default(),
         });

@@ -62,7 +62,8 @@ pub unsafe extern "C" fn fes_stream_subscribe(
 ///   group was skipped
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
 /// @return `FES_OK`. Errors: `FES_CLOSED`, `FES_CANCELLED`, `FES_NOT_REGISTERED`, `FES_OCCUPIED`,
-///   those of the database. After any but `FES_CLOSED` the call may be repeated: nothing is lost
+///   those of the database; `FES_CORRUPT_EVENT` if the next event cannot be read: see
+///   `fes_subscription_skip`. After any but `FES_CLOSED` the call may be repeated: nothing is lost
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_subscription_next(
     subscription: *const fes_subscription,
@@ -82,7 +83,8 @@ pub unsafe extern "C" fn fes_subscription_next(
             let pause = wait.slice();
             if let Some(delivery) = subscription.next(pause)? {
                 seq.set(delivery.seq);
-                out.give(fes_events::new(delivery.events.iter().map(|event| &**event)));
+                let events = delivery.events.iter().map(|event| &**event);
+                out.give(fes_events::new(events, subscription.checks_json()));
                 return Ok(());
             }
             if pause.is_zero() {
@@ -104,6 +106,24 @@ pub unsafe extern "C" fn fes_subscription_ack(
     err: *mut *mut fes_error,
 ) -> fes_status {
     guard(err, || unsafe { Ok(borrow(subscription, "subscription")?.0.ack()?) })
+}
+
+/// Passes over the event that the last error `FES_CORRUPT_EVENT` of `fes_subscription_next` has named
+/// because it cannot be read. It counts as acknowledged once everything before it is. A LIVE
+/// subscriber is told once, and has nothing to pass over.
+///
+/// @param subscription the subscription
+/// @param id the id of the event, as `fes_error_unreadable` has it
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` if another event, or none, is the one that could
+///   not be read
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_subscription_skip(
+    subscription: *const fes_subscription,
+    id: u64,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe { Ok(borrow(subscription, "subscription")?.0.skip(id)?) })
 }
 
 /// What was done so far.

@@ -112,7 +112,8 @@ pub unsafe extern "C" fn fes_warehouse_history(
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         let (warehouse, want) = (borrow(warehouse, "warehouse")?, want(types, type_count)?);
-        out.give(fes_events::new(warehouse.0.history(from_id, &want, limit)?.iter()));
+        let events = warehouse.0.history(from_id, &want, limit)?;
+        out.give(fes_events::new(events.iter(), warehouse.0.checks_json()));
         Ok(())
     })
 }
@@ -176,8 +177,9 @@ pub unsafe extern "C" fn fes_replay_next(
 ) -> fes_status {
     guard(err, || unsafe {
         let out = Out::handle(out)?;
-        let events = lock(&borrow(replay, "replay")?.0).next_events(limit)?;
-        out.give(fes_events::new(events.iter()));
+        let mut replay = lock(&borrow(replay, "replay")?.0);
+        let events = replay.next_events(limit)?;
+        out.give(fes_events::new(events.iter(), replay.checks_json()));
         Ok(())
     })
 }
@@ -212,7 +214,7 @@ pub unsafe extern "C" fn fes_replay_next_for(
             let (is_end, events) = (found.is_some(), found.unwrap_or_default());
             let pause = wait.slice();
             if !events.is_empty() || pause.is_zero() {
-                out.give(fes_events::new(events.iter()));
+                out.give(fes_events::new(events.iter(), lock(replay).checks_json()));
                 return Ok(());
             }
             if is_end {

@@ -6,7 +6,7 @@ use crate::backend::Connection;
 use crate::backend::cursors::Move;
 use crate::backend::lease::OwnerLease;
 use crate::config::Options;
-use crate::consumer::{Ident, Want};
+use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId};
 use crate::life::{Anchor, Position};
@@ -240,7 +240,7 @@ impl Core {
     /// The next batch; `known` is the stored cursor.
     fn read(&self, from: Position, known: EventId) -> Result<Chunk> {
         self.reader.pool()?.repeatable(|connection| {
-            let chunk = self.reader.read(connection, from, &Want::all(), self.batch)?;
+            let chunk = self.reader.read_to_copy(connection, from, self.batch)?;
             if chunk.events.is_empty() {
                 // Shows that it is alive, and finds out that ids are drawn again.
                 let cursor = connection.advance(&self.ident, &Move::none())?;

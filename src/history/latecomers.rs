@@ -98,6 +98,7 @@ fn copy(core: &Core, ids: &[EventId]) -> Result<Vec<EventId>> {
             want: &want,
             limit: 1,
             max_bytes: usize::MAX,
+            check_json: false,
             anchored: false,
         };
         match pool.repeatable(|connection| connection.read(&range)) {

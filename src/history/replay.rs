@@ -1,9 +1,10 @@
 //! The replay: all of history, and then the active events, as one stream.
 
 use super::Warehouse;
+use crate::backend::ReadRange;
 use crate::consumer::Want;
 use crate::error::{ErrorKind, Result};
-use crate::event::{Event, EventId, MAX_EVENT_ID};
+use crate::event::{Event, EventId};
 use crate::life::{Anchor, Life, Position};
 use crate::reader::Reader;
 use crate::stream::EventStream;
@@ -83,6 +84,11 @@ impl Replay {
         self.position
     }
 
+    /// Whether no event is given whose data is no JSON: the option `check_json`.
+    pub(crate) fn checks_json(&self) -> bool {
+        self.reader.settings.check_json && self.warehouse.checks_json()
+    }
+
     /// The next events, at most `limit` of them (and of `max_chunk_bytes`). None means that there
     /// are no more now.
     ///
@@ -109,7 +115,9 @@ impl Replay {
     /// An event is in the history only when all before it are: the archiver writes in order. So
     /// what is found there has no hole, whatever is in the event table.
     fn history(&mut self, limit: usize) -> Result<Vec<Event>> {
-        let batch = self.warehouse.read(self.position, MAX_EVENT_ID, &self.want, limit)?;
+        let settings = self.warehouse.settings();
+        let range = ReadRange::all(self.position, &self.want, settings);
+        let batch = self.warehouse.read(limit, range)?;
         self.position = self.position.max(batch.scanned);
         self.at_tail = !batch.cut && batch.events.is_empty();
         Ok(batch.events)
@@ -169,7 +177,8 @@ impl Replay {
             self.position = chunk.settled_to;
             return Ok(chunk.events);
         }
-        let batch = self.warehouse.read(after, chunk.settled_to, &self.want, limit)?;
+        let range = ReadRange::all(after, &self.want, self.warehouse.settings());
+        let batch = self.warehouse.read(limit, ReadRange { upto: chunk.settled_to, ..range })?;
         let upto = if batch.cut { batch.scanned } else { chunk.settled_to };
         let mut events = merge(batch.events, chunk.events, upto);
         self.position = upto;

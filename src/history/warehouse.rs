@@ -6,7 +6,7 @@ use crate::backend::{Backend, Batch, Connection, DatabaseKind, ReadRange, migrat
 use crate::config::{Options, Settings};
 use crate::consumer::Want;
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventId, MAX_EVENT_ID, shorten};
+use crate::event::{Event, EventId, shorten};
 use crate::url::{self, Location};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -119,7 +119,7 @@ impl Warehouse {
     pub fn history(&self, from_id: EventId, want: &Want, limit: usize) -> Result<Vec<Event>> {
         let mut after = from_id.saturating_sub(1);
         loop {
-            let batch = self.read(after, MAX_EVENT_ID, want, limit)?;
+            let batch = self.read(limit, ReadRange::all(after, want, &self.settings))?;
             // Rows may have been passed over that only a collation took for wanted.
             if !batch.cut || !batch.events.is_empty() {
                 return Ok(batch.events);
@@ -153,19 +153,17 @@ impl Warehouse {
         }
     }
 
-    /// What the history has of `(after, upto]`.
-    pub(crate) fn read(
-        &self,
-        after: EventId,
-        upto: EventId,
-        want: &Want,
-        limit: usize,
-    ) -> Result<Batch> {
+    /// Whether no event is given whose data is no JSON: the option `check_json`.
+    pub(crate) fn checks_json(&self) -> bool {
+        self.settings.check_json
+    }
+
+    /// What the history has of the range.
+    pub(crate) fn read(&self, limit: usize, range: ReadRange<'_>) -> Result<Batch> {
         if limit == 0 {
             fail!(InvalidArgument, "the limit of a read must be at least 1 event, not 0");
         }
-        let max_bytes = self.settings.max_chunk_bytes;
-        let range = ReadRange { after, upto, want, limit, max_bytes, anchored: false };
+        let range = ReadRange { limit, ..range };
         self.pool()?.repeatable(|connection| connection.read_history(&range))
     }
 
@@ -216,7 +214,10 @@ impl Warehouse {
         let mut rest = events.iter().peekable();
         let mut after = first.id - 1;
         loop {
-            let batch = self.read(after, last.id, &Want::all(), events.len())?;
+            let want = Want::all();
+            let range = ReadRange::all(after, &want, &self.settings);
+            let range = ReadRange { upto: last.id, check_json: false, ..range };
+            let batch = self.read(events.len(), range)?;
             for found in &batch.events {
                 while let Some(event) = rest.next_if(|event| event.id < found.id) {
                     missing.push(event.clone());

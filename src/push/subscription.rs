@@ -631,6 +631,11 @@ impl Subscription {
         Ok(())
     }
 
+    /// Whether no event is given whose data is no JSON: the option `check_json`.
+    pub(crate) fn checks_json(&self) -> bool {
+        self.hub.reader().settings.check_json
+    }
+
     /// What was done so far.
     pub fn stats(&self) -> SubscriptionStats {
         let state = self.member.state();

@@ -48,12 +48,12 @@ struct Side<'a> {
 impl Side<'_> {
     fn read(&self, after: EventId, upto: EventId, limit: usize) -> Result<Batch> {
         let want = Want::all();
+        let range = ReadRange::all(after, &want, &self.reader.settings);
+        let range = ReadRange { upto, check_json: false, ..range };
         match (self.place, self.warehouse) {
-            (Place::History, Some(warehouse)) => warehouse.read(after, upto, &want, limit),
+            (Place::History, Some(warehouse)) => warehouse.read(limit, range),
             _ => {
-                let max_bytes = self.reader.settings.max_chunk_bytes;
-                let range =
-                    ReadRange { after, upto, want: &want, limit, max_bytes, anchored: false };
+                let range = ReadRange { limit, ..range };
                 self.reader.pool()?.repeatable(|connection| connection.read(&range))
             }
         }

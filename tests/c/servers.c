@@ -182,12 +182,73 @@ static void of_unsafe_servers(void) {
     fes_stream_close(stream);
 }
 
+/* Two rows after the first event that are no events: of no time, and of no JSON. */
+static void add_unreadable_rows(fes_stream *stream) {
+    fes_tx *tx = begin(stream);
+    if (kind == FES_KIND_POSTGRES)
+        execute(tx, "ALTER TABLE c_rows ALTER data TYPE text");
+    if (kind == FES_KIND_MYSQL)
+        execute(tx, "SET SESSION sql_mode = ''");
+    execute(tx, on("INSERT INTO c_rows(type, data, ts) VALUES ('B', '1', 'yesterday')",
+                   "INSERT INTO c_rows(type, data, ts) VALUES ('B', '1', 'infinity')",
+                   "INSERT INTO c_rows(type, data, ts) VALUES ('B', '1', '0000-00-00 00:00:00')"));
+    execute(tx, on("INSERT INTO c_rows(type, data, ts) VALUES ('C', '{', datetime('now'))",
+                   "INSERT INTO c_rows(type, data, ts) VALUES ('C', '{', now())",
+                   "INSERT INTO c_rows(type, data, ts) VALUES ('C', '{', UTC_TIMESTAMP())"));
+    OK(fes_tx_commit(tx, ERR));
+    fes_tx_free(tx);
+}
+
+static void is_unreadable(fes_error *err, uint64_t id, const char *column, const char *type, const char *data) {
+    const fes_unreadable *row = fes_error_unreadable(err);
+    CHECK(fes_error_code(err) == FES_CORRUPT_EVENT && row != NULL && row->id == id);
+    CHECK(strcmp(row->column, column) == 0 && row->ts[0] != 0);
+    CHECK(strcmp(row->type, type) == 0 && row->type_len == strlen(type));
+    CHECK(strcmp(row->data, data) == 0 && row->data_len == strlen(data));
+    fes_error_free(err);
+}
+
+/* What comes before a row that cannot be read comes first, and exactly that row can be passed over. */
+static void of_unreadable_rows(void) {
+    const char *own[] = {"event_table", "c_rows", "consumer_table", "c_rows_consumers", "check_json", "true", NULL};
+    fes_stream *stream = open_with(db_url, own);
+    fes_consumer *consumer = NULL;
+    fes_subscription *subscription = NULL;
+    fes_events *events = NULL;
+    fes_error *err = NULL;
+    uint64_t first = 0, last = 0;
+    OK(fes_consumer_open(stream, "c", "Rows", &consumer, ERR));
+    OK(fes_consumer_register(consumer, ERR));
+    OK(fes_stream_add_event(stream, "A", NULL, 0, &first, ERR));
+    add_unreadable_rows(stream);
+    OK(fes_stream_add_event(stream, "D", NULL, 0, &last, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    CHECK(fes_events_count(events) == 1 && fes_events_get(events, 0)->id == first);
+    fes_events_free(events);
+    CHECK(fes_consumer_poll(consumer, &first, NULL, 0, 0, 0, NULL, &events, &err) == FES_CORRUPT_EVENT);
+    is_unreadable(err, first + 1, "ts", "B", "1");
+    REFUSED(fes_consumer_skip(consumer, last, ERR));
+    OK(fes_consumer_skip(consumer, first + 1, ERR));
+    OK(fes_stream_subscribe(stream, "c", "Rows", NULL, 0, NULL, &subscription, ERR));
+    CHECK(fes_subscription_next(subscription, 20000, NULL, &events, NULL, &err) == FES_CORRUPT_EVENT);
+    is_unreadable(err, first + 2, "data", "C", "{");
+    REFUSED(fes_subscription_skip(subscription, last, ERR));
+    OK(fes_subscription_skip(subscription, first + 2, ERR));
+    OK(fes_subscription_next(subscription, 20000, NULL, &events, NULL, ERR));
+    CHECK(fes_events_count(events) == 1 && fes_events_get(events, 0)->id == last);
+    fes_events_free(events);
+    fes_subscription_close(subscription);
+    fes_consumer_close(consumer);
+    fes_stream_close(stream);
+}
+
 void test_errors_of_databases(void) {
     fes_stream *stream = open_stream();
     kind = fes_stream_kind(stream);
     of_statements(stream);
     of_addresses();
     of_schemas(stream);
+    of_unreadable_rows();
     if (kind != FES_KIND_SQLITE) {
         of_locks(stream);
         of_deadlocks(stream);

@@ -38,6 +38,7 @@ static void nulls_of_handles_without_errors(void) {
     size_t len = 9;
     CHECK(fes_error_code(NULL) == FES_OK && strcmp(fes_error_name(NULL), "Ok") == 0);
     CHECK(fes_error_message(NULL)[0] == 0 && fes_error_sql_state(NULL)[0] == 0);
+    CHECK(fes_error_unreadable(NULL) == NULL);
     CHECK(!fes_error_is_retriable(NULL) && !fes_cancel_token_is_cancelled(NULL));
     CHECK(fes_text_data(NULL, &len) == NULL && len == 0);
     CHECK(fes_events_count(NULL) == 0 && fes_events_get(NULL, 0) == NULL);
@@ -171,6 +172,7 @@ static void nulls_of_consumers(fes_stream *stream) {
     REFUSED(fes_consumer_poll(consumer, NULL, types, 1, 0, 0, NULL, &events, ERR));
     REFUSED(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, NULL, ERR));
     REFUSED(fes_consumer_acknowledge(NULL, 0, ERR));
+    REFUSED(fes_consumer_skip(NULL, 0, ERR));
     OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
     REFUSED(fes_events_json(events, NULL, NULL, ERR));
     REFUSED(fes_events_data_json(events, NULL, NULL, ERR));
@@ -179,6 +181,7 @@ static void nulls_of_consumers(fes_stream *stream) {
     REFUSED(fes_subscription_next(NULL, 0, NULL, &events, NULL, ERR));
     REFUSED(fes_subscription_next(subscription, 0, NULL, NULL, NULL, ERR));
     REFUSED(fes_subscription_ack(NULL, ERR));
+    REFUSED(fes_subscription_skip(NULL, 0, ERR));
     REFUSED(fes_subscription_stats(NULL, NULL, NULL, NULL, ERR));
     fes_subscription_close(subscription);
     OK(fes_receiver_open(stream, "u", "R", on_events, NULL, &receiver, ERR));

@@ -217,6 +217,36 @@ static void versions_errors_and_log() {
     CHECK(messages > 0 && fes::set_log({}));
 }
 
+static void unreadable_rows() {
+    fes::Stream stream("sqlite::memory:", {{"check_json", "true"}});
+    stream.migrate();
+    auto audit = stream.consumer("app", "Audit");
+    audit.register_();
+    auto tx = stream.begin();
+    tx.execute("INSERT INTO evt_queue(type, data, ts) VALUES ('A', '1', 'never'), ('B', 'no JSON', datetime('now'))");
+    tx.commit();
+    const auto fails = [&](auto call) {
+#ifdef FES_NO_EXCEPTIONS
+        call();
+        return fes::last_error()->unreadable();
+#else
+        try {
+            call();
+        } catch (const fes::Error &error) {
+            return error.unreadable();
+        }
+        return std::optional<fes::Unreadable>();
+#endif
+    };
+    auto row = fails([&] { audit.poll(); });
+    CHECK(row && row->id == 1 && row->column == "ts" && row->type == "A" && row->data == "1" && row->ts == "never");
+    CHECK(audit.skip(1));
+    auto subscription = stream.subscribe("app", "Audit");
+    row = fails([&] { subscription.next(20s); });
+    CHECK(row && row->id == 2 && row->column == "data" && row->data == "no JSON");
+    CHECK(subscription.skip(2));
+}
+
 static void environment(const char *folder) {
     const std::string events = std::string(folder) + "/env.db", history = std::string(folder) + "/dwh.db";
     for (const auto &[name, value] : {std::pair<const char *, std::string>{"DB_EVT_TYPE", "sqlite"},
@@ -235,6 +265,7 @@ int main(int argc, char **argv) {
     versions_errors_and_log();
     environment(argv[1]);
     events_and_transactions();
+    unreadable_rows();
     subscriptions();
     receivers_may_be_assigned();
     receivers_and_history();

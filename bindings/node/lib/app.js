@@ -16,12 +16,12 @@ class ServiceApp extends Worker {
         const key = newKey();
         const urls = [args.text(url, 'the URL', 'InvalidUrl')];
         urls.push(warehouseUrl === undefined || warehouseUrl === null ? null : args.text(warehouseUrl, 'the URL', 'InvalidUrl'));
-        return new ServiceApp(await call('openApp', ...urls, key, args.options(options)), key);
+        return new ServiceApp(await call('openApp', ...urls, key, args.readingOptions(options)), key);
     }
 
     static async fromEnv(options) {
         const key = newKey();
-        return new ServiceApp(await call('appFromEnv', key, args.options(options)), key);
+        return new ServiceApp(await call('appFromEnv', key, args.readingOptions(options)), key);
     }
 
     get stream() {

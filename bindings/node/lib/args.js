@@ -95,6 +95,11 @@ function options(value) {
     });
 }
 
+/** Options of who gives events: their data is looked at when they are read, unless it is said otherwise. */
+function readingOptions(value) {
+    return [['check_json', 'true'], ...(options(value) ?? [])];
+}
+
 /** JSON text that is written as it is: see index.d.ts. */
 class RawJson {
     constructor(json) {
@@ -166,5 +171,6 @@ function params(values) {
 }
 
 module.exports = {
-    FOREVER, RawJson, count, eventType, id, invalid, json, maybeId, newEvents, options, params, text, timeout, want,
+    FOREVER, RawJson, count, eventType, id, invalid, json, maybeId, newEvents, options, params, readingOptions, text,
+    timeout, want,
 };

@@ -61,6 +61,10 @@ class Consumer {
         await call('acknowledge', this.#handle, args.id(lastId, 'lastId'));
     }
 
+    async skip(id) {
+        await call('skip', this.#handle, args.id(id, 'id'));
+    }
+
     async *events({ want, limit, signal } = {}) {
         const reliable = this.component !== 'LIVE';
         let done; // up to here the caller is through

@@ -41,6 +41,7 @@ function toError(failure) {
     const error = new EventStreamError(failure.kind, failure.message, { sqlState: failure.sqlState });
     // Of some kinds it depends on the reason.
     error.retriable = failure.retriable;
+    error.unreadable = failure.unreadable;
     return error;
 }
 

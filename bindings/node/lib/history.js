@@ -22,12 +22,12 @@ class Warehouse {
     }
 
     static async open(url, options) {
-        const given = [args.text(url, 'the URL', 'InvalidUrl'), args.options(options)];
+        const given = [args.text(url, 'the URL', 'InvalidUrl'), args.readingOptions(options)];
         return new Warehouse(await call('openWarehouse', ...given));
     }
 
     static async fromEnv(options) {
-        return new Warehouse(await call('warehouseFromEnv', args.options(options)));
+        return new Warehouse(await call('warehouseFromEnv', args.readingOptions(options)));
     }
 
     /** For the other classes of this package. */

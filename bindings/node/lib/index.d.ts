@@ -105,6 +105,22 @@ export class EventStreamError extends Error {
     readonly retriable: boolean;
     /** The server's own code (SQLSTATE, MySQL's number, SQLite's extended code), or an empty string. */
     readonly sqlState: string;
+    /** The row that cannot be read, of a CorruptEvent about one. */
+    readonly unreadable?: UnreadableEvent;
+}
+
+/** A row that cannot be read as an event: which one it is, and what stands there. */
+export interface UnreadableEvent {
+    /** Its id, for `skip`. */
+    readonly id: bigint;
+    /** The column that cannot be read. */
+    readonly column: 'type' | 'data' | 'ts';
+    /** The bytes of the type; null for NULL. */
+    readonly type: Buffer | null;
+    /** The bytes of the data; null for NULL. */
+    readonly data: Buffer | null;
+    /** The time stamp, as the database shows it. */
+    readonly ts: string;
 }
 
 /** One event. */
@@ -369,11 +385,18 @@ export class Consumer {
     unregister(): Promise<boolean>;
     /**
      * Gives the next events, an empty array if there are none in time. Rejects with NotRegistered,
-     * InvalidLastId, InvalidType, UnsafeServer, CorruptEvent, and the signal's reason.
+     * InvalidLastId, InvalidType, UnsafeServer, and the signal's reason; with CorruptEvent if the next event
+     * cannot be read (those before it came first), until it is corrected or passed over by `skip`.
      */
     poll<Data = any>(options?: PollOptions): Promise<Event<Data>[]>;
     /** Acknowledges every event up to this id. Rejects with NotRegistered, InvalidLastId. */
     acknowledge(lastId: IdInput): Promise<void>;
+    /**
+     * Passes over exactly this event, if it is the next one and cannot be read: acknowledges it. The
+     * `unreadable` of the CorruptEvent that `poll` rejects with has its id and its content. Rejects with
+     * InvalidArgument if another event, or none, is the next one, or if it can be read.
+     */
+    skip(id: IdInput): Promise<void>;
     /**
      * Events, one after the other, without an end: waits for more. An event is acknowledged when the
      * loop asks for the next one; that is stored at the end of a poll's events, every 100 ms, and when
@@ -433,6 +456,11 @@ export class Subscription implements AsyncIterable<Delivery> {
     next<Data = any>(options?: { timeoutMs?: number; signal?: AbortSignal }): Promise<Delivery<Data> | null>;
     /** Acknowledges the oldest delivery that is not acknowledged. Rejects with InvalidArgument if there is none. */
     ack(): Promise<void>;
+    /**
+     * Passes over the event that the last CorruptEvent of `next` has named because it cannot be read; it
+     * counts as acknowledged once everything before it is. Rejects with InvalidArgument if it is another one.
+     */
+    skip(id: IdInput): Promise<void>;
     stats(): SubscriptionStats;
     /** Deliveries without an end, each acknowledged when the loop asks for the next one. */
     deliveries<Data = any>(options?: { signal?: AbortSignal }): AsyncGenerator<Delivery<Data>, never, void>;

@@ -159,8 +159,8 @@ class Receiver extends EventEmitter {
             inside.run(this, async () => listener.call(this, events, { seq })),
         );
         const failed = (await Promise.allSettled(calls)).find((result) => result.status === 'rejected');
+        this.#failure = failed?.reason;
         if (failed) {
-            this.#failure = failed.reason;
             report(this, failed.reason, this.#told);
         }
         return !failed;
@@ -168,7 +168,8 @@ class Receiver extends EventEmitter {
 
     #notice(notice) {
         if (notice.kind === 'Skipped') {
-            notice.error = this.#failure;
+            notice.error = this.#failure; // none where the event could not be read: `text` tells
+            this.#failure = undefined;
         }
         if (notice.kind === 'Stopped') {
             this.#ended(); // by itself, or after a stop that did not wait; `start` may begin again

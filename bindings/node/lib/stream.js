@@ -35,11 +35,11 @@ class EventStream {
     }
 
     static async open(url, options) {
-        return new EventStream(await call('openStream', args.text(url, 'the URL', 'InvalidUrl'), args.options(options)));
+        return new EventStream(await call('openStream', args.text(url, 'the URL', 'InvalidUrl'), args.readingOptions(options)));
     }
 
     static async fromEnv(options) {
-        return new EventStream(await call('streamFromEnv', args.options(options)));
+        return new EventStream(await call('streamFromEnv', args.readingOptions(options)));
     }
 
     /** For the other classes of this package. */

@@ -38,6 +38,10 @@ class Subscription {
         await call('ack', this.#handle);
     }
 
+    async skip(id) {
+        await call('skipPushed', this.#handle, args.id(id, 'id'));
+    }
+
     stats() {
         const [delivered, skipped, overflows] = callNow('subscriptionStats', this.#handle);
         return { delivered, skipped, overflows };

@@ -66,6 +66,15 @@ napi_value acknowledge(napi_env env, const Args &args) {
     });
 }
 
+// skip(consumer, id)
+napi_value skip(napi_env env, const Args &args) {
+    const auto consumer = args.handle(0, CONSUMER);
+    return promise(env, consumer->lanes.calls, [consumer, id = args.id(1)] {
+        must([&](fes_error **err) { return fes_consumer_skip(consumer->as<fes_consumer>(), id, err); });
+        return nothing();
+    });
+}
+
 // subscribe(stream, user, component, want, options): a subscription
 napi_value subscribe(napi_env env, const Args &args) {
     const auto stream = args.handle(0, STREAM);
@@ -116,6 +125,17 @@ napi_value ack(napi_env env, const Args &args) {
     });
 }
 
+// skipPushed(subscription, id)
+napi_value skip_pushed(napi_env env, const Args &args) {
+    const auto subscription = args.handle(0, SUBSCRIPTION);
+    return promise(env, subscription->lanes.calls, [subscription, id = args.id(1)] {
+        must([&](fes_error **err) {
+            return fes_subscription_skip(subscription->as<fes_subscription>(), id, err);
+        });
+        return nothing();
+    });
+}
+
 // subscriptionStats(subscription): [delivered, skipped, overflows]
 napi_value stats(napi_env env, const Args &args) {
     const auto subscription = args.handle(0, SUBSCRIPTION);
@@ -135,9 +155,11 @@ void define_consumer(Exports &exports) {
     exports.add<unregister>("unregister");
     exports.add<poll>("poll");
     exports.add<acknowledge>("acknowledge");
+    exports.add<skip>("skip");
     exports.add<subscribe>("subscribe");
     exports.add<next>("next");
     exports.add<ack>("ack");
+    exports.add<skip_pushed>("skipPushed");
     exports.add<stats>("subscriptionStats");
 }
 

@@ -58,6 +58,29 @@ napi_value bytes(napi_env env, const void *data, size_t size) {
     return result;
 }
 
+namespace {
+
+napi_value buffer(napi_env env, const std::optional<std::string> &bytes) {
+    napi_value result;
+    if (!bytes)
+        return null(env);
+    ok(napi_create_buffer_copy(env, bytes->size(), bytes->data(), nullptr, &result));
+    return result;
+}
+
+napi_value unreadable(napi_env env, const UnreadableRow &row) {
+    napi_value result;
+    ok(napi_create_object(env, &result));
+    set(env, result, "id", bigint(env, row.id));
+    set(env, result, "column", text(env, row.column));
+    set(env, result, "type", buffer(env, row.type));
+    set(env, result, "data", buffer(env, row.data));
+    set(env, result, "ts", text(env, row.ts));
+    return result;
+}
+
+} // namespace
+
 napi_value failure(napi_env env, const Failure &failure) {
     napi_value result;
     ok(napi_create_object(env, &result));
@@ -66,6 +89,8 @@ napi_value failure(napi_env env, const Failure &failure) {
     set(env, result, "message", text(env, failure.message));
     set(env, result, "sqlState", text(env, failure.sql_state));
     set(env, result, "retriable", boolean(env, failure.retriable));
+    if (failure.unreadable)
+        set(env, result, "unreadable", unreadable(env, *failure.unreadable));
     return result;
 }
 

@@ -1,9 +1,9 @@
 // Consumers that poll.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { EventStream } from 'futoin-eventstream-native';
+import { EventStream, ReliableReceiver } from 'futoin-eventstream-native';
 import { after, onEachServer } from './support/db.mjs';
-import { audited, fails, ids, stream, types } from './support/stream.mjs';
+import { audited, fails, ids, stream, types, until } from './support/stream.mjs';
 
 onEachServer('a poll goes on where it was acknowledged', async (t, db) => {
     const { stream, audit } = await audited(t, db);
@@ -169,4 +169,62 @@ test('a stream that was rewound is told once', async (t) => {
     assert.match(error.message, /1000/);
     const [event] = await audit.poll();
     assert.equal(event.id, id);
+});
+
+// Rows that are no events: of no time, and of no JSON.
+const UNREADABLE = {
+    sqlite: ["('B', '1', 'yesterday')", "('C', '{', datetime('now'))"],
+    postgres: ["('B', '1', 'infinity')", "('C', '{', now())"],
+    mysql: ["('B', '1', '0000-00-00 00:00:00')", "('C', '{', UTC_TIMESTAMP())"],
+};
+const SOFTEN = { postgres: 'ALTER TABLE evt_queue ALTER data TYPE text', mysql: "SET SESSION sql_mode = ''" };
+
+/** Adds an event, two rows that are none, and an event; gives the ids. */
+async function spoiled(stream) {
+    const first = await stream.addEvent('A', 1);
+    const tx = await stream.begin();
+    if (SOFTEN[stream.kind]) {
+        await tx.execute(SOFTEN[stream.kind]);
+    }
+    for (const row of UNREADABLE[stream.kind]) {
+        await tx.execute(`INSERT INTO evt_queue(type, data, ts) VALUES ${row}`);
+    }
+    await tx.commit();
+    return [first, first + 1n, first + 2n, await stream.addEvent('D', 1)];
+}
+
+const row = ({ unreadable: { id, column, type, data } }) => [id, column, String(type), String(data)];
+
+onEachServer('good events before an unreadable one come first, and it can be passed over', async (t, db) => {
+    const { stream, audit } = await audited(t, db);
+    const added = await spoiled(stream);
+    assert.deepEqual(ids(await audit.poll()), added.slice(0, 1));
+    assert.deepEqual(row(await fails('CorruptEvent', audit.poll({ lastId: added[0] }))), [added[1], 'ts', 'B', '1']);
+    for (const other of [added[0], added[2], added[3]]) {
+        await fails('InvalidArgument', audit.skip(other));
+    }
+    await audit.skip(added[1]);
+    const subscription = await stream.subscribe('Audit', { user: 'app' });
+    after(t, () => subscription.close());
+    assert.deepEqual(row(await fails('CorruptEvent', subscription.next({ timeoutMs: 20000 }))), [added[2], 'data', 'C', '{']);
+    await fails('InvalidArgument', subscription.skip(added[3]));
+    await subscription.skip(added[2]);
+    assert.deepEqual(ids((await subscription.next()).events), added.slice(3));
+});
+
+onEachServer('a receiver passes over what cannot be read as its policy says', async (t, db) => {
+    const { stream, audit } = await audited(t, db);
+    const added = await spoiled(stream);
+    const receiver = new ReliableReceiver(stream, 'Audit', { user: 'app', poison: { skipAfter: 1 } });
+    after(t, () => receiver.close());
+    const got = [];
+    const skipped = [];
+    receiver.on('notice', ({ kind, number }) => kind === 'Skipped' && skipped.push(number));
+    receiver.on('error', () => {});
+    receiver.on('events', (events) => got.push(...ids(events)));
+    await until(() => got.length === 2);
+    assert.deepEqual(got, [added[0], added[3]]);
+    assert.deepEqual(skipped, added.slice(1, 3));
+    await receiver.stop();
+    assert.deepEqual(await audit.poll(), []);
 });

@@ -271,3 +271,68 @@ def test_a_stream_that_was_rewound_is_told_once(stream: fes.EventStream) -> None
     assert told.value.retriable
     assert "1000" in str(told.value)
     assert [event.id for event in audit.poll()] == [last]
+
+
+#: Rows that are no events: of no time, and of no JSON.
+UNREADABLE = {
+    "sqlite": ["('B', '1', 'yesterday')", "('C', '{', datetime('now'))"],
+    "postgres": ["('B', '1', 'infinity')", "('C', '{', now())"],
+    "mysql": ["('B', '1', '0000-00-00 00:00:00')", "('C', '{', UTC_TIMESTAMP())"],
+}
+SOFTEN = {"postgres": "ALTER TABLE evt_queue ALTER data TYPE text", "mysql": "SET SESSION sql_mode = ''"}
+
+
+def spoiled(db: Db, stream: fes.EventStream) -> list[int]:
+    """Adds an event, two rows that are none, and an event."""
+    first = stream.add_event("A")
+    with stream.begin() as tx:
+        if db.kind in SOFTEN:
+            tx.execute(SOFTEN[db.kind])
+        for row in UNREADABLE[db.kind]:
+            tx.execute(f"INSERT INTO evt_queue(type, data, ts) VALUES {row}")
+    return [first, first + 1, first + 2, stream.add_event("D")]
+
+
+def test_good_events_before_an_unreadable_one_come_first_and_it_can_be_passed_over(db: Db) -> None:
+    with db.stream(check_json=True) as stream:
+        consumer = stream.consumer("Audit")
+        consumer.register()
+        ids = spoiled(db, stream)
+        assert [event.id for event in consumer.poll()] == ids[:1]
+        with pytest.raises(fes.CorruptEvent, match=f"event {ids[1]} ") as caught:
+            consumer.poll(ids[0])
+        row = caught.value.unreadable
+        assert row and (row.id, row.column, row.type, row.data) == (ids[1], "ts", b"B", b"1")
+        for other in ids[0], ids[2], ids[3]:
+            with pytest.raises(fes.InvalidArgument):
+                consumer.skip(other)
+        consumer.skip(ids[1])
+        with stream.subscribe("Audit") as subscription:
+            with pytest.raises(fes.CorruptEvent) as caught:
+                subscription.next(20)
+            row = caught.value.unreadable
+            assert row and (row.id, row.column, row.type, row.data) == (ids[2], "data", b"C", b"{")
+            with pytest.raises(fes.InvalidArgument):
+                subscription.skip(ids[3])
+            subscription.skip(ids[2])
+            delivery = subscription.next(20)
+            assert delivery and [event.id for event in delivery] == ids[3:]
+
+
+def test_data_that_is_no_json_is_told_when_it_is_asked_for(db: Db) -> None:
+    with db.stream() as stream:
+        consumer = stream.consumer("Audit")
+        consumer.register()
+        ids = spoiled(db, stream)
+        with pytest.raises(fes.CorruptEvent):
+            consumer.poll(ids[0])
+        consumer.skip(ids[1])
+        corrupt, good = consumer.poll()
+        assert (corrupt.raw, good.data) == ("{", None)
+        with pytest.raises(fes.CorruptEvent, match=f"event {ids[2]} ") as caught:
+            corrupt.data
+        row = caught.value.unreadable
+        assert row and (row.id, row.column, row.type, row.data) == (ids[2], "data", b"C", b"{")
+        assert row.ts == f"{corrupt.ts:%Y-%m-%dT%H:%M:%SZ}"
+        with pytest.raises(fes.InvalidArgument):
+            consumer.skip(ids[2])

@@ -35,7 +35,10 @@ pub fn unregister(global: &Global, args: &Consumer, out: &mut Out) -> Result {
 }
 
 pub fn skip(global: &Global, args: &Skip, out: &mut Out) -> Result {
-    let consumer = global.stream()?.consumer(&args.consumer.user, &args.consumer.component)?;
+    // What some readers refuse, as those of Node.js, can be passed over here, too.
+    let options = global.library_options()?.set("check_json", "true")?;
+    let stream = global.stream_with(&options)?;
+    let consumer = stream.consumer(&args.consumer.user, &args.consumer.component)?;
     let ident = consumer.ident().as_str();
     let next = consumer.next_unreadable()?;
     let Some(id) = args.id else {

@@ -61,6 +61,7 @@ from ._errors import (
     Timeout,
     TooLarge,
     TransactionEnded,
+    UnreadableEvent,
     UnsafeServer,
 )
 from ._events import Event
@@ -145,6 +146,7 @@ __all__ = [
     "TooLarge",
     "Transaction",
     "TransactionEnded",
+    "UnreadableEvent",
     "UnsafeServer",
     "Verification",
     "VerifyExample",

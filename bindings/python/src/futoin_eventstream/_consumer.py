@@ -7,11 +7,11 @@ from ctypes import byref, c_bool, c_uint64, c_void_p
 from datetime import datetime
 from typing import TYPE_CHECKING, AsyncIterator, Iterator, Union
 
-from ._errors import Cancelled, InvalidArgument, InvalidLastId, call
+from ._errors import Cancelled, InvalidArgument, call
 from ._events import EPOCH, Event, events_of
 from ._ffi import lib
 from ._handle import Handle, Owner
-from ._text import Types, Want, text, types
+from ._text import Types, Want, event_id, text, types
 from ._wait import Cancel, in_thread, slices, token
 
 if TYPE_CHECKING:
@@ -103,14 +103,15 @@ class Consumer(Owner):
         Events behind one whose transaction is still open are kept back until it has ended.
 
         Raises `NotRegistered`, `SecurityError`, `InvalidLastId`, `InvalidType`, `UnsafeServer`, `Cancelled`,
-        and those of the database.
+        and those of the database. `CorruptEvent` if the next event cannot be read (those before it came first),
+        until it is corrected or passed over by `skip`; LIVE is told once.
         """
         return self._poll(last_id, types(want), limit, timeout, cancel)
 
     def _poll(
         self, last_id: int | None, want: Types, limit: int | None, timeout: float | None, cancel: Cancel | None
     ) -> list[Event]:
-        after = None if last_id is None else byref(c_uint64(_id(last_id)))
+        after = None if last_id is None else byref(c_uint64(event_id(last_id)))
         if limit is not None and limit < 1:
             raise InvalidArgument(f"a poll for at most {limit} events")
         most = min(limit or 0, 2**32)
@@ -132,7 +133,17 @@ class Consumer(Owner):
         Raises `NotRegistered`, `SecurityError`, `InvalidLastId`, and those of the database.
         """
         with self._handle as pointer:
-            call(lib.fes_consumer_acknowledge, pointer, _id(last_id))
+            call(lib.fes_consumer_acknowledge, pointer, event_id(last_id))
+
+    def skip(self, id: int) -> None:
+        """Passes over exactly the event `id`, if it is the next one and cannot be read: acknowledges it. The
+        `unreadable` of the `CorruptEvent` that `poll` has raised has its id and its content.
+
+        Raises `InvalidArgument` if another event, or none, is the next one, or if it can be read; as
+        `acknowledge`.
+        """
+        with self._handle as pointer:
+            call(lib.fes_consumer_skip, pointer, event_id(id))
 
     def events(self, want: Want = None, timeout: float | None = None, cancel: Cancel | None = None) -> Iterator[Event]:
         """The events as they come: `for event in consumer.events(): ...`. An event is acknowledged when the
@@ -179,6 +190,10 @@ class Consumer(Owner):
         """`acknowledge` for asyncio."""
         await asyncio.to_thread(self.acknowledge, last_id)
 
+    async def askip(self, id: int) -> None:
+        """`skip` for asyncio."""
+        await asyncio.to_thread(self.skip, id)
+
     async def aevents(self, want: Want = None, timeout: float | None = None) -> AsyncIterator[Event]:
         """`events` for asyncio: `async for event in consumer.aevents(): ...`. The waits run on threads of their
         own, the acknowledgements on the loop's executor; cancelling the task ends the wait."""
@@ -190,14 +205,6 @@ class Consumer(Owner):
                     await self.aacknowledge(event.id)
 
 
-def _id(last_id: int) -> int:
-    if not isinstance(last_id, int):
-        raise TypeError(f"an id must be int, not {type(last_id).__name__}")
-    if not 0 <= last_id < 2**64:
-        raise InvalidLastId(f"{last_id} is no event id")
-    return last_id
-
-
 def _start(start: Start) -> tuple[int, int]:
     """A `fes_start` and its value."""
     if isinstance(start, datetime):
@@ -205,7 +212,7 @@ def _start(start: Start) -> tuple[int, int]:
             raise InvalidArgument("a time to start at must be aware, for example datetime.now(timezone.utc)")
         return _START_TIME, int((start - EPOCH).total_seconds())
     if isinstance(start, int):
-        return _START_ID, min(_id(start), 2**63 - 1)
+        return _START_ID, min(event_id(start), 2**63 - 1)
     if start not in _STARTS:
         raise InvalidArgument(f"{start!r} is no place to start at: {', '.join(_STARTS)}, an id, a time")
     return _STARTS[start], 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ctypes import byref, c_void_p
+from ctypes import byref, c_void_p, string_at
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ._ffi import lib
@@ -190,10 +191,28 @@ class ForeignSqlite(Error):
     code, name = 44, "ForeignSqlite"
 
 
+@dataclass(frozen=True)
+class UnreadableEvent:
+    """A row that cannot be read as an event: which one it is, and what stands there."""
+
+    #: Its id, for `skip`.
+    id: int
+    #: The column that cannot be read: `type`, `data` or `ts`.
+    column: str
+    #: The bytes of the type; `None` for NULL.
+    type: bytes | None
+    #: The bytes of the data; `None` for NULL.
+    data: bytes | None
+    #: The time stamp, as the database shows it.
+    ts: str
+
+
 class CorruptEvent(Error):
     """A row that cannot be read as an event."""
 
     code, name = 45, "CorruptEvent"
+    #: The row, if the error is about one.
+    unreadable: UnreadableEvent | None = None
 
 
 class HistoryConflict(Error):
@@ -266,7 +285,16 @@ def error_at(pointer: c_void_p | int | None) -> Error:
     error = kind(lib.fes_error_message(pointer).decode())
     error.sql_state = lib.fes_error_sql_state(pointer).decode()
     error.retriable = bool(lib.fes_error_is_retriable(pointer))
+    row = lib.fes_error_unreadable(pointer)
+    if row and isinstance(error, CorruptEvent):
+        error.unreadable = _unreadable(row.contents)
     return error
+
+
+def _unreadable(row: Any) -> UnreadableEvent:
+    kind = string_at(row.type, row.type_len) if row.type else None
+    data = string_at(row.data, row.data_len) if row.data else None
+    return UnreadableEvent(row.id, row.column.decode(), kind, data, row.ts.decode())
 
 
 def call(function: Any, *arguments: Any) -> None:

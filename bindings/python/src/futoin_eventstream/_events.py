@@ -9,12 +9,14 @@ from datetime import datetime, timedelta, timezone
 from itertools import chain, repeat
 from typing import Any, NoReturn, Sequence
 
-from ._errors import CorruptEvent
+from ._errors import CorruptEvent, UnreadableEvent
 from ._ffi import Event as Record
 from ._ffi import lib
 from ._text import Json, event_data
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 if sizeof(Record) != 48:
     raise ImportError("futoin_eventstream needs a 64-bit Python")
@@ -30,6 +32,10 @@ _decode = json.JSONDecoder(parse_constant=_no_constant).decode
 # stand between two of them is no JSON of its own, even if the text as a whole is.
 _FENCE = secrets.token_hex(4)
 _FENCE_JSON = f',"{_FENCE}",'.encode()
+
+
+def _time(seconds: int) -> datetime:
+    return EPOCH + timedelta(seconds=seconds)
 
 
 class _Batch:
@@ -71,6 +77,14 @@ class _Batch:
     def raw(self, index: int) -> str:
         return self._split()[2 * index + 1].decode()
 
+    @property
+    def count(self) -> int:
+        return len(self._records) // 6
+
+    def id(self, index: int) -> int:
+        id: int = self._records[6 * index]
+        return id
+
     def ts(self, index: int) -> int:
         seconds: int = self._records[6 * index + 5]
         return seconds - 2**64 if seconds >= 2**63 else seconds
@@ -86,24 +100,29 @@ class _Batch:
                 return values
         except (ValueError, RecursionError):
             pass
-        corrupt = self.values = _Corrupt(self._records[0::6].tolist(), data)
+        corrupt = self.values = _Corrupt(self)
         return corrupt
 
 
 class _Corrupt(Sequence[Any]):
     """The data of a batch of which at least one is not JSON: each is parsed when it is asked for."""
 
-    def __init__(self, ids: list[int], data: list[bytes]) -> None:
-        self._ids, self._data = ids, data
+    def __init__(self, batch: _Batch) -> None:
+        self._batch = batch
 
     def __len__(self) -> int:
-        return len(self._data)
+        return self._batch.count
 
     def __getitem__(self, index: Any) -> Any:
+        batch = self._batch
+        text = batch.raw(index)
         try:
-            return _decode(self._data[index].decode())
+            return _decode(text)
         except (ValueError, RecursionError) as why:
-            raise CorruptEvent(f"the data of event {self._ids[index]} is not JSON: {why}") from None
+            id, ts = batch.id(index), _time(batch.ts(index))
+            error = CorruptEvent(f"the data of event {id} is not JSON: {why}")
+            error.unreadable = UnreadableEvent(id, "data", batch.type(index).encode(), text.encode(), f"{ts:{_FORMAT}}")
+            raise error from None
 
 
 class Event:
@@ -138,7 +157,9 @@ class Event:
         """The data, as `json.loads` gives it. Parsed at the first access, for the whole batch at once; every
         access gives the same object.
 
-        Raises `CorruptEvent` if plain SQL has put something into the table that is not JSON.
+        Raises `CorruptEvent` if plain SQL has put something into the table that is not JSON; the other events of
+        the batch are not touched by that. With the option `check_json` such a row is given to nobody: `poll`
+        raises in its place.
         """
         values = self._batch.values
         if values is None:
@@ -153,7 +174,7 @@ class Event:
     @property
     def ts(self) -> datetime:
         """When it was added, by the clock of the database: UTC, whole seconds."""
-        return EPOCH + timedelta(seconds=self._batch.ts(self._index))
+        return _time(self._batch.ts(self._index))
 
     def _key(self) -> tuple[int, str, str, int]:
         batch, index = self._batch, self._index
@@ -166,7 +187,7 @@ class Event:
         return hash(self.id)
 
     def __repr__(self) -> str:
-        return f"Event(id={self.id}, type={self.type!r}, data={self.raw}, ts={self.ts:%Y-%m-%dT%H:%M:%SZ})"
+        return f"Event(id={self.id}, type={self.type!r}, data={self.raw}, ts={self.ts:{_FORMAT}})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _remade, (self.id, self.type, self.raw, self.ts)

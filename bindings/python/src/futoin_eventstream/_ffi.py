@@ -59,6 +59,20 @@ class Event(Structure):
     ]
 
 
+class Unreadable(Structure):
+    """`fes_unreadable`."""
+
+    _fields_ = [
+        ("id", c_uint64),
+        ("column", c_char_p),
+        ("type", c_void_p),
+        ("type_len", c_size_t),
+        ("data", c_void_p),
+        ("data_len", c_size_t),
+        ("ts", c_char_p),
+    ]
+
+
 #: `fes_new_event`, in the notation of `struct`: type, data, data_len.
 NEW_EVENT_FORMAT = "PPN"
 
@@ -84,6 +98,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "fes_error_message": (c_char_p, _HANDLE),
     "fes_error_sql_state": (c_char_p, _HANDLE),
     "fes_error_is_retriable": (c_bool, _HANDLE),
+    "fes_error_unreadable": (POINTER(Unreadable), _HANDLE),
     "fes_error_free": (None, _HANDLE),
     "fes_text_data": (c_void_p, _HANDLE, _LEN),
     "fes_text_free": (None, _HANDLE),
@@ -138,10 +153,12 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "fes_consumer_unregister": (_STATUS, _HANDLE, POINTER(c_bool), _ERR),
     "fes_consumer_poll": (*(_STATUS, _HANDLE, _U64, _TYPES, c_size_t, c_size_t, c_uint32, _HANDLE, _OUT, _ERR),),
     "fes_consumer_acknowledge": (_STATUS, _HANDLE, c_uint64, _ERR),
+    "fes_consumer_skip": (_STATUS, _HANDLE, c_uint64, _ERR),
     "fes_consumer_close": (None, _HANDLE),
     "fes_stream_subscribe": (*(_STATUS, _HANDLE, c_char_p, c_char_p, _TYPES, c_size_t, _HANDLE, _OUT, _ERR),),
     "fes_subscription_next": (_STATUS, _HANDLE, c_uint32, _HANDLE, _OUT, _U64, _ERR),
     "fes_subscription_ack": (_STATUS, _HANDLE, _ERR),
+    "fes_subscription_skip": (_STATUS, _HANDLE, c_uint64, _ERR),
     "fes_subscription_stats": (_STATUS, _HANDLE, _U64, _U64, _U64, _ERR),
     "fes_subscription_close": (None, _HANDLE),
     "fes_receiver_open": (_STATUS, _HANDLE, c_char_p, c_char_p, ON_EVENTS, c_void_p, _OUT, _ERR),

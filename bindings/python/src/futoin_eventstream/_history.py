@@ -6,13 +6,12 @@ from ctypes import byref, c_bool, c_uint64, c_void_p
 from typing import Any, Iterator, TypeVar
 
 from . import _sqlite
-from ._consumer import _id
 from ._errors import InvalidArgument, call
 from ._events import Event, events_of
 from ._ffi import lib
 from ._handle import RANK_ROOT, RANK_WORKER, Handle, Owner
 from ._stream import _KIND_NAMES, EventStream
-from ._text import Option, Options, Want, text, types
+from ._text import Option, Options, Want, event_id, text, types
 from ._text import options as _options
 from ._wait import Cancel, milliseconds, slices, token
 from ._worker import OnNotice, Worker, set_on_notice
@@ -69,7 +68,7 @@ class Warehouse(Owner):
         out = c_void_p()
         try:
             with self._handle as pointer:
-                arguments = c_uint64(_id(from_id)), *types(want), _limit(limit)
+                arguments = c_uint64(event_id(from_id)), *types(want), _limit(limit)
                 call(lib.fes_warehouse_history, pointer, *arguments, byref(out))
             return events_of(out)
         finally:
@@ -91,7 +90,7 @@ class Replay(Owner):
         self._warehouse, self._stream = warehouse, stream  # what is forgotten is closed
         wanted = types(want)
         with warehouse._handle as w, stream._handle as s:
-            arguments = w, s, c_uint64(_id(from_id)), *wanted
+            arguments = w, s, c_uint64(event_id(from_id)), *wanted
             self._handle = Handle.make("replay", lib.fes_replay_close, lib.fes_replay_open, *arguments)
 
     def next(self, limit: int = 1000, timeout: float | None = 0, cancel: Cancel | None = None) -> list[Event]:

@@ -10,7 +10,7 @@ from ._errors import Cancelled, call
 from ._events import Event, events_of
 from ._ffi import lib
 from ._handle import Handle, Owner
-from ._text import Option, Options, Want, options, text, types
+from ._text import Option, Options, Want, event_id, options, text, types
 from ._wait import Cancel, in_thread, slices, token
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class Subscription(Owner):
         """Waits up to `timeout` seconds (0: only looks; `None`: for ever) for the next delivery. Gives `None` if
         there was none, or if as many as the option `request_max` are not acknowledged. `cancel` ends the wait.
 
-        Raises `Closed`, `Cancelled`, `NotRegistered`, `Occupied`, and those of the database. After any but
+        Raises `Closed`, `Cancelled`, `NotRegistered`, `Occupied`, `CorruptEvent` for an event that cannot be read
+        (see `skip`), and those of the database. After any but
         `Closed` the call may be repeated: nothing is lost.
         """
         for wait_ms in slices(timeout):
@@ -85,6 +86,15 @@ class Subscription(Owner):
         """
         with self._handle as pointer:
             call(lib.fes_subscription_ack, pointer)
+
+    def skip(self, id: int) -> None:
+        """Passes over the event `id`, which the last `CorruptEvent` of `next` has named because it cannot be read.
+        It counts as acknowledged once everything before it is.
+
+        Raises `InvalidArgument` if another event, or none, is the one that could not be read.
+        """
+        with self._handle as pointer:
+            call(lib.fes_subscription_skip, pointer, event_id(id))
 
     def deliveries(self, timeout: float | None = None, cancel: Cancel | None = None) -> Iterator[Delivery]:
         """The deliveries as they come. One is acknowledged when the next is asked for, which is when the body

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from ctypes import Array, c_char_p, c_void_p
 from typing import Any, Iterable, Iterator, Mapping, Optional, Union
 
-from ._errors import Error, InvalidArgument, InvalidData, InvalidOption, InvalidType, call
+from ._errors import Error, InvalidArgument, InvalidData, InvalidLastId, InvalidOption, InvalidType, call
 from ._ffi import lib
 
 #: The value of an option: docs/options.md lists them.
@@ -93,3 +93,12 @@ def _option(name: str, value: Option) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     raise InvalidOption(f"the option {name} cannot be {value!r}")
+
+
+def event_id(value: int) -> int:
+    """An id of an event, as the library takes it."""
+    if not isinstance(value, int):
+        raise TypeError(f"an id must be int, not {type(value).__name__}")
+    if not 0 <= value < 2**64:
+        raise InvalidLastId(f"{value} is no event id")
+    return value
