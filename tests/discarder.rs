@@ -171,7 +171,7 @@ on_each_server!(consumers_that_come_and_go_beside_a_discarder_miss_nothing, |db|
         });
         let until = Instant::now() + Duration::from_millis(1500);
         let mut rounds = 0;
-        while Instant::now() < until {
+        while Instant::now() < until || rounds < 6 {
             let late = registered(&stream, &format!("Late{rounds}"));
             let mut got = ids(&late.poll_at_most(None, &Want::all(), 5).unwrap());
             for _ in 0..3 {
@@ -185,7 +185,6 @@ on_each_server!(consumers_that_come_and_go_beside_a_discarder_miss_nothing, |db|
         }
         drop(end);
         println!("{}: {rounds} rounds", db.server);
-        assert!(rounds > 5, "{rounds} rounds");
     });
     discarder.stop();
     discarder.run_once().unwrap();

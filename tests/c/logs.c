@@ -77,10 +77,10 @@ void scene_logs(void) {
     OK(fes_warehouse_open(host_url, NULL, &dwh, ERR));
     OK(fes_archiver_open(stream, dwh, NULL, &archiver, ERR));
     OK(fes_archiver_start(archiver, ERR)); /* warns: the warehouse has no table yet */
-    for (int i = 0; i < 1000 && atomic_load(&messages) == 0; i++)
+    for (int i = 0; i < 6000 && atomic_load(&messages) == 0; i++)
         usleep(10000);
     OK(fes_warehouse_migrate(dwh, ERR));
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 6000; i++) {
         OK(fes_warehouse_history(dwh, 1, NULL, 0, 10, &events, ERR));
         size_t count = fes_events_count(events);
         fes_events_free(events);
@@ -95,5 +95,6 @@ void scene_logs(void) {
     fes_consumer_close(consumer);
     fes_stream_close(stream);
     OK(fes_log_set(NULL, NULL, FES_LOG_OFF, ERR));
-    CHECK(atomic_load(&messages) > 0 && atomic_load(&secrets) == 0);
+    CHECK(atomic_load(&messages) > 0);
+    CHECK(atomic_load(&secrets) == 0);
 }
