@@ -40,14 +40,15 @@ pub const OPTIONS: &[OptionSpec] = &[
         "30000",
         "Servers: longest wait for the answer to one call, in ms; 0 waits for ever. What is over it is \
          `Timeout`, or `ConnectionLost` for a write that may or may not have happened, and the \
-         connection is given up. `stop` and `close` without a limit of time of their own wait so long \
-         for a server that is silent. Not over a Unix socket of PostgreSQL.",
+         connection is given up. `stop` without a limit of time of its own waits so long for a server \
+         that is silent. What it bounds: docs/deployments.md. Not over a Unix socket of PostgreSQL.",
     ),
     option(
         "keepalive_idle_s",
         "10",
         "Servers: after so many seconds of silence each side asks whether the other one is there; 0 \
-         leaves it to the operating system. It also bounds how long a dead host keeps its leases.",
+         leaves it to the operating system. A dead host keeps its leases for twice the time after which \
+         it is given up: 38 s by default.",
     ),
     option("keepalive_interval_s", "3", "Servers: the time between such questions, in s."),
     option("keepalive_count", "3", "Servers: after so many without an answer the connection ends."),

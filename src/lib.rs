@@ -4,6 +4,7 @@
 
 mod ahead;
 mod app;
+mod aside;
 mod backend;
 mod config;
 mod consumer;

@@ -4,12 +4,12 @@ use crate::config::Options;
 use crate::consumer::{LIVE, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{EventId, EventType};
-use crate::push::{Delivery, Subscription, SubscriptionStats};
+use crate::push::{Delivery, Subscription, SubscriptionStats, Waiting};
 use crate::stream::EventStream;
 use crate::worker::{Backoff, Next, Signal, Task, Worker, panic_error};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a callback gives back: `Ok` acknowledges the delivery, an error brings it again.
 pub type CallbackResult = std::result::Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -400,7 +400,10 @@ impl ReceiverTask {
         let pending = match self.pending.take() {
             Some(pending) => pending,
             None => {
-                let delivery = match subscription.next(SLICE) {
+                // Whoever stops the thread ends what hangs in a call.
+                let end = Instant::now().checked_add(SLICE);
+                let wait = Waiting { end, patient: true, goes_on: None };
+                let delivery = match subscription.next_while(&wait) {
                     Err(error) if error.unreadable().is_some() => return self.unreadable(error),
                     result => result?,
                 };

@@ -230,6 +230,34 @@ on_servers!(the_watchdog_is_fed_while_the_workers_get_on, [postgres, mariadb, my
     assert_eq!(service.terminate().0, 0);
 });
 
+on_servers!(run_ends_on_the_first_signal_whatever_is_silent, [postgres, mariadb, mysql], |db| {
+    let dwh = Db::on(db.server).unwrap();
+    ok(fes(&db.url, Some(&dwh.url), &["migrate"]));
+    let (active, history) = (Proxy::before(&db.url), Proxy::before(&dwh.url));
+    let urls = (active.url(&db.url), history.url(&dwh.url));
+    let args = ["run", "--discard", "-o", "poll_period_ms=20"];
+    let stream = db.stream();
+    for silent in [vec![&active], vec![&history], vec![&active, &history]] {
+        let service = Service::start(fes(&urls.0, Some(&urls.1), &args));
+        service.says("started");
+        silent.iter().for_each(|proxy| proxy.set(Mode::Silent));
+        // So that both have something to do there.
+        stream.add_event("A", &1).unwrap();
+        std::thread::sleep(Duration::from_millis(700));
+        let (code, took) = service.terminate();
+        assert!(code == 0 && took < Duration::from_secs(10), "{code} after {took:?}");
+        // While it opens them, too.
+        let service = Service::start(fes(&urls.0, Some(&urls.1), &args));
+        std::thread::sleep(Duration::from_millis(700));
+        let (code, took) = service.terminate();
+        assert!(code == 0 && took < Duration::from_secs(10), "{code} after {took:?}");
+        for proxy in silent {
+            proxy.set(Mode::Forward);
+            proxy.cut();
+        }
+    }
+});
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_service_manager_may_listen_at_an_abstract_socket() {

@@ -2,37 +2,54 @@
 //!
 //! It is something that the server, or the operating system, takes back by itself when its owner
 //! dies: an advisory lock of a session of its own on PostgreSQL and MySQL, a lock on a file beside
-//! the database on SQLite. No table, no heartbeat, no write; but for a pooler in transaction mode, which
-//! keeps no session: see `postgres/lease.rs`.
+//! the database on SQLite. No table and no write; but for a pooler in transaction mode, which keeps no
+//! session: see `postgres/lease.rs`.
+//!
+//! A server does not see that a host is gone, or cut off behind a proxy that lives. So it is told to end
+//! a session that holds a lease and says nothing for a while, and a thread of the owner says something
+//! well before that, and notices if the lease was lost.
 
 use super::postgres::session::new_mark;
-use super::{Backend, Connection};
+use super::{Backend, Connection, postgres, quietly};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result};
-use crate::line::GRACE;
+use crate::line::{self, GRACE};
 use crate::url::SqliteFile;
 use crate::value::Value;
+use crate::worker::{Next, Signal, Task, Worker};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// A session that does not answer in this time is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest time between two looks at a lease.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Held until dropped.
 pub(crate) enum OwnerLease {
-    /// The session that holds the lock.
-    Session(Box<Connection>),
-    /// A row that is put off at each look, behind a pooler that keeps no sessions.
-    Row {
-        connection: Box<Connection>,
-        ident: String,
-        owner: String,
-    },
+    Server(Kept),
     File(#[expect(dead_code, reason = "the open file is the lock")] File),
     /// A database in memory has no other process.
     Memory,
+}
+
+/// A lease of a server, and the thread that looks after it.
+pub(crate) struct Kept {
+    keeper: Worker,
+    lost: Arc<AtomicBool>,
+}
+
+impl Drop for Kept {
+    /// Gives the lease back. Who was told to end at once has had his moment.
+    fn drop(&mut self) {
+        if line::check().is_err() {
+            self.keeper.cut();
+        }
+    }
 }
 
 impl OwnerLease {
@@ -45,65 +62,170 @@ impl OwnerLease {
             };
         }
         let mut connection = backend.connect()?;
-        if let (Backend::Postgres(connector), Connection::Postgres(session)) =
-            (backend, &mut connection)
-            && connector.is_pooled()
-        {
-            let (ident, owner) = (ident.as_str().to_owned(), new_mark());
-            let taken = session.hold_lease(&ident, &owner)?;
-            let connection = Box::new(connection);
-            return Ok(taken.then_some(OwnerLease::Row { connection, ident, owner }));
+        let Some(hold) = Hold::take(backend, &mut connection, ident)? else { return Ok(None) };
+        let dead = backend.dead_after();
+        let limits = [backend.call_timeout(), dead, Some(PATIENCE)];
+        // Whoever owns it notices its loss before the server lets others have it.
+        connection.limit(limits.into_iter().flatten().min().unwrap_or(PATIENCE))?;
+        if let (Hold::Lock, Some(dead)) = (&hold, dead) {
+            connection.script(&end_when_idle(&connection, dead * 2))?;
         }
-        let taken = match &mut connection {
-            Connection::Postgres(session) => session.take_lock(ident.as_str())?,
-            other => {
-                let rows = other.query(&backend.lease_sql(), &[ident.as_str().into()])?;
-                rows.first().and_then(|row| row.first()).and_then(Value::as_i64) == Some(1)
-            }
+        let lost = Arc::<AtomicBool>::default();
+        let keeper = Keeper {
+            connection,
+            hold,
+            every: dead.map_or(LOOK, |dead| LOOK.min(dead / 2)),
+            due: false,
+            lost: lost.clone(),
         };
-        // Who owns it waits no longer than others wait for his host to be taken for dead.
-        connection.limit(backend.call_timeout().map_or(PATIENCE, |limit| limit.min(PATIENCE)))?;
-        Ok(taken.then(|| OwnerLease::Session(Box::new(connection))))
+        let keeper = Worker::start("fes-lease", keeper)?;
+        Ok(Some(OwnerLease::Server(Kept { keeper, lost })))
     }
 
-    /// Asks whether the session, and with it the lock, is still there; and on the server that the
-    /// address leads to by now.
-    pub fn is_held(&mut self) -> bool {
+    /// Whether it was not lost, as far as is known: a session that broke is noticed within seconds.
+    pub fn is_held(&self) -> bool {
         match self {
-            OwnerLease::Session(connection) => {
-                !connection.is_stale()
-                    && match &mut **connection {
-                        Connection::Postgres(session) => session.has_lock().unwrap_or(false),
-                        other => other.ping().is_ok(),
-                    }
-            }
-            OwnerLease::Row { connection, ident, owner } => match &mut **connection {
-                Connection::Postgres(session) => session.hold_lease(ident, owner).unwrap_or(false),
-                _ => false,
-            },
+            OwnerLease::Server(kept) => !kept.lost.load(Ordering::Acquire),
             OwnerLease::File(_) | OwnerLease::Memory => true,
+        }
+    }
+
+    /// When it is dropped, a server that does not answer at once is not waited for.
+    pub fn cut(&self) {
+        if let OwnerLease::Server(kept) = self {
+            kept.keeper.cut();
         }
     }
 }
 
-impl Drop for OwnerLease {
-    /// Told to release the lock, the server has done so when the next owner asks; the end of a
-    /// session it notices some time later.
-    fn drop(&mut self) {
-        if let OwnerLease::Row { connection, ident, owner } = self
-            && let Connection::Postgres(session) = &mut **connection
-            && let Err(error) = session.drop_lease(ident, owner)
-        {
-            log::warn!("futoin-eventstream: the lease of {ident} ends by its time: {error}");
+/// What keeps others away.
+enum Hold {
+    /// An advisory lock of the session.
+    Lock,
+    /// A row that is put off at each look, behind a pooler that keeps no sessions.
+    Row { ident: String, owner: String },
+}
+
+impl Hold {
+    /// `None` while somebody else has it.
+    fn take(backend: &Backend, connection: &mut Connection, ident: &Ident) -> Result<Option<Self>> {
+        let pooled = matches!(backend, Backend::Postgres(connector) if connector.is_pooled());
+        let (hold, taken) = match connection {
+            Connection::Postgres(session) if pooled => {
+                let (ident, owner) = (ident.as_str().to_owned(), new_mark());
+                let taken = in_time(session, |session| session.hold_lease(&ident, &owner))?;
+                (Hold::Row { ident, owner }, taken)
+            }
+            Connection::Postgres(session) => {
+                (Hold::Lock, in_time(session, |session| session.take_lock(ident.as_str()))?)
+            }
+            other => {
+                let rows = other.query(&backend.lease_sql(), &[ident.as_str().into()])?;
+                let taken = rows.first().and_then(|row| row.first()).and_then(Value::as_i64);
+                (Hold::Lock, taken == Some(1))
+            }
+        };
+        Ok(taken.then_some(hold))
+    }
+
+    /// Whether it is still there.
+    fn look(&self, connection: &mut Connection) -> Result<bool> {
+        match (self, connection) {
+            (Hold::Row { ident, owner }, Connection::Postgres(session)) => {
+                in_time(session, |session| session.hold_lease(ident, owner))
+            }
+            (Hold::Lock, Connection::Postgres(session)) => {
+                in_time(session, postgres::Connection::has_lock)
+            }
+            (_, other) => other.ping().map(|()| true),
         }
-        if let OwnerLease::Session(connection) = self {
-            let release = match **connection {
-                Connection::Postgres(_) => "SELECT pg_advisory_unlock_all()",
-                _ => "SELECT RELEASE_ALL_LOCKS()",
-            };
-            // A broken session has none any more; nobody waits long for one that hangs.
-            let _ = connection.limit(GRACE);
-            let _ = connection.script(release);
+    }
+
+    /// Gives it back: told so, the server has done it when the next owner asks; the end of a session it
+    /// notices some time later.
+    fn release(&self, connection: &mut Connection) -> Result<()> {
+        match (self, connection) {
+            (Hold::Row { ident, owner }, Connection::Postgres(session)) => {
+                in_time(session, |session| session.drop_lease(ident, owner))
+            }
+            (_, connection @ Connection::Postgres(_)) => {
+                connection.script("SELECT pg_advisory_unlock_all()")
+            }
+            (_, connection) => connection.script("SELECT RELEASE_ALL_LOCKS()"),
+        }
+    }
+}
+
+/// Runs a call on a session of PostgreSQL within its time.
+fn in_time<T>(
+    session: &mut postgres::Connection,
+    work: impl FnOnce(&mut postgres::Connection) -> Result<T>,
+) -> Result<T> {
+    let call = session.line().call()?;
+    call.explain(quietly(|| work(session)))
+}
+
+/// Has the server end the session when nothing is said in it for so long. PostgreSQL knows that from 14
+/// on; before it has only the system's questions whether the host is there.
+fn end_when_idle(connection: &Connection, time: Duration) -> String {
+    match connection {
+        Connection::Postgres(_) => format!(
+            "SELECT pg_catalog.set_config(name, '{}', false) FROM pg_catalog.pg_settings \
+             WHERE name = 'idle_session_timeout'",
+            time.as_millis()
+        ),
+        _ => format!("SET SESSION wait_timeout = {}", time.as_secs()),
+    }
+}
+
+/// Looks after a lease.
+struct Keeper {
+    connection: Connection,
+    hold: Hold,
+    /// The time between two looks.
+    every: Duration,
+    /// It is time for one.
+    due: bool,
+    lost: Arc<AtomicBool>,
+}
+
+impl Keeper {
+    fn is_held(&mut self) -> bool {
+        if self.connection.is_stale() {
+            return false;
+        }
+        self.hold.look(&mut self.connection).unwrap_or_else(|error| {
+            log::warn!("futoin-eventstream: a lease is lost: {error}");
+            false
+        })
+    }
+}
+
+impl Task for Keeper {
+    fn step(&mut self, _: &Signal) -> Result<Next> {
+        if std::mem::replace(&mut self.due, true) && !self.is_held() {
+            self.lost.store(true, Ordering::Release);
+            return Ok(Next::Done);
+        }
+        Ok(Next::Sleep(self.every))
+    }
+
+    /// After a panic nobody knows.
+    fn failed(&mut self, error: Error) {
+        log::error!("futoin-eventstream: {error}");
+        self.lost.store(true, Ordering::Release);
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        Some(GRACE)
+    }
+
+    /// Nobody waits long for a session that hangs; a broken one has no lock any more.
+    fn ended(&mut self, _: &Signal) {
+        let released =
+            self.connection.limit(GRACE).and_then(|()| self.hold.release(&mut self.connection));
+        if let (Err(error), Hold::Row { ident, .. }) = (released, &self.hold) {
+            log::warn!("futoin-eventstream: the lease of {ident} ends by its time: {error}");
         }
     }
 }

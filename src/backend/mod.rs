@@ -144,6 +144,15 @@ impl Backend {
         }
     }
 
+    /// After so long without a sign of life a host is taken for dead; `None` leaves that to the system.
+    fn dead_after(&self) -> Option<Duration> {
+        match self {
+            Backend::Sqlite(_) => None,
+            Backend::Postgres(connector) => connector.reach.dead_after(),
+            Backend::Mysql(connector) => connector.reach.dead_after(),
+        }
+    }
+
     /// Cuts off, after a moment, what hangs in a call on a server, or while connecting to it.
     pub fn close(&self) {
         match self {

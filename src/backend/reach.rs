@@ -1,7 +1,7 @@
 //! Reaching a server: the first of its hosts that will do, in limited time, and with what the process has
 //! left of descriptors and threads.
 
-use crate::config::{SessionAttrs, Settings};
+use crate::config::{Keepalive, SessionAttrs, Settings};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::line::{GRACE, Line, Token, in_time};
 use crate::url::{Host, Server};
@@ -25,6 +25,7 @@ pub(crate) struct Reach {
     socket: Option<PathBuf>,
     limit: Duration,
     call_timeout: Option<Duration>,
+    keepalive: Keepalive,
     pub session: SessionAttrs,
     lines: Mutex<Vec<Weak<Line>>>,
     /// Ends the connections that are being made when all is closed.
@@ -39,6 +40,7 @@ impl Reach {
             socket: server.socket.clone(),
             limit: settings.connect_timeout,
             call_timeout: settings.call_timeout,
+            keepalive: settings.keepalive,
             session: settings.session,
             lines: Mutex::default(),
             closing: Token::default(),
@@ -71,6 +73,11 @@ impl Reach {
 
     pub fn call_timeout(&self) -> Option<Duration> {
         self.call_timeout
+    }
+
+    /// After so long without a sign of life a host is taken for dead.
+    pub fn dead_after(&self) -> Option<Duration> {
+        (self.keepalive.idle > 0).then(|| self.keepalive.patience())
     }
 
     /// Connects to the first host that `dial` finds good, which is given its share of the time. It runs

@@ -25,7 +25,7 @@ const GATHER: Duration = Duration::from_millis(20);
 const LONGEST_IDLE: Duration = Duration::from_millis(500);
 /// While batch follows batch, the cursor is stored this often.
 const ACKNOWLEDGE: Duration = Duration::from_millis(100);
-/// How often the lease is looked at.
+/// How often a lease that another one has is asked for.
 const LEASE_LOOK: Duration = Duration::from_secs(1);
 
 /// Copies every event of a stream to the history of a [`Warehouse`]: the reliable consumer
@@ -287,7 +287,7 @@ impl Core {
 /// An archiver at work, and what it remembers between batches.
 struct Pass {
     core: Arc<Core>,
-    lease: Option<(OwnerLease, Instant)>,
+    lease: Option<OwnerLease>,
     /// The last event that is in the history; `None` if that has to be found out.
     after: Option<Position>,
     /// What is known of its cursor.
@@ -325,20 +325,16 @@ impl Pass {
     /// Whether nobody else archives this stream.
     fn is_owner(&mut self) -> Result<bool> {
         self.at_warehouse = false;
-        if let Some((lease, looked)) = &mut self.lease {
-            if looked.elapsed() < LEASE_LOOK {
-                return Ok(true);
-            }
+        if let Some(lease) = &self.lease {
             if lease.is_held() {
-                *looked = Instant::now();
                 return Ok(true);
             }
+            // The old session must be gone before a new one asks.
             self.lease = None;
             self.forget();
         }
         let pool = self.core.reader.pool()?;
-        self.lease = OwnerLease::take(pool.backend(), &self.core.ident)?
-            .map(|lease| (lease, Instant::now()));
+        self.lease = OwnerLease::take(pool.backend(), &self.core.ident)?;
         Ok(self.lease.is_some())
     }
 

@@ -102,7 +102,8 @@ impl Hub {
             if self.reader.settings.notify && matches!(backend.backend(), Backend::Postgres(_)) {
                 let reader = self.reader.clone();
                 let hub = worker.signal().clone();
-                let task = ListenTask { reader, hub, notices, connection: None };
+                let heard = Instant::now();
+                let task = ListenTask { reader, hub, notices, connection: None, heard };
                 threads.listener = Some(Worker::start("fes-listen", task)?);
             }
             threads.hub = Some(worker);
@@ -385,8 +386,12 @@ struct ListenTask {
     hub: Signal,
     notices: Arc<Notices>,
     connection: Option<Connection>,
+    /// When the server was heard last.
+    heard: Instant,
 }
 
+/// After this time without a notification the server is asked for a sign of life.
+const LISTEN_REST: Duration = Duration::from_secs(3);
 /// The longest wait, after which the thread sees that it is to stop.
 const LISTEN_SLICE: Duration = Duration::from_millis(100);
 
@@ -405,6 +410,10 @@ impl Task for ListenTask {
         if connection.wait_for_notification(LISTEN_SLICE)? {
             self.notices.came.store(true, Ordering::Release);
             self.hub.wake();
+            self.heard = Instant::now();
+        } else if self.heard.elapsed() >= LISTEN_REST {
+            connection.ping()?;
+            self.heard = Instant::now();
         }
         self.connection = Some(connection);
         Ok(Next::Again)

@@ -6,9 +6,11 @@
 //! again.
 
 mod backlog;
+mod errand;
 mod hub;
 mod queue;
 mod subscription;
 
 pub(crate) use hub::Hub;
+pub(crate) use subscription::Waiting;
 pub use subscription::{Deliveries, Delivery, Subscription, SubscriptionStats};

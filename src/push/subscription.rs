@@ -1,21 +1,20 @@
 //! Subscriptions: pushed events, pulled by the caller from a bounded queue.
 
-use super::backlog::{Chunk, Request};
+use super::errand::{Errand, Found, Runner, take_lease};
 use super::hub::Hub;
 use super::queue::{Bounds, Groups, Piece, Tail, Taken};
 use crate::backend::Connection;
 use crate::backend::cursors::Move;
-use crate::backend::lease::OwnerLease;
 use crate::config::Settings;
 use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId};
 use crate::life::{Anchor, Position};
-use crate::line::{GRACE, Token, in_time};
+use crate::line::{GRACE, in_time};
 use crate::reader::{Reader, not_registered};
 use crate::rewind::{Standing, Verdict};
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A group of events handed to a subscriber.
@@ -39,8 +38,10 @@ pub struct SubscriptionStats {
     pub overflows: u64,
 }
 
-/// How often a lease is looked after.
+/// The longest time for which a subscriber does not look whether its lease was lost.
 const LEASE_LOOK: Duration = Duration::from_secs(3);
+/// And for which it does not look whether its caller still waits, where he may not.
+const CALLER_LOOK: Duration = Duration::from_millis(25);
 /// The wait of a subscriber that has met neither new events in the database nor the tail.
 const CATCH_UP_WAIT: Duration = Duration::from_millis(5);
 /// A cursor that moves past unwanted events only is stored this often.
@@ -76,6 +77,7 @@ struct State {
     error: Option<Error>,
     /// The event after `position` that could not be read.
     unreadable: Option<EventId>,
+    errand: Errand,
     closed: bool,
 }
 
@@ -89,7 +91,8 @@ enum Queue {
 enum Step {
     Deliver(Delivery),
     Wait,
-    ReadDatabase(Position),
+    /// Read from the database from here on.
+    Ask(Position),
 }
 
 impl Member {
@@ -99,6 +102,33 @@ impl Member {
 
     pub fn ident(&self) -> &Ident {
         &self.ident
+    }
+
+    pub fn want(&self) -> &Want {
+        &self.want
+    }
+
+    /// Most events of a delivery.
+    pub fn chunk(&self) -> usize {
+        self.bounds.chunk
+    }
+
+    /// When it came.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// The errand was run.
+    pub fn found(&self, found: Found) {
+        self.state().errand = Errand::Done(found);
+        self.changed.notify_all();
+    }
+
+    /// Waits until no errand is running, no longer than `time`; whether that is so.
+    pub fn wait_for_errand(&self, time: Duration) -> bool {
+        let running = |state: &mut State| matches!(state.errand, Errand::Running);
+        let waited = self.changed.wait_timeout_while(self.state(), time, running);
+        !matches!(waited.unwrap_or_else(PoisonError::into_inner).0.errand, Errand::Running)
     }
 
     /// It has got, or passed over, everything up to here.
@@ -255,6 +285,17 @@ impl State {
         self.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::NotRegistered)
     }
 
+    /// Takes what the errand found, once it was run.
+    fn take_found(&mut self) -> Option<Found> {
+        match std::mem::take(&mut self.errand) {
+            Errand::Done(found) => Some(found),
+            other => {
+                self.errand = other;
+                None
+            }
+        }
+    }
+
     /// The error to tell now, once; but that the consumer is gone is told by every call.
     fn take_error(&mut self) -> Option<Error> {
         if self.is_gone() { self.error.as_ref().map(Error::copy) } else { self.error.take() }
@@ -319,7 +360,7 @@ impl State {
                 None => Step::Wait,
             },
             Queue::Reliable(tail) => match tail.take(self.position, limit) {
-                Taken::Behind => Step::ReadDatabase(self.standing.position(self.position)),
+                Taken::Behind => Step::Ask(self.standing.position(self.position)),
                 Taken::Nothing(upto) => {
                     self.position = upto;
                     Step::Wait
@@ -375,15 +416,17 @@ pub struct Subscription {
     key: u64,
     member: Arc<Member>,
     request_max: usize,
-    /// Ends what `next` is in.
-    token: Token,
-    /// One `next` looks, or reads, at a time; with the lease of a reliable subscriber.
-    turn: Mutex<LeaseState>,
+    runner: Runner,
 }
 
-struct LeaseState {
-    lease: Option<OwnerLease>,
-    looked: Instant,
+/// How long a caller waits for a delivery.
+pub(crate) struct Waiting<'a> {
+    /// `None`: without an end.
+    pub end: Option<Instant>,
+    /// Somebody else ends what hangs in a call on a server, so that the end need not be kept then.
+    pub patient: bool,
+    /// Whether the caller goes on to wait; looked at every 25 ms.
+    pub goes_on: Option<&'a dyn Fn() -> bool>,
 }
 
 impl Subscription {
@@ -463,6 +506,7 @@ impl Subscription {
                 delivered: 0,
                 error,
                 unreadable: None,
+                errand: Errand::None,
                 closed: false,
             }),
         });
@@ -472,8 +516,9 @@ impl Subscription {
             (given, _) => given,
         };
         let key = hub.attach(member.clone(), drawn)?;
-        let turn = Mutex::new(LeaseState { lease, looked: Instant::now() });
-        Ok(Subscription { hub, key, member, request_max, token: Token::default(), turn })
+        let kind = pool.backend().kind();
+        let runner = Runner::new(hub.clone(), member.clone(), lease, kind, &settings);
+        Ok(Subscription { hub, key, member, request_max, runner })
     }
 
     /// The key of this consumer, `user:component`.
@@ -495,93 +540,88 @@ impl Subscription {
     ///
     /// [`EventStream::close`]: crate::EventStream::close
     pub fn next(&self, timeout: Duration) -> Result<Option<Delivery>> {
-        let _scope = self.token.scope();
-        let end = Instant::now() + timeout;
-        let reader = self.hub.reader().clone();
+        let end = Instant::now().checked_add(timeout);
+        self.next_while(&Waiting { end, patient: false, goes_on: None })
+    }
+
+    /// As [`next`](Self::next), for a caller who may not wait to the end.
+    pub(crate) fn next_while(&self, wait: &Waiting<'_>) -> Result<Option<Delivery>> {
+        // A look is waited for as long as a healthy server may take for it.
+        let look_end = Instant::now() + GRACE;
+        let slice = wait.goes_on.map_or(LEASE_LOOK, |_| CALLER_LOOK);
+        let mut state = self.member.state();
         loop {
-            // Given back while this call waits: another one may look, or give up, meanwhile.
-            let mut turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-            self.look_after_lease(&mut turn)?;
-            let step = {
-                let mut state = self.member.state();
-                if state.closed {
-                    fail!(Closed, "the subscription of {} was closed", self.ident());
-                }
-                if let Some(error) = state.take_error() {
-                    return Err(error);
-                }
-                let step = match state.standing.seen == Some(reader.doubts()) {
-                    true => {
-                        let asks = reader.asks();
-                        state.next_step(self.member.bounds.chunk, self.request_max, asks)
-                    }
-                    false => {
-                        self.hub.wake();
-                        Step::Wait
-                    }
-                };
-                match step {
-                    Step::Wait => {
-                        let left = end.saturating_duration_since(Instant::now());
-                        if left.is_zero() {
-                            return Ok(None);
-                        }
-                        drop(turn);
-                        drop(self.member.changed.wait_timeout(state, left.min(LEASE_LOOK)));
-                        continue;
-                    }
-                    step => step,
-                }
-            };
-            match step {
-                Step::Deliver(delivery) => return Ok(Some(delivery)),
-                Step::ReadDatabase(position) => {
-                    if let Some(delivery) = self.read_database(position)? {
+            if state.closed {
+                fail!(Closed, "the subscription of {} was closed", self.ident());
+            }
+            if let Some(error) = state.take_error() {
+                return Err(error);
+            }
+            let mut pause = slice;
+            let before = state.position;
+            match state.take_found() {
+                Some(found) => {
+                    if let Some(delivery) = self.take_found(&mut state, found)? {
                         return Ok(Some(delivery));
                     }
-                    if self.member.state().position == position.id {
-                        let left = end.saturating_duration_since(Instant::now());
-                        if left.is_zero() {
-                            return Ok(None);
-                        }
-                        drop(turn);
-                        let state = self.member.state();
-                        drop(self.member.changed.wait_timeout(state, left.min(CATCH_UP_WAIT)));
-                    }
+                    // Neither new events in the database nor the tail.
+                    pause = if state.position == before { CATCH_UP_WAIT } else { Duration::ZERO };
                 }
-                Step::Wait => {}
+                None => match self.step(&mut state) {
+                    Step::Deliver(delivery) => return Ok(Some(delivery)),
+                    Step::Wait => {}
+                    Step::Ask(from) => {
+                        state.errand = Errand::Running;
+                        drop(state);
+                        self.runner.run(from, wait.end.filter(|_| !wait.patient));
+                        state = self.member.state();
+                        continue;
+                    }
+                },
             }
+            let busy = pause.is_zero() || matches!(state.errand, Errand::Running);
+            let end = wait.end.map(|end| if busy { end.max(look_end) } else { end });
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) || !wait.goes_on.is_none_or(|on| on()) {
+                return Ok(None);
+            }
+            let time = left.map_or(pause, |left| left.min(pause));
+            let waited = self.member.changed.wait_timeout(state, time);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Reads what is before the tail; `None` if nothing of it is wanted, or the stream came into
-    /// doubt.
-    fn read_database(&self, from: Position) -> Result<Option<Delivery>> {
+    /// What is to be done now.
+    fn step(&self, state: &mut State) -> Step {
         let reader = self.hub.reader();
-        let doubts = reader.doubts();
-        let want = self.member.want.clone();
-        let request = Request { after: from.id, want, limit: self.member.bounds.chunk, doubts };
-        let read = || {
-            let Request { want, limit, .. } = &request;
-            let chunk = reader.pool()?.repeatable(|c| reader.read(c, from, want, *limit))?;
-            let events = chunk.events.into_iter().map(Arc::new).collect();
-            Ok(Chunk { events, upto: chunk.settled_to })
-        };
-        let chunk = match self.hub.backlog() {
-            Some(backlog) => backlog.get(&request, self.member.since, read),
-            None => read(),
-        };
-        let chunk = match chunk {
+        if matches!(state.errand, Errand::Running) {
+            return Step::Wait;
+        }
+        if self.runner.has_lost_lease() {
+            return Step::Ask(state.standing.position(state.position));
+        }
+        if state.standing.seen != Some(reader.doubts()) {
+            self.hub.wake();
+            return Step::Wait;
+        }
+        state.next_step(self.member.bounds.chunk, self.request_max, reader.asks())
+    }
+
+    /// Hands out what was read before the tail; `None` if nothing of it is wanted, or the stream came
+    /// into doubt.
+    fn take_found(&self, state: &mut State, found: Found) -> Result<Option<Delivery>> {
+        let (reader, doubts) = (self.hub.reader(), found.doubts);
+        let chunk = match found.chunk {
             Err(error) if error.kind() == ErrorKind::StreamRewound => return Ok(None),
+            Err(error) if self.runner.has_lost_lease() => return Err(error),
             chunk => chunk,
         };
-        let mut state = self.member.state();
         if state.standing.seen != Some(doubts) || reader.doubts() != doubts {
             return Ok(None);
         }
         state.unreadable =
             chunk.as_ref().err().and_then(|error| error.unreadable().map(|row| row.id));
-        let chunk = chunk?;
+        let Some(chunk) = chunk? else { return Ok(None) };
         state.position = chunk.upto;
         if chunk.events.is_empty() {
             return Ok(None);
@@ -670,7 +710,7 @@ impl Subscription {
                 in_time("fes-store", GRACE, move || store(&hub, &member))
             }
         };
-        self.free();
+        self.runner.end(result.is_err());
         result
     }
 
@@ -679,42 +719,8 @@ impl Subscription {
         self.member.close();
         self.hub.detach(self.key);
         let result = store(&self.hub, &self.member);
-        self.free();
+        self.runner.end(false);
         result
-    }
-
-    /// Gives the lease back, which a `next` that hangs may hold.
-    fn free(&self) {
-        let end = Instant::now() + GRACE;
-        let mut turn = loop {
-            match self.turn.try_lock() {
-                Ok(turn) => break turn,
-                Err(TryLockError::Poisoned(turn)) => break turn.into_inner(),
-                Err(TryLockError::WouldBlock) if Instant::now() >= end => {
-                    self.token.cut();
-                    break self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-                }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
-            }
-        };
-        turn.lease = None;
-    }
-
-    /// Every few seconds: is the session that holds the lock of this ident still there?
-    fn look_after_lease(&self, state: &mut LeaseState) -> Result<()> {
-        let Some(lease) = &mut state.lease else { return Ok(()) };
-        if state.looked.elapsed() < LEASE_LOOK {
-            return Ok(());
-        }
-        if !lease.is_held() {
-            // The old session must be gone before a new one asks; nobody may be in between.
-            *lease = take_lease(&self.hub, &self.member.ident)?;
-            // Another owner may have moved the cursor, or another database stands there.
-            self.hub.reader().doubt(false);
-            self.hub.wake();
-        }
-        state.looked = Instant::now();
-        Ok(())
     }
 }
 
@@ -741,12 +747,7 @@ fn store(hub: &Hub, member: &Member) -> Result<()> {
     Ok(())
 }
 
-fn take_lease(hub: &Hub, ident: &Ident) -> Result<OwnerLease> {
-    let lease = OwnerLease::take(hub.reader().pool()?.backend(), ident)?;
-    lease.ok_or_else(|| occupied(ident))
-}
-
-fn occupied(ident: &Ident) -> Error {
+pub(super) fn occupied(ident: &Ident) -> Error {
     Error::new(
         ErrorKind::Occupied,
         format!(

@@ -1,0 +1,165 @@
+//! What a subscriber asks the database for: events before the tail, and its lease again where it was lost.
+//! One errand is run at a time, by the caller, or on a thread beside if he would not wait for its end: what
+//! it finds stays for whoever comes next.
+
+use super::backlog::{Chunk, Request};
+use super::hub::Hub;
+use super::subscription::{Member, occupied};
+use crate::aside::Aside;
+use crate::backend::DatabaseKind;
+use crate::backend::lease::OwnerLease;
+use crate::config::Settings;
+use crate::consumer::Ident;
+use crate::error::Result;
+use crate::life::Position;
+use crate::line::{self, GRACE, Token};
+use crate::worker::panic_error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How far the errand of a subscriber is.
+#[derive(Default)]
+pub(crate) enum Errand {
+    #[default]
+    None,
+    Running,
+    Done(Found),
+}
+
+/// What an errand found.
+pub(crate) struct Found {
+    /// The doubts before, whether the stream is still the same.
+    pub doubts: u64,
+    /// `None` if the lease was taken again.
+    pub chunk: Result<Option<Chunk>>,
+}
+
+/// Who runs the errands of a subscription.
+pub(super) struct Runner {
+    shared: Arc<Shared>,
+    aside: Aside,
+    /// Whether the database is a server, whose answers may take long.
+    server: bool,
+    /// No call on a server takes longer than this, with the connection that it needs.
+    longest: Option<Duration>,
+}
+
+struct Shared {
+    hub: Arc<Hub>,
+    member: Arc<Member>,
+    /// Of a reliable subscriber.
+    lease: Option<Mutex<Option<OwnerLease>>>,
+    /// Ends what it is in.
+    token: Token,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Runner {
+    /// `lease` is that of a reliable subscriber.
+    pub fn new(
+        hub: Arc<Hub>,
+        member: Arc<Member>,
+        lease: Option<OwnerLease>,
+        kind: DatabaseKind,
+        settings: &Settings,
+    ) -> Self {
+        let server = kind != DatabaseKind::Sqlite;
+        let lease = lease.map(|lease| Mutex::new(Some(lease)));
+        let longest = settings.call_timeout.map(|time| (time + settings.connect_timeout) * 2);
+        let shared = Shared { hub, member, lease, token: Token::default() };
+        Runner { shared: Arc::new(shared), aside: Aside::new("fes-catch-up"), server, longest }
+    }
+
+    /// Whether the lease of a reliable subscriber was lost.
+    pub fn has_lost_lease(&self) -> bool {
+        let lease = self.shared.lease.as_ref();
+        lease.is_some_and(|lease| !lock(lease).as_ref().is_some_and(OwnerLease::is_held))
+    }
+
+    /// Runs an errand, which the state says to be running: here if that ends before `end`, whatever the
+    /// server does, or the caller waits for ever.
+    pub fn run(&self, from: Position, end: Option<Instant>) {
+        let shared = self.shared.clone();
+        if self.would_wait(end) {
+            return shared.run(from);
+        }
+        if let Err(job) = self.aside.give(move || shared.run(from)) {
+            job();
+        }
+    }
+
+    fn would_wait(&self, end: Option<Instant>) -> bool {
+        match (end, self.longest) {
+            _ if !self.server => true,
+            (None, _) => true,
+            (Some(end), Some(longest)) => Instant::now() + longest <= end,
+            (Some(_), None) => false,
+        }
+    }
+
+    /// Waits for the end of what is running, for a moment if there is one; cuts it off then. Gives the
+    /// lease back.
+    pub fn end(&self, at_once: bool) {
+        let Shared { member, token, lease, .. } = &*self.shared;
+        let hangs = at_once || line::check().is_err() || !member.wait_for_errand(GRACE);
+        if hangs {
+            token.cut();
+            while !member.wait_for_errand(GRACE) {}
+        }
+        let lease = lease.as_ref().and_then(|lease| lock(lease).take());
+        if let (Some(lease), true) = (&lease, hangs) {
+            lease.cut();
+        }
+    }
+}
+
+impl Shared {
+    fn run(&self, from: Position) {
+        let _scope = self.token.scope();
+        let doubts = self.hub.reader().doubts();
+        let work = || match self.lease.as_ref().map(lock) {
+            Some(mut lease) if !lease.as_ref().is_some_and(OwnerLease::is_held) => {
+                self.take_lease_again(&mut lease).map(|()| None)
+            }
+            _ => self.read(from, doubts).map(Some),
+        };
+        let chunk = catch_unwind(AssertUnwindSafe(work));
+        let chunk = chunk.unwrap_or_else(|panic| Err(panic_error(&*panic)));
+        self.member.found(Found { doubts, chunk });
+    }
+
+    fn take_lease_again(&self, lease: &mut Option<OwnerLease>) -> Result<()> {
+        // The old session must be gone before a new one asks.
+        *lease = None;
+        *lease = Some(take_lease(&self.hub, self.member.ident())?);
+        // Another owner may have moved the cursor, or another database stands there.
+        self.hub.reader().doubt(false);
+        self.hub.wake();
+        Ok(())
+    }
+
+    fn read(&self, from: Position, doubts: u64) -> Result<Chunk> {
+        let (reader, member) = (self.hub.reader(), &self.member);
+        let (want, limit) = (member.want().clone(), member.chunk());
+        let request = Request { after: from.id, want, limit, doubts };
+        let read = || {
+            let Request { want, limit, .. } = &request;
+            let chunk = reader.pool()?.repeatable(|c| reader.read(c, from, want, *limit))?;
+            let events = chunk.events.into_iter().map(Arc::new).collect();
+            Ok(Chunk { events, upto: chunk.settled_to })
+        };
+        match self.hub.backlog() {
+            Some(backlog) => backlog.get(&request, member.since(), read),
+            None => read(),
+        }
+    }
+}
+
+pub(super) fn take_lease(hub: &Hub, ident: &Ident) -> Result<OwnerLease> {
+    let lease = OwnerLease::take(hub.reader().pool()?.backend(), ident)?;
+    lease.ok_or_else(|| occupied(ident))
+}
