@@ -84,14 +84,18 @@
  *   innodb_lock_wait_timeout on MySQL and MariaDB;
  * - for a host that is gone, the keepalive of TCP (keepalive_idle_s and the others), 19 s.
  *
- * A stop or a close without a time waits for a server that does not answer as long as call_timeout_ms.
+ * A stop without a time waits for a server that does not answer as long as call_timeout_ms. Any call ends within
+ * 200 ms after fes_stream_shutdown, or fes_warehouse_shutdown, in another thread.
  *
  * Threads that the library makes
  * ------------------------------
  *
  * For each stream one while somebody subscribes (fes-hub), for moments one while a connection is made
  * (fes-connect), and one with the option notify (fes-listen). One for each started receiver (fes-receiver),
- * archiver (fes-archiver, and fes-archive-rd for moments) and discarder (fes-discarder). For each consumer
+ * archiver (fes-archiver, and fes-archive-rd for moments) and discarder (fes-discarder). For each lease on a server,
+ * of a subscription, receiver or archiver, one that looks after it (fes-lease); for a subscription whose next call
+ * does not wait as long as a server may take, one that reads for it (fes-catch-up, up to a second longer); for a cancel
+ * token while calls use it, one that ends them (fes-cancel). For each consumer
  * while it polls a backlog, one that stores its cursor (fes-cursor, up to a second longer) or, for moments,
  * reads the next events (fes-ahead). All end when what they belong to is closed. They block no signals:
  * block those that are to be handled elsewhere before the first call, as the threads inherit that.
@@ -1270,6 +1274,15 @@ fes_status fes_stream_from_env(const fes_options *options,
                                fes_error **err);
 
 /**
+ * Closes the stream as `fes_stream_close` does, but the handle stays to be closed: other threads may be
+ * inside of calls. Those that wait for a server which does not answer end within 200 ms, waits for events
+ * at once, and every later call gives `FES_CLOSED`.
+ *
+ * @param stream NULL, or the stream
+ */
+void fes_stream_shutdown(const fes_stream *stream);
+
+/**
  * Closes the stream and frees the handle, which no other thread may use any more. Transactions end
  * by themselves; every other handle made from the stream stays to be closed, and gives
  * `FES_CLOSED`. Stop receivers, archivers and discarders before.
@@ -1910,6 +1923,14 @@ fes_status fes_warehouse_history(const fes_warehouse *warehouse,
                                  size_t limit,
                                  fes_events **out,
                                  fes_error **err);
+
+/**
+ * Closes the warehouse as `fes_warehouse_close` does, but the handle stays to be closed: see
+ * `fes_stream_shutdown`.
+ *
+ * @param warehouse NULL, or the warehouse
+ */
+void fes_warehouse_shutdown(const fes_warehouse *warehouse);
 
 /**
  * Closes the warehouse and frees the handle, which no other thread may use any more. Archivers and

@@ -231,6 +231,7 @@ fes_status fes_stream_open(const char *url,
 fes_status fes_stream_from_env(const fes_options *options,
                                fes_stream **out,
                                fes_error **err);
+void fes_stream_shutdown(const fes_stream *stream);
 void fes_stream_close(fes_stream *stream);
 uint32_t fes_stream_kind(const fes_stream *stream);
 fes_status fes_stream_migrate(const fes_stream *stream,
@@ -392,6 +393,7 @@ fes_status fes_warehouse_history(const fes_warehouse *warehouse,
                                  size_t limit,
                                  fes_events **out,
                                  fes_error **err);
+void fes_warehouse_shutdown(const fes_warehouse *warehouse);
 void fes_warehouse_close(fes_warehouse *warehouse);
 fes_status fes_replay_open(const fes_warehouse *warehouse,
                            const fes_stream *stream,

@@ -8,6 +8,7 @@ use c_support::Libraries;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Command, Stdio};
 use support::Db;
+use support::proxy::{Mode, Proxy};
 
 const SOURCES: &[&str] = &[
     "tests/c/host.c",
@@ -17,6 +18,7 @@ const SOURCES: &[&str] = &[
     "tests/c/forks.c",
     "tests/c/logs.c",
     "tests/c/resources.c",
+    "tests/c/silence.c",
 ];
 
 fn compile(libraries: &Libraries) -> std::path::PathBuf {
@@ -167,3 +169,18 @@ fn a_thread_that_is_refused_is_an_error() {
 fn a_caught_panic_writes_nothing() {
     play("panics", "sqlite::memory:", nothing_is_asked_for);
 }
+
+on_servers!(
+    a_token_and_a_shutdown_end_calls_on_a_silent_server,
+    [postgres, postgres18, mariadb, mysql],
+    |db| {
+        let proxy = Proxy::before(&db.url);
+        play("silence", &proxy.url(&db.url), |what| {
+            if what == "silence" {
+                return proxy.set(Mode::Silent);
+            }
+            proxy.cut();
+            proxy.set(Mode::Forward);
+        });
+    }
+);

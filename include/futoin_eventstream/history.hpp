@@ -22,6 +22,8 @@ public:
     explicit operator bool() const { return bool(handle_); }
     fes_warehouse *get() const noexcept { return handle_.get(); }
 
+    /** Ends calls of other threads: see `fes_warehouse_shutdown`. */
+    void shutdown() noexcept { fes_warehouse_shutdown(get()); }
     /** A `fes_database_kind`. */
     std::uint32_t kind() const noexcept { return fes_warehouse_kind(get()); }
     bool migrate() {

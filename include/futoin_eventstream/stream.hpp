@@ -25,6 +25,8 @@ public:
     explicit operator bool() const { return bool(handle_); }
     fes_stream *get() const noexcept { return handle_.get(); }
 
+    /** Ends calls of other threads: see `fes_stream_shutdown`. */
+    void shutdown() noexcept { fes_stream_shutdown(get()); }
     /** A `fes_database_kind`. */
     std::uint32_t kind() const noexcept { return fes_stream_kind(get()); }
     bool migrate() {

@@ -137,6 +137,11 @@ impl Wait<'_> {
         }
     }
 
+    /// When it ends; `None`: never.
+    pub fn end(&self) -> Option<Instant> {
+        self.end
+    }
+
     /// The time until the token is to be looked at, or the end; zero when it is over.
     pub fn slice(&self) -> Duration {
         let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));

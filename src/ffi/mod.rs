@@ -198,15 +198,26 @@ struct Held<T> {
 /// Takes back a handle that [`Out::open`] gave: runs `end`, and drops it. In a child of fork nothing is
 /// done: the threads to wait for are not there, and the connections belong to the parent.
 unsafe fn close<T>(handle: *mut T, end: impl FnOnce(&T)) {
-    let held = handle.cast::<Held<T>>();
-    let process = unsafe { held.as_ref() }.map(|held| held.process);
-    if process != Some(std::process::id()) {
+    if !unsafe { is_own(handle) } {
         return;
     }
     guard_or((), || {
-        let held = unsafe { Box::from_raw(held) };
+        let held = unsafe { Box::from_raw(handle.cast::<Held<T>>()) };
         end(&held.value);
     });
+}
+
+/// As [`close`], but the handle stays the caller's.
+unsafe fn shut_down<T>(handle: *const T, end: impl FnOnce(&T)) {
+    if unsafe { is_own(handle) } {
+        guard_or((), || end(unsafe { &*handle }));
+    }
+}
+
+/// Whether there is a handle, and this process opened it.
+unsafe fn is_own<T>(handle: *const T) -> bool {
+    let held = unsafe { handle.cast::<Held<T>>().as_ref() };
+    held.is_some_and(|held| held.process == std::process::id())
 }
 
 /// Borrows a handle for the time of a call.

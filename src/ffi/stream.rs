@@ -4,7 +4,7 @@ use super::options::options;
 use super::statement::kind_number;
 use super::{
     Done, Out, array, borrow, close, fes_error, fes_options, fes_status, fes_text, guard, json,
-    layout, refuse, text,
+    layout, refuse, shut_down, text,
 };
 use crate::backend::sqlite::guard as sqlite_guard;
 use crate::event::NewEvent;
@@ -115,6 +115,16 @@ pub unsafe extern "C" fn fes_stream_from_env(
         out.open(fes_stream(EventStream::from_env(&self::options(options))?));
         Ok(())
     })
+}
+
+/// Closes the stream as `fes_stream_close` does, but the handle stays to be closed: other threads may be
+/// inside of calls. Those that wait for a server which does not answer end within 200 ms, waits for events
+/// at once, and every later call gives `FES_CLOSED`.
+///
+/// @param stream NULL, or the stream
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_stream_shutdown(stream: *const fes_stream) {
+    unsafe { shut_down(stream, |stream| stream.0.close()) };
 }
 
 /// Closes the stream and frees the handle, which no other thread may use any more. Transactions end

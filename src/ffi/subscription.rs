@@ -6,7 +6,7 @@ use super::{
     Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard, text,
     want,
 };
-use crate::push::Subscription;
+use crate::push::{Subscription, Waiting};
 use std::ffi::c_char;
 
 /// A consumer that is pushed to: a thread of the stream fills a bounded queue, and
@@ -78,19 +78,18 @@ pub unsafe extern "C" fn fes_subscription_next(
         let out = Out::handle(out)?;
         let subscription = &borrow(subscription, "subscription")?.0;
         let wait = Wait::new(timeout_ms, cancel);
-        loop {
-            wait.check()?;
-            let pause = wait.slice();
-            if let Some(delivery) = subscription.next(pause)? {
-                seq.set(delivery.seq);
-                let events = delivery.events.iter().map(|event| &**event);
-                out.give(fes_events::new(events, subscription.checks_json()));
-                return Ok(());
-            }
-            if pause.is_zero() {
-                return Ok(());
-            }
+        wait.check()?;
+        let is_wanted = || wait.check().is_ok();
+        let goes_on = (!cancel.is_null()).then_some(&is_wanted as &dyn Fn() -> bool);
+        let waiting = Waiting { end: wait.end(), patient: false, goes_on };
+        let delivery = wait.run(|| subscription.next_while(&waiting))?;
+        if let Some(delivery) = delivery {
+            seq.set(delivery.seq);
+            let events = delivery.events.iter().map(|event| &**event);
+            out.give(fes_events::new(events, subscription.checks_json()));
+            return Ok(());
         }
+        wait.check()
     })
 }
 

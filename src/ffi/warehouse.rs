@@ -5,7 +5,7 @@ use super::options::options;
 use super::statement::kind_number;
 use super::{
     Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard,
-    guard_or, lock, text, want,
+    guard_or, lock, shut_down, text, want,
 };
 use crate::backend::sqlite::guard as sqlite_guard;
 use crate::history::{Replay, Warehouse};
@@ -118,6 +118,15 @@ pub unsafe extern "C" fn fes_warehouse_history(
     })
 }
 
+/// Closes the warehouse as `fes_warehouse_close` does, but the handle stays to be closed: see
+/// `fes_stream_shutdown`.
+///
+/// @param warehouse NULL, or the warehouse
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_warehouse_shutdown(warehouse: *const fes_warehouse) {
+    unsafe { shut_down(warehouse, |warehouse| warehouse.0.close()) };
+}
+
 /// Closes the warehouse and frees the handle, which no other thread may use any more. Archivers and
 /// replays of it give `FES_CLOSED`.
 ///
@@ -210,7 +219,7 @@ pub unsafe extern "C" fn fes_replay_next_for(
         let wait = Wait::new(timeout_ms, cancel);
         loop {
             wait.check()?;
-            let found = lock(replay).look(limit)?;
+            let found = wait.run(|| lock(replay).look(limit))?;
             let (is_end, events) = (found.is_some(), found.unwrap_or_default());
             let pause = wait.slice();
             if !events.is_empty() || pause.is_zero() {

@@ -32,6 +32,7 @@ static const struct {
     {"logs", scene_logs},
     {"no_threads", scene_no_threads},
     {"panics", scene_panics},
+    {"silence", scene_silence},
 };
 
 int main(int argc, char **argv) {

@@ -46,5 +46,6 @@ void scene_forks(void);
 void scene_logs(void);
 void scene_no_threads(void);
 void scene_panics(void);
+void scene_silence(void);
 
 #endif
