@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 import time
+from functools import partial
+from typing import Any, Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -80,3 +86,121 @@ def test_a_silent_server_is_a_timeout_and_stop_returns_in_its_time(db: Db) -> No
             assert time.monotonic() - start < 5
     finally:
         proxy.close()
+
+
+#: Whatever takes so long would take as long as `call_timeout_ms`.
+LATE = 15
+PATIENT: dict[str, Any] = {"call_timeout_ms": 60000, "connect_timeout_ms": 60000}
+
+
+@pytest.fixture
+def proxy(db: Db) -> Iterator[Silent]:
+    if db.kind == "sqlite":
+        pytest.skip("a file is never silent")
+    with db.stream() as stream:
+        stream.consumer("Audit", user="app").register()
+        stream.add_event("A", 1)
+    proxy = Silent(db.url)
+    yield proxy
+    proxy.close()
+
+
+INTERRUPTED = {
+    "add": "stream.add_event('A', 2)",
+    "add in a transaction": "with stream.begin() as tx: say(); tx.add_event('A', 2)",
+    "poll": "stream.consumer('Audit').poll()",
+    "wait": "stream.consumer('Audit').poll(timeout=None)",
+    "next": "subscription.next()",
+    "lag": "stream.lag()",
+    "open": "fes.EventStream(url, connect_timeout_ms=60000)",
+    "archive": "fes.Archiver(stream, fes.Warehouse(url)).run_once()",
+}
+
+
+@pytest.mark.parametrize("what", INTERRUPTED)
+def test_ctrl_c_ends_a_call_on_a_silent_server(proxy: Silent, what: str) -> None:
+    code = f"""
+    import sys
+    import futoin_eventstream as fes
+    url = sys.argv[1]
+    def say():
+        print("now", flush=True)
+        sys.stdin.readline()
+    try:
+        with fes.EventStream(url, call_timeout_ms=60000, connect_timeout_ms=60000) as stream:
+            with stream.subscribe('Audit') as subscription:
+                {"say()" if "tx" not in INTERRUPTED[what] else "pass"}
+                {INTERRUPTED[what]}
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(code), proxy.url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # A shell's background process ignores Ctrl-C, and so would this one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert child.stdin and child.stdout
+    try:
+        assert child.stdout.readline() == "now\n"
+        proxy.silent = True
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        time.sleep(0.7)
+        start = time.monotonic()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(LATE) == 0
+        assert child.stdout.read() == "interrupted\n"
+        assert time.monotonic() - start < LATE
+    finally:
+        child.kill()
+        child.wait()
+        child.stdin.close()
+        child.stdout.close()
+
+
+def beside(call: Callable[[], Any]) -> tuple[threading.Thread, list[BaseException]]:
+    """Runs a call that is to fail on another thread."""
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as why:
+            failures.append(why)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    time.sleep(0.3)
+    return thread, failures
+
+
+def test_a_token_ends_waits_on_a_silent_server(proxy: Silent) -> None:
+    with fes.EventStream(proxy.url, **PATIENT) as stream, stream.subscribe("Audit") as subscription:
+        proxy.silent = True
+        start = time.monotonic()
+        assert subscription.next(timeout=0.5) is None
+        assert 0.5 <= time.monotonic() - start < LATE
+        for wait in stream.consumer("Audit").poll, subscription.next:
+            cancel = fes.Cancel()
+            thread, failures = beside(partial(wait, timeout=None, cancel=cancel))
+            cancel.cancel()
+            thread.join(LATE)
+            assert [type(failure) for failure in failures] == [fes.Cancelled]
+
+
+def test_close_ends_calls_of_other_threads_on_a_silent_server(proxy: Silent) -> None:
+    stream = fes.EventStream(proxy.url, **PATIENT)
+    warehouse = fes.Warehouse(proxy.url, **PATIENT)
+    warehouse.migrate()
+    proxy.silent = True
+    hung = [beside(lambda: stream.add_event("A", 2)), beside(stream.lag), beside(warehouse.history)]
+    start = time.monotonic()
+    stream.close()
+    warehouse.close()
+    assert time.monotonic() - start < LATE
+    for thread, failures in hung:
+        thread.join(LATE)
+        assert len(failures) == 1 and isinstance(failures[0], (fes.Timeout, fes.ConnectionLost, fes.Closed))

@@ -9,6 +9,7 @@ from ._errors import InvalidArgument, call
 from ._ffi import lib
 from ._handle import RANK_ROOT, RANK_WORKER, Handle
 from ._history import Warehouse
+from ._interrupt import aside, interruptible
 from ._stream import EventStream
 from ._text import Option, Options, text
 from ._text import options as _options
@@ -55,7 +56,10 @@ class ServiceApp(Worker):
         return app
 
     def _make(self, function: Any, *arguments: Any) -> None:
-        self._handle = Handle.make("service app", lib.fes_app_close, function, *arguments, rank=RANK_WORKER)
+        self._handle = aside(
+            lambda: Handle.make("service app", lib.fes_app_close, function, *arguments, rank=RANK_WORKER)
+        )
+        self._on_server = True  # one of the two may be
         set_on_notice(lib.fes_app_set_on_notice, self, self._handle)
         free, function = lib.fes_stream_close, lib.fes_app_stream
         with self._handle as pointer:
@@ -79,6 +83,7 @@ class ServiceApp(Worker):
         """The warehouse, if there is one; it is closed with the app."""
         return self._warehouse
 
+    @interruptible
     def migrate(self) -> None:
         """Makes the tables of the stream and of the warehouse, or brings them up to date.
 

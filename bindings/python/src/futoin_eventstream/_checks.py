@@ -12,7 +12,7 @@ from ._errors import InvalidArgument, call
 from ._ffi import lib
 from ._handle import Handle
 from ._text import text
-from ._wait import SLICE_MS, Cancel, milliseconds, token
+from ._wait import SLICE_MS, Cancel, milliseconds, start_thread, token
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,7 @@ def interruptible(work: Callable[[Cancel], Any], cancel: Cancel | None, stream: 
             finally:
                 done.set()
 
-        thread = threading.Thread(target=run, name="fes-check", daemon=True)
-        thread.start()
+        thread = start_thread("fes-check", run)
         try:
             while not done.wait(SLICE_MS / 1000):
                 if stream.closed or (cancel is not None and cancel.is_cancelled()):

@@ -11,6 +11,7 @@ from ._errors import Cancelled, InvalidArgument, call
 from ._events import EPOCH, Event, events_of
 from ._ffi import lib
 from ._handle import Handle, Owner
+from ._interrupt import interruptible
 from ._text import Types, Want, event_id, text, types
 from ._wait import Cancel, in_thread, slices, token
 
@@ -34,6 +35,7 @@ class Consumer(Owner):
         names = text(user, "the user"), text(component, "the component")
         with stream._handle as pointer:
             self._handle = Handle.make("consumer", lib.fes_consumer_close, lib.fes_consumer_open, pointer, *names)
+        self._on_server = stream._on_server
 
     @property
     def user(self) -> str:
@@ -55,6 +57,7 @@ class Consumer(Owner):
         """Whether it is LIVE: it never registers, and has no cursor in the database."""
         return self._component == "LIVE"
 
+    @interruptible
     def register(self) -> None:
         """Registers the consumer, to begin with the first event that is still there: from now on no event that
         it has not acknowledged is discarded. Does nothing if it is registered.
@@ -64,6 +67,7 @@ class Consumer(Owner):
         with self._handle as pointer:
             call(lib.fes_consumer_register, pointer)
 
+    @interruptible
     def register_at(self, start: Start) -> None:
         """As `register`, to begin elsewhere: with `"beginning"`; with what is committed from `"now"` on; with
         the event of an id (`int`), or the next one that is there; with the first event of a time (an aware
@@ -75,6 +79,7 @@ class Consumer(Owner):
         with self._handle as pointer:
             call(lib.fes_consumer_register_at, pointer, kind, value)
 
+    @interruptible
     def unregister(self) -> bool:
         """Forgets the consumer and its cursor; gives whether there was one.
 
@@ -108,6 +113,7 @@ class Consumer(Owner):
         """
         return self._poll(last_id, types(want), limit, timeout, cancel)
 
+    @interruptible
     def _poll(
         self, last_id: int | None, want: Types, limit: int | None, timeout: float | None, cancel: Cancel | None
     ) -> list[Event]:
@@ -127,6 +133,7 @@ class Consumer(Owner):
                 return events
         return []
 
+    @interruptible
     def acknowledge(self, last_id: int) -> None:
         """Acknowledges every event up to `last_id`. The cursor never moves back.
 

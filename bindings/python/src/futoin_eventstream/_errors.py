@@ -297,6 +297,11 @@ def _unreadable(row: Any) -> UnreadableEvent:
     return UnreadableEvent(row.id, row.column.decode(), kind, data, row.ts.decode())
 
 
+def no_thread(name: str, why: Exception) -> OutOfResources:
+    """The system gives no thread."""
+    return OutOfResources(f"the system gives no thread {name} ({why}): raise the limit of threads, or use fewer")
+
+
 def call(function: Any, *arguments: Any) -> None:
     """Calls a function of the library that takes `err` last, and raises what it says."""
     err = c_void_p()

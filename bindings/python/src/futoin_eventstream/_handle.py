@@ -40,13 +40,16 @@ _postponed: list[tuple[Callable[[c_void_p], None], c_void_p]] = []
 class Handle:
     """A pointer of the library with what frees it. Any number of threads may use it at once."""
 
-    __slots__ = ("__weakref__", "_closed", "_closing", "_forks", "_free", "_pointer", "_users", "rank", "warns", "what")
+    __slots__ = (
+        "__weakref__", "_closed", "_closing", "_forks", "_free", "_pointer", "_users", "end", "rank", "warns", "what",
+    )  # fmt: skip
 
     def __init__(self, what: str, free: Callable[[c_void_p], None], rank: int = RANK_PART) -> None:
         self.what = what
         self.rank = rank
         self.warns = rank == RANK_ROOT  # when it is forgotten
         self._free = free
+        self.end: Callable[[c_void_p], None] | None = None  # what ends the calls of other threads
         self._pointer = c_void_p()
         self._users: list[int] = []  # threads that are inside a call
         self._closed = False
@@ -89,16 +92,24 @@ class Handle:
         """Whether it was closed, or belongs to the parent of this process."""
         return self._closed or self._forks != _forks
 
+    @property
+    def busy(self) -> bool:
+        """Whether another thread is inside a call."""
+        return bool(set(self._users) - {threading.get_ident()})
+
     def close(self, patience: float | None = None) -> bool:
         """Frees the pointer when no other thread is inside a call any more: new calls are refused, waits for
-        events end by themselves. Gives whether it is closed, which fails only after `patience` (s)."""
+        events end by themselves, and what hangs is ended where `end` can. Gives whether it is closed, which
+        fails only after `patience` (s)."""
         if self._forks != _forks or not self._closing.acquire(blocking=False):
             return True
         done = False
         self._closed = True
         try:
             end = None if patience is None else time.monotonic() + patience
-            while set(self._users) - {threading.get_ident()}:
+            if self.end and self.busy:
+                self.end(self._pointer)
+            while self.busy:
                 if end is not None and time.monotonic() > end:
                     return False
                 time.sleep(0.001)
@@ -133,6 +144,8 @@ class Owner:
     """What is closed by `close`, and by the end of its `with` block."""
 
     _handle: Handle
+    #: Whether its calls may wait for a server.
+    _on_server = False
 
     @property
     def closed(self) -> bool:

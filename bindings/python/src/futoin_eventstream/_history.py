@@ -10,6 +10,7 @@ from ._errors import InvalidArgument, call
 from ._events import Event, events_of
 from ._ffi import lib
 from ._handle import RANK_ROOT, RANK_WORKER, Handle, Owner
+from ._interrupt import aside, interruptible
 from ._stream import _KIND_NAMES, EventStream
 from ._text import Option, Options, Want, event_id, text, types
 from ._text import options as _options
@@ -30,24 +31,35 @@ class Warehouse(Owner):
     use one at once. Arguments and errors as `EventStream`."""
 
     def __init__(self, url: str, options: Options | None = None, **more: Option) -> None:
-        address, free = text(url, "the URL"), lib.fes_warehouse_close
+        address = text(url, "the URL")
         with _options(options, more) as given:
-            self._handle = Handle.make("warehouse", free, lib.fes_warehouse_open, address, given, rank=RANK_ROOT)
+            self._take(self._open(lib.fes_warehouse_open, address, given))
         _sqlite.watch(self._handle, url)
 
     @classmethod
     def from_env(cls: type[W], options: Options | None = None, **more: Option) -> W:
         """Opens the warehouse of the environment variables `DB_EVTDWH_TYPE` and so on: see
         `EventStream.from_env`."""
-        free, function = lib.fes_warehouse_close, lib.fes_warehouse_from_env
         with _options(options, more) as given:
-            return cls._of(Handle.make("warehouse", free, function, given, rank=RANK_ROOT))
+            return cls._of(cls._open(lib.fes_warehouse_from_env, given))
+
+    @staticmethod
+    def _open(function: Any, *arguments: Any) -> Handle:
+        handle: Handle = aside(
+            lambda: Handle.make("warehouse", lib.fes_warehouse_close, function, *arguments, rank=RANK_ROOT)
+        )
+        return handle
 
     @classmethod
     def _of(cls: type[W], handle: Handle) -> W:
         warehouse = cls.__new__(cls)
-        warehouse._handle = handle
+        warehouse._take(handle)
         return warehouse
+
+    def _take(self, handle: Handle) -> None:
+        self._handle = handle
+        self._on_server = self.kind != "sqlite"
+        handle.end = lib.fes_warehouse_shutdown
 
     @property
     def kind(self) -> str:
@@ -55,11 +67,13 @@ class Warehouse(Owner):
         with self._handle as pointer:
             return _KIND_NAMES[lib.fes_warehouse_kind(pointer)]
 
+    @interruptible
     def migrate(self) -> None:
         """Makes the table, or brings it up to date: see `EventStream.migrate`."""
         with self._handle as pointer:
             call(lib.fes_warehouse_migrate, pointer)
 
+    @interruptible
     def history(self, from_id: int = 1, want: Want = None, limit: int = 1000) -> list[Event]:
         """Archived events from the id `from_id` on, that one included, at most `limit`, in order.
 
@@ -92,7 +106,9 @@ class Replay(Owner):
         with warehouse._handle as w, stream._handle as s:
             arguments = w, s, c_uint64(event_id(from_id)), *wanted
             self._handle = Handle.make("replay", lib.fes_replay_close, lib.fes_replay_open, *arguments)
+        self._on_server = stream._on_server or warehouse._on_server
 
+    @interruptible
     def next(self, limit: int = 1000, timeout: float | None = 0, cancel: Cancel | None = None) -> list[Event]:
         """The next events, at most `limit`; none if there are no more now. Waits up to `timeout` seconds (`None`:
         for ever) for the first one; `cancel` ends the wait.
@@ -137,6 +153,8 @@ class _HistoryWorker(Worker):
 
     def _make(self, stream: EventStream, *arguments: Any) -> None:
         self._stream = stream  # a stream that is forgotten is closed
+        warehouse: Warehouse | None = getattr(self, "_warehouse", None)
+        self._on_server = stream._on_server or (warehouse is not None and warehouse._on_server)
         free, function = self._function("close"), self._function("open")
         self._handle = Handle.make(self._name, free, function, *arguments, rank=RANK_WORKER)
         set_on_notice(self._function("set_on_notice"), self, self._handle)
@@ -162,6 +180,7 @@ class _HistoryWorker(Worker):
         with self._handle as pointer:
             return bool(self._function("is_running")(pointer))
 
+    @interruptible
     def run_for(self, timeout: float | None, cancel: Cancel | None = None) -> tuple[int, bool]:
         """As `run_once`, but begins nothing after `timeout` seconds (`None`: no limit), or after `cancel` is
         cancelled. Gives how many events that were, and whether it was all.
@@ -175,10 +194,7 @@ class _HistoryWorker(Worker):
         return count.value, complete.value
 
     def _run_once(self) -> int:
-        count = c_uint64()
-        with self._handle as pointer:
-            call(self._function("run_once"), pointer, byref(count))
-        return count.value
+        return self.run_for(None)[0]
 
 
 class Archiver(_HistoryWorker):
@@ -206,7 +222,8 @@ class Archiver(_HistoryWorker):
             self._make(stream, s, w, given)
 
     def run_once(self) -> int:
-        """Archives, on this thread, what is settled now; gives how many events that were.
+        """Archives what is settled now, on this thread (for the main thread beside it, so that Ctrl-C is heard);
+        gives how many events that were.
 
         Raises `Occupied` if another archiver is at work; `HistoryConflict`, `NotMigrated`, and those of both
         databases.
@@ -233,7 +250,8 @@ class Discarder(_HistoryWorker):
             self._make(stream, s, given)
 
     def run_once(self) -> int:
-        """Discards, on this thread, all that may be discarded now; gives how many events that were.
+        """Discards all that may be discarded now, on this thread (for the main thread beside it, so that Ctrl-C is
+        heard); gives how many events that were.
 
         Raises `NotMigrated`, `PermissionDenied`, and those of the database.
         """

@@ -17,6 +17,7 @@ from ._consumer import Consumer
 from ._errors import Error, InvalidArgument, call
 from ._ffi import NEW_EVENT_FORMAT, lib
 from ._handle import RANK_ROOT, Handle, Owner
+from ._interrupt import aside, interruptible
 from ._statement import KINDS, ParamStyle, Statement, take_statement
 from ._subscription import Subscription
 from ._text import Option, Options, Want, event_data, event_type, options, text
@@ -54,7 +55,7 @@ class EventStream(Owner):
     def __init__(self, url: str, options: Options | None = None, **more: Option) -> None:
         address = text(url, "the URL")
         with _options(options, more) as given:
-            self._take(Handle.make("stream", lib.fes_stream_close, lib.fes_stream_open, address, given, rank=RANK_ROOT))
+            self._take(self._open(lib.fes_stream_open, address, given))
         _sqlite.watch(self._handle, url)
 
     @classmethod
@@ -62,8 +63,14 @@ class EventStream(Owner):
         """Opens the stream of the environment variables `DB_EVT_TYPE` (`sqlite`, `postgresql`, `mysql`),
         `DB_EVT_HOST`, `_PORT`, `_SOCKET`, `_USER`, `_PASS`, `_DB`, `_MAXCONN`. Otherwise as `EventStream`."""
         with _options(options, more) as given:
-            handle = Handle.make("stream", lib.fes_stream_close, lib.fes_stream_from_env, given, rank=RANK_ROOT)
-        return cls._of(handle)
+            return cls._of(cls._open(lib.fes_stream_from_env, given))
+
+    @staticmethod
+    def _open(function: Any, *arguments: Any) -> Handle:
+        handle: Handle = aside(
+            lambda: Handle.make("stream", lib.fes_stream_close, function, *arguments, rank=RANK_ROOT)
+        )
+        return handle
 
     @classmethod
     def _of(cls: type[S], handle: Handle) -> S:
@@ -76,6 +83,8 @@ class EventStream(Owner):
         self._workers: weakref.WeakSet[Worker] = weakref.WeakSet()
         with handle as pointer:
             self._kind = _KIND_NAMES[lib.fes_stream_kind(pointer)]
+        self._on_server = self._kind != "sqlite"
+        handle.end = lib.fes_stream_shutdown
 
     @property
     def kind(self) -> str:
@@ -85,11 +94,13 @@ class EventStream(Owner):
     def close(self) -> None:
         """Closes the stream: stops its receivers, archivers and discarders, and ends waits for events, which raise
         `Closed`. A transaction that was begun goes on until it ends. Returns when no other thread is inside a call
-        of the stream any more. May be called twice."""
+        of the stream any more; where one is, calls that a server does not answer within 200 ms are ended. May be
+        called twice."""
         for worker in list(self._workers):
             worker.stop()
         self._handle.close()
 
+    @interruptible
     def migrate(self) -> None:
         """Makes the tables, or brings them up to date. Idempotent; several processes may do it at once; tables
         of the npm package are taken over.
@@ -99,6 +110,7 @@ class EventStream(Owner):
         with self._handle as pointer:
             call(lib.fes_stream_migrate, pointer)
 
+    @interruptible
     def add_event(self, type: str, data: Any = None) -> int:
         """Adds one event, and returns its id after the commit.
 
@@ -110,6 +122,7 @@ class EventStream(Owner):
         with self._handle as pointer:
             return add_event(lib.fes_stream_add_event, pointer, type, data)
 
+    @interruptible
     def add_events(self, events: Iterable[Sequence[Any]]) -> list[int]:
         """Adds events in one transaction, all or none; gives their ids, increasing.
 
@@ -129,6 +142,7 @@ class EventStream(Owner):
         """`add_events` for asyncio: see `aadd_event`."""
         return await asyncio.to_thread(self.add_events, list(events))
 
+    @interruptible
     def begin(self) -> Transaction:
         """Begins a transaction: `with stream.begin() as tx:` commits at the end of the block, and rolls back
         if an exception leaves it. On SQLite it waits for other writers, up to the option `busy_timeout_ms`.
@@ -159,6 +173,7 @@ class EventStream(Owner):
         """The LIVE consumer of a user: `consumer("LIVE", user)`."""
         return Consumer(self, "LIVE", user)
 
+    @interruptible
     def subscribe(
         self, component: str, user: str = "app", want: Want = None, options: Options | None = None, **more: Option
     ) -> Subscription:
@@ -170,6 +185,7 @@ class EventStream(Owner):
         """
         return Subscription(self, component, user, want, options, **more)
 
+    @interruptible
     def lag(self) -> dict[str, Any]:
         """How far each registered consumer is behind, and what holds the stream up:
         `{"highest_id": int, "first_unsettled": int | None, "holders": [{"id", "since", "application"}],
@@ -198,6 +214,7 @@ class EventStream(Owner):
         """`lag` for asyncio."""
         return await asyncio.to_thread(self.lag)
 
+    @interruptible
     def doctor(self, warehouse: Warehouse | None = None, roles: Iterable[str] = ()) -> list[Check]:
         """Looks at the database, its settings and the rights of this database user, before something is lost: each
         check says what was seen, why it matters and what mends it. All is well where no `status` is `failure`.
@@ -253,7 +270,9 @@ class Transaction(Owner):
         with stream._handle as pointer:
             self._handle = Handle.make("transaction", lib.fes_tx_free, lib.fes_stream_begin, pointer)
         self._handle.warns = True
+        self._on_server = stream._on_server
 
+    @interruptible
     def execute(self, sql: str, params: Sequence[Parameter] = ()) -> int:
         """Runs a statement of yours; gives how many rows it touched.
 
@@ -269,6 +288,7 @@ class Transaction(Owner):
             call(lib.fes_tx_execute, pointer, text(sql, "the SQL"), values, count, byref(rows))
         return rows.value
 
+    @interruptible
     def query(self, sql: str, params: Sequence[Parameter] = ()) -> list[tuple[Parameter, ...]]:
         """Runs a query of yours; gives all its rows. Otherwise as `execute`. On PostgreSQL, columns of unknown
         types are refused: cast them with `::text`."""
@@ -281,16 +301,19 @@ class Transaction(Owner):
         finally:
             lib.fes_rows_free(out)
 
+    @interruptible
     def add_event(self, type: str, data: Any = None) -> int:
         """Adds an event that lives and dies with the transaction: see `EventStream.add_event`."""
         with self._handle as pointer:
             return add_event(lib.fes_tx_add_event, pointer, type, data)
 
+    @interruptible
     def add_events(self, events: Iterable[Sequence[Any]]) -> list[int]:
         """Adds events: see `EventStream.add_events`. After an error some may have been added: roll back."""
         with self._handle as pointer:
             return add_events(lib.fes_tx_add_events, pointer, events)
 
+    @interruptible
     def commit(self) -> None:
         """Makes everything durable and visible. The transaction has ended then, also after an error.
 
@@ -299,6 +322,7 @@ class Transaction(Owner):
         """
         self._end(lib.fes_tx_commit)
 
+    @interruptible
     def rollback(self) -> None:
         """Undoes everything. The transaction has ended then.
 
@@ -316,6 +340,11 @@ class Transaction(Owner):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is not None and self._handle.busy:
+            # An interrupt has left a call behind, or another thread is inside of one: it is rolled back, and the
+            # connection given up, when nobody holds it any more.
+            self._handle.warns = False
+            return
         try:
             if not self._handle.closed:
                 if kind is None:

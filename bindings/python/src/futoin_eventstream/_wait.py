@@ -9,7 +9,7 @@ import time
 from ctypes import c_void_p
 from typing import Callable, Iterator, TypeVar
 
-from ._errors import Closed, InvalidArgument
+from ._errors import Closed, InvalidArgument, no_thread
 from ._ffi import FOREVER, lib
 from ._handle import Handle, Owner, check_exit
 
@@ -54,8 +54,13 @@ class _Nobody:
 _NOBODY = _Nobody()
 
 
+#: `cancel` is the token of the calls of this thread that get no other one.
+local = threading.local()
+
+
 def token(cancel: Cancel | None) -> Handle | _Nobody:
     """The pointer of a token, or None, as the target of a `with` block."""
+    cancel = cancel or getattr(local, "cancel", None)
     return _NOBODY if cancel is None else cancel._handle
 
 
@@ -84,6 +89,16 @@ def milliseconds(timeout: float | None) -> int:
     return min(math.ceil(timeout * 1000), FOREVER - 1) if timeout < FOREVER else FOREVER
 
 
+def start_thread(name: str, run: Callable[[], None]) -> threading.Thread:
+    """Starts a thread that the interpreter's end does not wait for. Raises `OutOfResources`."""
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as why:
+        raise no_thread(name, why) from why
+    return thread
+
+
 async def in_thread(wait: Callable[[Cancel], T], give_back: Callable[[T], None] | None = None) -> T:
     """Runs a wait for events on a thread of its own; cancelling the task ends the wait within 30 ms. What the wait
     has got by then goes to `give_back` before the task ends; without that it is not needed, and not waited for."""
@@ -110,7 +125,7 @@ async def in_thread(wait: Callable[[Cancel], T], give_back: Callable[[T], None] 
         except RuntimeError:  # the loop was closed meanwhile
             pass
 
-    threading.Thread(target=run, name="fes-wait", daemon=True).start()
+    start_thread("fes-wait", run)
     try:
         await asyncio.wait([future])
     except asyncio.CancelledError:
