@@ -142,6 +142,7 @@ class Consumer(Owner):
         with self._handle as pointer:
             call(lib.fes_consumer_acknowledge, pointer, event_id(last_id))
 
+    @interruptible
     def skip(self, id: int) -> None:
         """Passes over exactly the event `id`, if it is the next one and cannot be read: acknowledges it. The
         `unreadable` of the `CorruptEvent` that `poll` has raised has its id and its content.
