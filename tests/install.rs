@@ -35,6 +35,16 @@ fn compare(program: &Path, prefix: &Path, story: &str) {
     assert_eq!(output, std::fs::read_to_string(expected).unwrap(), "{}", program.display());
 }
 
+/// Whether this shell command succeeds; it has to where tests/run installs what it asks for.
+fn has(command: &str, installed: bool) -> bool {
+    let there = Command::new("sh").args(["-c", command]).output().unwrap().status.success();
+    assert!(there || !installed || std::env::var("FES_TEST_REQUIRED").is_err(), "{command} fails");
+    if !there {
+        eprintln!("left out, as this fails: {command}");
+    }
+    there
+}
+
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
@@ -123,9 +133,8 @@ fn rusqlite_source() -> String {
 
 #[test]
 fn the_examples_build_by_cmake() {
-    if Command::new("cmake").arg("--version").output().is_err() {
-        assert!(std::env::var("FES_TEST_REQUIRED").is_err(), "cmake is missing");
-        return eprintln!("left out: cmake is not installed");
+    if !has("cmake --version", true) {
+        return;
     }
     let folder = tempfile::tempdir().unwrap();
     let (prefix, build) = (folder.path().join("to"), folder.path().join("build"));
@@ -145,6 +154,44 @@ fn the_examples_build_by_cmake() {
     compare(&build.join("push_c"), &prefix, "push");
     compare(&build.join("complete_cpp"), &prefix, "complete");
     compare(&build.join("standalone_static"), &prefix, "standalone");
+}
+
+/// What each language of examples/ffi needs, whether tests/run installs it, and how its program is run.
+const LANGUAGES: [(&str, bool, &str); 5] = [
+    ("php --version", true, "php events.php"),
+    ("ruby -e 'require \"ffi\"'", false, "ruby events.rb"),
+    ("go version", false, "go run events.go"),
+    (
+        "javac --version && test -e /usr/share/java/jna.jar",
+        false,
+        "java -cp /usr/share/java/jna.jar Events.java",
+    ),
+    (
+        "mcs --version && mono --version",
+        false,
+        "mcs -out:$PREFIX/e.exe Events.cs && mono $PREFIX/e.exe",
+    ),
+];
+
+#[test]
+fn programs_in_other_languages_add_poll_and_receive() {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = folder.path();
+    make("install", prefix, Path::new(""));
+    let programs = root().join("examples/ffi");
+    let expected = std::fs::read_to_string(programs.join("expected.txt")).unwrap();
+    for (needs, installed, command) in LANGUAGES {
+        if has(needs, installed) {
+            let output = run(Command::new("sh")
+                .args(["-ec", command])
+                .current_dir(&programs)
+                .env("PREFIX", prefix)
+                .env("LD_LIBRARY_PATH", prefix.join("lib"))
+                .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
+                .env("FES_HEADER", prefix.join("include/futoin_eventstream_ffi.h")));
+            assert_eq!(output, expected, "{command}");
+        }
+    }
 }
 
 #[test]
