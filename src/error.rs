@@ -82,6 +82,8 @@ pub enum ErrorKind {
     Database = 51,
     /// The stream, or the transaction, was closed before.
     Closed = 60,
+    /// A [`CancelToken`](crate::CancelToken) ended the wait.
+    Cancelled = 70,
     /// A defect of this library. Please report it.
     Internal = 99,
 }

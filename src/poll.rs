@@ -3,6 +3,7 @@
 use crate::ahead::{Ahead, Timed};
 use crate::backend::Connection;
 use crate::backend::cursors::Move;
+use crate::cancel::{CancelToken, Wait};
 use crate::consumer::{Component, Ident, Want};
 use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId, UnreadableEvent};
@@ -11,7 +12,9 @@ use crate::reader::{Chunk, Reader, Stored, not_registered};
 use crate::recent::Place;
 use crate::rewind::{self, Standing};
 use crate::storing::Storing;
+use crate::tail::{Tail, TailPlace};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A consumer of a stream: reliable, or `LIVE`. Made by [`EventStream::consumer`].
 ///
@@ -44,6 +47,7 @@ pub struct Consumer {
     ahead: Ahead,
     storing: Storing,
     place: Place,
+    tail: TailPlace,
 }
 
 /// Where a LIVE consumer is.
@@ -69,14 +73,21 @@ struct Barren {
 }
 
 impl Consumer {
-    pub(crate) fn new(reader: Arc<Reader>, user: &str, component: &str) -> Result<Self> {
+    /// `tail` reads the end of the stream while this consumer waits there.
+    pub(crate) fn new(
+        reader: Arc<Reader>,
+        tail: Arc<dyn Tail>,
+        user: &str,
+        component: &str,
+    ) -> Result<Self> {
         let component = Component::new(component)?;
         let ident = Ident::new(user, &component)?;
         let live = component.is_live().then(Mutex::default);
         let place = reader.place();
         let (ahead, storing) = (Ahead::default(), Storing::default());
         let cursor = Cursor { standing: reader.standing(&ident), ident };
-        Ok(Consumer { reader, cursor, live, ahead, storing, place })
+        let tail = TailPlace::new(tail);
+        Ok(Consumer { reader, cursor, live, ahead, storing, place, tail })
     }
 
     /// The key of this consumer, `user:component`.
@@ -175,6 +186,45 @@ impl Consumer {
             }
             None => self.poll_reliable(last_id, want, limit),
         }
+    }
+
+    /// As [`poll_at_most`](Self::poll_at_most), but waits for the first event, up to `timeout`; zero
+    /// asks once, `Duration::MAX` has no end. Gives no event if none came in time.
+    ///
+    /// Waiting costs what a waiting [`Subscription`](crate::Subscription) costs: one thread of the
+    /// stream handle reads the end of the stream for all who wait there, and wakes this call when an
+    /// event comes that it wants. The thread begins with the first wait, and stays until this
+    /// `Consumer` is dropped; it asks the database nothing while nobody waits. Events of other types
+    /// are acknowledged once a second.
+    ///
+    /// ```
+    /// use futoin_eventstream::{EventStream, Want};
+    /// use std::time::Duration;
+    /// # fn main() -> Result<(), futoin_eventstream::Error> {
+    /// let stream = EventStream::open("sqlite::memory:")?;
+    /// stream.migrate()?;
+    /// let audit = stream.consumer("app", "Audit")?;
+    /// audit.register()?;
+    /// let writer = stream.clone();
+    /// let thread = std::thread::spawn(move || writer.add_event("USR_ADD", &"Ann"));
+    /// let events = audit.poll_for(None, &Want::all(), 10, Duration::from_secs(10), None)?;
+    /// assert_eq!(events[0].event_type, "USR_ADD");
+    /// # thread.join().unwrap()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`poll_at_most`](Self::poll_at_most), and `Cancelled` if the token ended the wait.
+    pub fn poll_for(
+        &self,
+        last_id: Option<EventId>,
+        want: &Want,
+        limit: usize,
+        timeout: Duration,
+        cancel: Option<&CancelToken>,
+    ) -> Result<Vec<Event>> {
+        let wait = Wait::new(timeout, cancel);
+        self.tail.wait_for(want, &wait, || self.poll_at_most(last_id, want, limit))
     }
 
     fn poll_reliable(

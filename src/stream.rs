@@ -14,6 +14,7 @@ use crate::late::late_error;
 use crate::poll::Consumer;
 use crate::push::{Hub, Subscription};
 use crate::reader::Reader;
+use crate::tail::TailPlace;
 use crate::url::{self, Location};
 use serde::Serialize;
 use std::sync::Arc;
@@ -92,6 +93,11 @@ impl EventStream {
     }
 
     /// What reads settled events, for workers of this library.
+    /// A place at the end of the stream, to wait there.
+    pub(crate) fn tail_place(&self) -> TailPlace {
+        TailPlace::new(self.hub.clone())
+    }
+
     pub(crate) fn reader(&self) -> &Arc<Reader> {
         &self.reader
     }
@@ -226,7 +232,7 @@ impl EventStream {
     /// # Errors
     /// `InvalidUser`, `InvalidComponent`, `IdentTooLong`.
     pub fn consumer(&self, user: &str, component: &str) -> Result<Consumer> {
-        Consumer::new(self.reader.clone(), user, component)
+        Consumer::new(self.reader.clone(), self.hub.clone(), user, component)
     }
 
     /// A consumer that never registers and gets what comes from now on.

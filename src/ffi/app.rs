@@ -1,6 +1,6 @@
 //! `fes_app`.
 
-use super::cancel::{Wait, fes_cancel_token};
+use super::cancel::{fes_cancel_token, wait};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
@@ -176,7 +176,7 @@ pub unsafe extern "C" fn fes_app_stop_for(
 ) -> fes_status {
     guard(err, || unsafe {
         let app = &borrow(app, "app")?.0;
-        let wait = Wait::new(timeout_ms, cancel);
+        let wait = wait(timeout_ms, cancel);
         let discarder =
             app.discarder().is_none_or(|discarder| discarder.stop_within(Duration::ZERO));
         let archiver = app.archiver().is_none_or(|archiver| archiver.stop_within(Duration::ZERO));
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn fes_app_stop_for(
             app.discarder().is_none_or(|discarder| discarder.stop_within(time))
                 && app.archiver().is_none_or(|archiver| archiver.stop_within(time))
         };
-        wait.for_end(ended, cut)
+        Ok(wait.for_end(ended, cut)?)
     })
 }
 

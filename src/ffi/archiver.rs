@@ -1,6 +1,6 @@
 //! `fes_archiver`.
 
-use super::cancel::{Wait, fes_cancel_token};
+use super::cancel::{fes_cancel_token, limits, wait};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
@@ -108,7 +108,8 @@ pub unsafe extern "C" fn fes_archiver_stop_for(
 ) -> fes_status {
     guard(err, || unsafe {
         let archiver = &borrow(archiver, "archiver")?.0;
-        Wait::new(timeout_ms, cancel).for_end(|time| archiver.stop_within(time), || archiver.cut())
+        Ok(wait(timeout_ms, cancel)
+            .for_end(|time| archiver.stop_within(time), || archiver.cut())?)
     })
 }
 
@@ -166,11 +167,8 @@ pub unsafe extern "C" fn fes_archiver_run_for(
     guard(err, || unsafe {
         let (count, complete) = (Out::optional(count, 0), Out::optional(complete, false));
         let archiver = &borrow(archiver, "archiver")?.0;
-        let wait = Wait::new(timeout_ms, cancel);
-        let (number, all) = wait.run(|| archiver.run_while(|| wait.goes_on()))?;
-        if !all {
-            wait.check()?;
-        }
+        let (timeout, cancel) = limits(timeout_ms, cancel);
+        let (number, all) = archiver.run_for(timeout, cancel)?;
         count.set(number);
         complete.set(all);
         Ok(())

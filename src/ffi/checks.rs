@@ -1,6 +1,6 @@
 //! Checks of a stream.
 
-use super::cancel::{FES_FOREVER, Wait, fes_cancel_token};
+use super::cancel::{FES_FOREVER, fes_cancel_token, wait};
 use super::{
     Done, Out, array, borrow, fes_error, fes_status, fes_stream, fes_text, fes_warehouse, guard,
     text,
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn fes_stream_verify_json_for(
         let stream = &borrow(stream, "stream")?.0;
         let warehouse = warehouse.as_ref().map(|warehouse| &warehouse.0);
         let options = range(from_id, to_id, examples);
-        let wait = Wait::new(timeout_ms, cancel);
+        let wait = wait(timeout_ms, cancel);
         let report = wait.run(|| stream.verify_while(warehouse, &options, |_| wait.goes_on()))?;
         if !report.complete {
             wait.check()?;

@@ -1,6 +1,6 @@
 //! `fes_consumer`.
 
-use super::cancel::{Wait, fes_cancel_token};
+use super::cancel::{fes_cancel_token, limits};
 use super::{
     Out, borrow, close, fes_error, fes_events, fes_status, fes_stream, guard, refuse, text, want,
 };
@@ -154,20 +154,11 @@ pub unsafe extern "C" fn fes_consumer_poll(
         let out = Out::handle(out)?;
         let consumer = &borrow(consumer, "consumer")?.0;
         let (last_id, want) = (last_id.as_ref().copied(), want(types, type_count)?);
-        let wait = Wait::new(timeout_ms, cancel);
-        loop {
-            wait.check()?;
-            let events = wait.run(|| match limit {
-                0 => consumer.poll(last_id, &want),
-                limit => consumer.poll_at_most(last_id, &want, limit),
-            })?;
-            let pause = wait.slice();
-            if !events.is_empty() || pause.is_zero() {
-                out.give(fes_events::new(events.iter(), consumer.checks_json()));
-                return Ok(());
-            }
-            std::thread::sleep(pause);
-        }
+        let (timeout, cancel) = limits(timeout_ms, cancel);
+        let limit = if limit == 0 { usize::MAX } else { limit };
+        let events = consumer.poll_for(last_id, &want, limit, timeout, cancel)?;
+        out.give(fes_events::new(events.iter(), consumer.checks_json()));
+        Ok(())
     })
 }
 

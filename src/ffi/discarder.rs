@@ -1,6 +1,6 @@
 //! `fes_discarder`.
 
-use super::cancel::{Wait, fes_cancel_token};
+use super::cancel::{fes_cancel_token, limits, wait};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{Out, borrow, close, fes_error, fes_options, fes_status, fes_stream, guard};
@@ -106,8 +106,8 @@ pub unsafe extern "C" fn fes_discarder_stop_for(
 ) -> fes_status {
     guard(err, || unsafe {
         let discarder = &borrow(discarder, "discarder")?.0;
-        Wait::new(timeout_ms, cancel)
-            .for_end(|time| discarder.stop_within(time), || discarder.cut())
+        Ok(wait(timeout_ms, cancel)
+            .for_end(|time| discarder.stop_within(time), || discarder.cut())?)
     })
 }
 
@@ -163,11 +163,8 @@ pub unsafe extern "C" fn fes_discarder_run_for(
     guard(err, || unsafe {
         let (count, complete) = (Out::optional(count, 0), Out::optional(complete, false));
         let discarder = &borrow(discarder, "discarder")?.0;
-        let wait = Wait::new(timeout_ms, cancel);
-        let (number, all) = wait.run(|| discarder.run_while(|| wait.goes_on()))?;
-        if !all {
-            wait.check()?;
-        }
+        let (timeout, cancel) = limits(timeout_ms, cancel);
+        let (number, all) = discarder.run_for(timeout, cancel)?;
         count.set(number);
         complete.set(all);
         Ok(())

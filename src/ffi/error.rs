@@ -231,10 +231,6 @@ impl fes_error {
         Box::new(fes_error { code, message, sql_state, retriable: false, unreadable: None })
     }
 
-    pub(super) fn cancelled() -> Box<Self> {
-        Self::new(FES_CANCELLED, "the wait was cancelled")
-    }
-
     pub(super) fn from_panic(panic: &(dyn Any + Send)) -> Box<Self> {
         Self::new(FES_PANIC, &panic_error(panic).to_string())
     }

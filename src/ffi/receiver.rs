@@ -1,6 +1,6 @@
 //! `fes_receiver`.
 
-use super::cancel::{Wait, fes_cancel_token};
+use super::cancel::{fes_cancel_token, wait};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
 use super::{
@@ -328,7 +328,7 @@ pub unsafe extern "C" fn fes_receiver_stop_for(
 ) -> fes_status {
     guard(err, || unsafe {
         let Some(made) = borrow(receiver, "receiver")?.current() else { return Ok(()) };
-        Wait::new(timeout_ms, cancel).for_end(|time| made.stop_within(time), || made.cut())
+        Ok(wait(timeout_ms, cancel).for_end(|time| made.stop_within(time), || made.cut())?)
     })
 }
 

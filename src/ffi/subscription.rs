@@ -1,6 +1,6 @@
 //! `fes_subscription`.
 
-use super::cancel::{Wait, fes_cancel_token};
+use super::cancel::{fes_cancel_token, wait};
 use super::options::options;
 use super::{
     Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard, text,
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn fes_subscription_next(
         let seq = Out::optional(seq, 0);
         let out = Out::handle(out)?;
         let subscription = &borrow(subscription, "subscription")?.0;
-        let wait = Wait::new(timeout_ms, cancel);
+        let wait = wait(timeout_ms, cancel);
         wait.check()?;
         let is_wanted = || wait.check().is_ok();
         let goes_on = (!cancel.is_null()).then_some(&is_wanted as &dyn Fn() -> bool);
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn fes_subscription_next(
             out.give(fes_events::new(events, subscription.checks_json()));
             return Ok(());
         }
-        wait.check()
+        Ok(wait.check()?)
     })
 }
 

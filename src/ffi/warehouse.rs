@@ -1,6 +1,6 @@
 //! `fes_warehouse` and `fes_replay`.
 
-use super::cancel::{Wait, fes_cancel_token};
+use super::cancel::{fes_cancel_token, limits};
 use super::options::options;
 use super::statement::kind_number;
 use super::{
@@ -215,21 +215,11 @@ pub unsafe extern "C" fn fes_replay_next_for(
 ) -> fes_status {
     guard(err, || unsafe {
         let out = Out::handle(out)?;
-        let replay = &borrow(replay, "replay")?.0;
-        let wait = Wait::new(timeout_ms, cancel);
-        loop {
-            wait.check()?;
-            let found = wait.run(|| lock(replay).look(limit))?;
-            let (is_end, events) = (found.is_some(), found.unwrap_or_default());
-            let pause = wait.slice();
-            if !events.is_empty() || pause.is_zero() {
-                out.give(fes_events::new(events.iter(), lock(replay).checks_json()));
-                return Ok(());
-            }
-            if is_end {
-                std::thread::sleep(pause);
-            }
-        }
+        let (timeout, cancel) = limits(timeout_ms, cancel);
+        let mut replay = lock(&borrow(replay, "replay")?.0);
+        let events = replay.next_for(limit, timeout, cancel)?;
+        out.give(fes_events::new(events.iter(), replay.checks_json()));
+        Ok(())
     })
 }
 

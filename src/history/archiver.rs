@@ -5,6 +5,7 @@ use super::{HistoryNotice, Notify, Running, Warehouse, WorkerHealth, archiver_id
 use crate::backend::Connection;
 use crate::backend::cursors::Move;
 use crate::backend::lease::OwnerLease;
+use crate::cancel::{CancelToken, Wait};
 use crate::config::Options;
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result, fail};
@@ -172,6 +173,21 @@ impl Archiver {
     /// after the cursor as it is then; `NotMigrated`, and those of both databases.
     pub fn run_once(&self) -> Result<u64> {
         self.run_while(|| true).map(|(count, _)| count)
+    }
+
+    /// As [`run_once`](Self::run_once), but begins no batch when `timeout` is over; `Duration::MAX` has
+    /// no end. Gives how many events were archived, and whether that is all.
+    ///
+    /// # Errors
+    /// As [`run_once`](Self::run_once), and `Cancelled` if the token ended it: what was archived before
+    /// stays so.
+    pub fn run_for(&self, timeout: Duration, cancel: Option<&CancelToken>) -> Result<(u64, bool)> {
+        let wait = Wait::new(timeout, cancel);
+        let (count, complete) = wait.run(|| self.run_while(|| wait.goes_on()))?;
+        if !complete {
+            wait.check()?;
+        }
+        Ok((count, complete))
     }
 
     /// As [`run_once`](Self::run_once), a batch at a time as long as `go_on` says so; tells, too,

@@ -4,6 +4,7 @@ use super::expiry::{Expiry, Look};
 use super::{HistoryNotice, Notify, Running, WorkerHealth, archiver_ident, lock};
 use crate::backend::history::{Discard, Discarded};
 use crate::backend::pool::Pool;
+use crate::cancel::{CancelToken, Wait};
 use crate::config::{Options, Settings};
 use crate::consumer::Ident;
 use crate::error::{Error, ErrorKind, Result};
@@ -146,6 +147,21 @@ impl Discarder {
     /// `NotMigrated`, `PermissionDenied`, and those of the database.
     pub fn run_once(&self) -> Result<u64> {
         self.run_while(|| true).map(|(count, _)| count)
+    }
+
+    /// As [`run_once`](Self::run_once), but begins no statement when `timeout` is over; `Duration::MAX` has
+    /// no end. Gives how many events were discarded, and whether that is all.
+    ///
+    /// # Errors
+    /// As [`run_once`](Self::run_once), and `Cancelled` if the token ended it: what was discarded before
+    /// stays so.
+    pub fn run_for(&self, timeout: Duration, cancel: Option<&CancelToken>) -> Result<(u64, bool)> {
+        let wait = Wait::new(timeout, cancel);
+        let (count, complete) = wait.run(|| self.run_while(|| wait.goes_on()))?;
+        if !complete {
+            wait.check()?;
+        }
+        Ok((count, complete))
     }
 
     /// As [`run_once`](Self::run_once), a statement at a time as long as `go_on` says so; tells,

@@ -2,13 +2,16 @@
 
 use super::Warehouse;
 use crate::backend::ReadRange;
+use crate::cancel::{CancelToken, Wait};
 use crate::consumer::Want;
 use crate::error::{ErrorKind, Result};
 use crate::event::{Event, EventId};
 use crate::life::{Anchor, Life, Position};
 use crate::reader::Reader;
 use crate::stream::EventStream;
+use crate::tail::TailPlace;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Reads the history of a warehouse and goes on with the active events of its stream, in order of
 /// their ids, without a hole or a duplicate where the two meet, also while an archiver and a
@@ -58,6 +61,7 @@ pub struct Replay {
     seen: Option<(u64, Option<Life>)>,
     /// The end of the history was met: the active events come first.
     at_tail: bool,
+    tail: Arc<TailPlace>,
 }
 
 impl Warehouse {
@@ -73,6 +77,7 @@ impl Warehouse {
             anchor: None,
             seen: None,
             at_tail: false,
+            tail: Arc::new(stream.tail_place()),
         }
     }
 }
@@ -103,6 +108,33 @@ impl Replay {
                 return Ok(events);
             }
         }
+    }
+
+    /// As [`next_events`](Self::next_events), but waits for the first event, up to `timeout`; zero looks
+    /// once, `Duration::MAX` has no end. Gives no event if none came in time; more may be there
+    /// then behind what was not wanted: [`position`](Self::position) moves on. Waiting costs what it
+    /// costs in [`Consumer::poll_for`](crate::Consumer::poll_for).
+    ///
+    /// # Errors
+    /// As [`next_events`](Self::next_events), and `Cancelled` if the token ended the wait; the next
+    /// call goes on at the same position.
+    pub fn next_for(
+        &mut self,
+        limit: usize,
+        timeout: Duration,
+        cancel: Option<&CancelToken>,
+    ) -> Result<Vec<Event>> {
+        let wait = Wait::new(timeout, cancel);
+        let (tail, want) = (self.tail.clone(), self.want.clone());
+        tail.wait_for(&want, &wait, || {
+            loop {
+                match self.look(limit)? {
+                    Some(events) => return Ok(events),
+                    None if !wait.goes_on() => return Ok(Vec::new()),
+                    None => {}
+                }
+            }
+        })
     }
 
     /// One bounded piece of it: `None` if what was read was not wanted, and more may be there.

@@ -13,6 +13,7 @@ use crate::hint::Listening;
 use crate::life::{Life, Position};
 use crate::line;
 use crate::reader::Reader;
+use crate::tail::{Tail, Waiter};
 use crate::worker::{Next, Signal, Task, Worker};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +25,8 @@ use std::time::{Duration, Instant};
 const CHEAP_LOOK: Duration = Duration::from_millis(2);
 const CHEAP_IDLE_LOOK: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_secs(1);
+/// When nobody has wanted anything for that long, it waits until somebody does.
+const REST: Duration = Duration::from_secs(3600);
 /// And this is how often the table is read although nothing seems to have changed.
 const SAFETY_LOOK: Duration = Duration::from_secs(1);
 /// Where the server notifies, this is how often the table is read when nothing came for a second.
@@ -34,6 +37,10 @@ type Members = Arc<Mutex<MemberList>>;
 #[derive(Default)]
 struct MemberList {
     map: HashMap<u64, Arc<Member>>,
+    /// Those who wait in a poll.
+    waiters: HashMap<u64, Arc<Waiter>>,
+    /// Where a thread that rests has to begin for members that came meanwhile.
+    begin: Option<EventId>,
     /// Somebody came since the last read, and does not know yet where the tail is.
     newcomer: bool,
 }
@@ -49,6 +56,8 @@ pub(crate) struct Hub {
 #[derive(Default)]
 struct Threads {
     next_key: u64,
+    /// How many want the thread to stay, although they are no members.
+    held: usize,
     hub: Option<Worker>,
     /// Waits for the server's notifications, where they are switched on.
     listener: Option<Worker>,
@@ -81,49 +90,55 @@ impl Hub {
     /// asked. Starts the thread with the first one.
     pub fn attach(&self, member: Arc<Member>, from: EventId) -> Result<u64> {
         let mut threads = lock(&self.threads);
-        if threads.hub.is_none() {
-            let notices = Arc::<Notices>::default();
-            let task = HubTask {
-                reader: self.reader.clone(),
-                members: self.members.clone(),
-                position: Position::at(from),
-                life: None,
-                doubts: None,
-                sleep: self.reader.settings.sleep_min,
-                connection: None,
-                listening: None,
-                counter: None,
-                read_at: Instant::now(),
-                moved_at: Instant::now(),
-                notices: notices.clone(),
-            };
-            let worker = Worker::start("fes-hub", task)?;
-            let backend = self.reader.pool()?;
-            if self.reader.settings.notify && matches!(backend.backend(), Backend::Postgres(_)) {
-                let reader = self.reader.clone();
-                let hub = worker.signal().clone();
-                let heard = Instant::now();
-                let task = ListenTask { reader, hub, notices, connection: None, heard };
-                threads.listener = Some(Worker::start("fes-listen", task)?);
-            }
-            threads.hub = Some(worker);
-        }
+        self.start(&mut threads, Some(from))?;
         threads.next_key += 1;
         let mut members = lock(&self.members);
         members.map.insert(threads.next_key, member);
         members.newcomer = true;
+        members.begin = Some(members.begin.map_or(from, |begin| begin.min(from)));
         drop(members);
-        if let Some(worker) = &threads.hub {
-            worker.signal().wake();
-        }
+        threads.wake();
         Ok(threads.next_key)
+    }
+
+    /// Starts the thread, unless it runs. It reads on after `from`, or from the end of the stream on.
+    fn start(&self, threads: &mut Threads, from: Option<EventId>) -> Result<()> {
+        if threads.hub.is_some() {
+            return Ok(());
+        }
+        let notices = Arc::<Notices>::default();
+        let task = HubTask {
+            reader: self.reader.clone(),
+            members: self.members.clone(),
+            position: Position::at(from.unwrap_or(0)),
+            resting: from.is_none(),
+            life: None,
+            doubts: None,
+            sleep: self.reader.settings.sleep_min,
+            connection: None,
+            listening: None,
+            counter: None,
+            read_at: Instant::now(),
+            moved_at: Instant::now(),
+            used_at: Instant::now(),
+            notices: notices.clone(),
+        };
+        let worker = Worker::start("fes-hub", task)?;
+        let backend = self.reader.pool()?;
+        if self.reader.settings.notify && matches!(backend.backend(), Backend::Postgres(_)) {
+            let reader = self.reader.clone();
+            let hub = worker.signal().clone();
+            let heard = Instant::now();
+            let task = ListenTask { reader, hub, notices, connection: None, heard };
+            threads.listener = Some(Worker::start("fes-listen", task)?);
+        }
+        threads.hub = Some(worker);
+        Ok(())
     }
 
     /// Has the thread look now.
     pub fn wake(&self) {
-        if let Some(worker) = &lock(&self.threads).hub {
-            worker.signal().wake();
-        }
+        lock(&self.threads).wake();
     }
 
     /// Whether a member of this ident is attached.
@@ -133,12 +148,16 @@ impl Hub {
 
     /// Removes a member; the last one ends the thread.
     pub fn detach(&self, key: u64) {
-        let mut threads = lock(&self.threads);
-        let mut members = lock(&self.members);
-        members.map.remove(&key);
+        let threads = lock(&self.threads);
+        lock(&self.members).map.remove(&key);
         self.backlog.clear();
-        let ended = members.map.is_empty().then(|| (threads.hub.take(), threads.listener.take()));
-        drop((members, threads));
+        self.end_unless_used(threads);
+    }
+
+    fn end_unless_used(&self, mut threads: MutexGuard<'_, Threads>) {
+        let used = threads.held > 0 || !lock(&self.members).map.is_empty();
+        let ended = (!used).then(|| (threads.hub.take(), threads.listener.take()));
+        drop(threads);
         if let Some(workers) = ended {
             close(workers);
         }
@@ -150,11 +169,51 @@ impl Hub {
         for member in members {
             member.close();
         }
+        wake_all(&lock(&self.members));
         let mut threads = lock(&self.threads);
         let ended = (threads.hub.take(), threads.listener.take());
         drop(threads);
         close(ended);
     }
+}
+
+impl Threads {
+    fn wake(&self) {
+        if let Some(worker) = &self.hub {
+            worker.signal().wake();
+        }
+    }
+}
+
+impl Tail for Hub {
+    fn hold(&self) -> Result<()> {
+        let mut threads = lock(&self.threads);
+        self.start(&mut threads, None)?;
+        threads.held += 1;
+        Ok(())
+    }
+
+    fn release(&self) {
+        let mut threads = lock(&self.threads);
+        threads.held = threads.held.saturating_sub(1);
+        self.end_unless_used(threads);
+    }
+
+    fn attach(&self, waiter: Arc<Waiter>) -> u64 {
+        let mut threads = lock(&self.threads);
+        threads.next_key += 1;
+        lock(&self.members).waiters.insert(threads.next_key, waiter);
+        threads.wake();
+        threads.next_key
+    }
+
+    fn detach(&self, key: u64) {
+        lock(&self.members).waiters.remove(&key);
+    }
+}
+
+fn wake_all(members: &MemberList) {
+    members.waiters.values().for_each(|waiter| waiter.wake());
 }
 
 /// Ends the threads, also where they hang in a call on a server.
@@ -178,6 +237,8 @@ struct HubTask {
     members: Members,
     /// Read up to here.
     position: Position,
+    /// Nobody wanted anything for a while: it begins anew at the end of the stream.
+    resting: bool,
     /// The stream as it was when the doubts were these.
     life: Option<Life>,
     doubts: Option<u64>,
@@ -190,10 +251,40 @@ struct HubTask {
     read_at: Instant,
     /// When events came last, or were said to.
     moved_at: Instant,
+    /// When there was somebody last.
+    used_at: Instant,
     notices: Arc<Notices>,
 }
 
 impl HubTask {
+    /// Whether nobody has wanted anything for a while. Then it gives its connection back.
+    fn rests(&mut self) -> bool {
+        let mut members = lock(&self.members);
+        if !members.map.is_empty() || !members.waiters.is_empty() {
+            self.used_at = Instant::now();
+            return false;
+        }
+        if self.used_at.elapsed() < IDLE {
+            return false;
+        }
+        members.begin = None;
+        drop(members);
+        self.resting = true;
+        self.connection = None;
+        true
+    }
+
+    /// Begins at the end of the stream, after a rest. Whoever waits asks the database once more: it
+    /// may not have seen everything up to there.
+    fn resume(&mut self, connection: &mut Connection) -> Result<()> {
+        let end = self.reader.live_start(connection)?;
+        let begin = lock(&self.members).begin.take();
+        self.position = Position::at(begin.map_or(end, |begin| begin.min(end)));
+        (self.resting, self.counter) = (false, None);
+        wake_all(&lock(&self.members));
+        Ok(())
+    }
+
     fn members(&self) -> Vec<Arc<Member>> {
         lock(&self.members).map.values().cloned().collect()
     }
@@ -208,6 +299,7 @@ impl HubTask {
                 reader.verify_unregistered(connection, self.position, self.life)?;
             self.position = at;
             (self.life, self.doubts, self.counter) = (Some(life), Some(doubts), None);
+            wake_all(&lock(&self.members));
             for member in &members {
                 rewound.iter().for_each(|error| member.rewind_live(at.id, error));
             }
@@ -249,6 +341,9 @@ impl HubTask {
         for member in self.members() {
             member.offer(&piece);
         }
+        for waiter in lock(&self.members).waiters.values() {
+            waiter.offer(&events);
+        }
         let progress = piece.upto > piece.after;
         let moved = self.notices.came.swap(false, Ordering::AcqRel) || progress;
         if moved {
@@ -284,6 +379,7 @@ impl HubTask {
         for member in self.members() {
             member.pass_over(row.id, error);
         }
+        wake_all(&lock(&self.members));
         self.position = Position::at(row.id);
         self.moved_at = Instant::now();
     }
@@ -328,6 +424,9 @@ impl Task for HubTask {
         if self.listening.is_none() {
             self.listening = Some(self.reader.hint.listen(signal.clone()));
         }
+        if self.rests() {
+            return Ok(Next::Sleep(REST));
+        }
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -335,7 +434,11 @@ impl Task for HubTask {
                 self.reader.pool()?.backend().connect()?
             }
         };
-        let next = self.verify(&mut connection).and_then(|doubts| {
+        let begun = match self.resting {
+            true => self.resume(&mut connection),
+            false => Ok(()),
+        };
+        let next = begun.and_then(|()| self.verify(&mut connection)).and_then(|doubts| {
             let counter = connection.change_counter()?;
             self.store_cursors(&mut connection)?;
             if counter.is_some_and(|counter| self.is_quiet(counter)) {
@@ -368,6 +471,7 @@ impl Task for HubTask {
         for member in self.members() {
             member.fail(&error);
         }
+        wake_all(&lock(&self.members));
     }
 }
 
