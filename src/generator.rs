@@ -149,8 +149,9 @@ impl Transaction {
     ///
     /// # Errors
     /// Whatever the database says. On PostgreSQL a failed statement dooms the transaction. After
-    /// `Conflict` nothing of it is left on any database: run it again from its beginning. MySQL
-    /// ends the transaction by itself at statements like `CREATE TABLE`: keep them out of it.
+    /// `Conflict` nothing of it is left on any database: run it again from its beginning. MySQL and
+    /// MariaDB commit at statements like `CREATE TABLE`: `TransactionEnded` if something was written
+    /// before, and else the transaction begins anew behind it. Keep them out of it.
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
         self.call_own(sql, |c| c.execute(sql, params))
     }

@@ -368,6 +368,141 @@ fn a_pooler_in_transaction_mode_is_a_failure_and_one_in_session_mode_is_not() {
 }
 
 #[test]
+fn with_the_option_a_pooler_in_transaction_mode_is_told_and_all_checks_are_made() {
+    let Some(db) = Db::on("postgres") else { return };
+    db.stream().close();
+    let Some(pool) = Spare::bouncer_before(&db.url, "doctor-option", &["pool_mode = transaction"])
+    else {
+        return;
+    };
+    let options = Options::new().set("pooler", "transaction").unwrap();
+    let url = support::with_database(&pool.url, &db.name);
+    let stream = EventStream::open_with(&url, &options).unwrap();
+    stream.migrate().unwrap();
+    let warehouse = Warehouse::open_with(&url, &options).unwrap();
+    warehouse.migrate().unwrap();
+    let checks = look(&stream, Some(&warehouse));
+    fails(&checks, &[]);
+    assert!(named(&checks, CheckStatus::Unknown).is_empty(), "{checks:#?}");
+    let pooler = check(&checks, "pooler");
+    assert!(pooler.seen.contains("as pooler=transaction says"), "{pooler:?}");
+    // The same checks as without a pooler.
+    let names = |checks: &[Check]| checks.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
+    let direct = EventStream::open(&db.url).unwrap();
+    assert_eq!(names(&checks), names(&look(&direct, Some(&Warehouse::open(&db.url).unwrap()))));
+    // What is wrong is found there, too; without sessions nobody undoes what the role has set.
+    let set = "SET default_transaction_read_only = on";
+    db.raw().exec(&format!("ALTER DATABASE {} {set}", db.name));
+    db.kill_sessions();
+    let checks = look(&EventStream::open_with(&db.url, &options).unwrap(), None);
+    assert!(named(&checks, CheckStatus::Failure).contains("writable"), "{checks:#?}");
+    stream.close();
+    Spare::drop("pgbouncer-doctor-option");
+}
+
+on_servers!(a_database_that_gives_durability_away_is_a_warning, [postgres, postgres18], |db| {
+    db.stream().close();
+    let name = &db.name;
+    db.raw().exec(&format!("ALTER DATABASE {name} SET synchronous_commit = off"));
+    let checks = look(&EventStream::open(&db.url).unwrap(), None);
+    fails(&checks, &[]);
+    let found = check(&checks, "durability");
+    assert_eq!(found.status, CheckStatus::Warning, "{found:?}");
+    assert!(found.seen.contains("synchronous_commit=off"), "{found:?}");
+});
+
+on_each_server!(whether_ids_may_be_given_is_told, |db| {
+    let accepts = check(&look(&db.stream(), None), "explicit_ids").seen.clone();
+    assert!(accepts.contains("strict_ids=true"), "{accepts}");
+    let strict = db.stream_with(&[("strict_ids", "true")]);
+    let refuses = check(&look(&strict, None), "explicit_ids").seen.clone();
+    assert!(refuses.contains("refuses them"), "{refuses}");
+    fails(&look(&strict, None), &[]);
+});
+
+on_servers!(partitions_are_counted, [postgres, postgres18], |db| {
+    let stream = db.stream();
+    assert_eq!(check(&look(&stream, None), "partitions").seen, "0 of them");
+    db.raw().exec("CREATE TABLE more () INHERITS (evt_queue)");
+    assert_eq!(check(&look(&stream, None), "partitions").seen, "1 of them");
+});
+
+on_servers!(an_encrypted_connection_is_told, [postgres, mariadb, mysql], |db| {
+    let Some(authority) = support::variable("FES_TEST_TLS_CA") else { return };
+    db.stream().close();
+    let (mode, certificates) = match db.kind {
+        DatabaseKind::Postgres => ("sslmode", "sslrootcert"),
+        _ => ("ssl-mode", "ssl-ca"),
+    };
+    let plain = [(mode, "disable")];
+    let secret = [(mode, "require"), (certificates, authority.as_str())];
+    for (parameters, wanted) in [(&plain[..], "not encrypted"), (&secret[..], "is encrypted")] {
+        let url = db.url_with(|url| {
+            url.set_host(Some("localhost")).unwrap();
+            url.query_pairs_mut().extend_pairs(parameters);
+        });
+        let checks = look(&EventStream::open(&url).unwrap(), None);
+        let tls = check(&checks, "tls");
+        assert_eq!(tls.status, CheckStatus::Ok, "{tls:?}");
+        assert!(tls.seen.contains(wanted), "{tls:?}");
+    }
+});
+
+on_servers!(who_may_not_see_the_locks_is_warned, [mysql], |db| {
+    db.stream().close();
+    let Role(_, user, url) = &Role::new(db, "consumer");
+    db.raw().exec(&format!("GRANT SELECT ON {}.evt_queue TO {user}", db.name));
+    let see = || look(&EventStream::open(url).unwrap(), None);
+    let found = check(&see(), "metadata_locks").clone();
+    assert_eq!(found.status, CheckStatus::Warning, "{found:?}");
+    let grant = found.remedy.unwrap().replace("this user", user);
+    db.raw().exec(&grant);
+    assert_eq!(check(&see(), "metadata_locks").status, CheckStatus::Ok);
+});
+
+on_servers!(ids_that_run_out_are_a_failure, [postgres, postgres18], |db| {
+    let stream = db.stream();
+    db.raw().exec("SELECT setval('evt_queue_id_seq', 950000000000000000)");
+    fails(&look(&stream, None), &["ids_left"]);
+});
+
+on_servers!(a_table_without_ids_of_its_own_is_a_failure, [sqlite], |db| {
+    db.stream().close();
+    let mut raw = db.raw();
+    raw.exec("DROP TABLE evt_queue");
+    raw.exec("CREATE TABLE evt_queue (id INTEGER PRIMARY KEY, type TEXT, data TEXT, ts TEXT)");
+    let checks = look(&EventStream::open(&db.url).unwrap(), None);
+    assert_eq!(check(&checks, "sequence").status, CheckStatus::Failure, "{checks:#?}");
+});
+
+#[test]
+fn a_subscriber_is_a_failure() {
+    let Some(publisher) = Spare::make("doctor-pub", "postgres", &["-c", "wal_level=logical"])
+    else {
+        return;
+    };
+    let Some(subscriber) = Spare::make("doctor-sub", "postgres", &[]) else { return };
+    let db = publisher.db();
+    db.stream().close();
+    db.raw().exec("CREATE PUBLICATION events FOR TABLE evt_queue");
+    subscriber.root().exec(&format!("CREATE DATABASE {}", db.name));
+    let url = support::with_database(&subscriber.url, &db.name);
+    let stream = EventStream::open(&url).unwrap();
+    stream.migrate().unwrap();
+    let mut raw = support::Raw::connect(db.kind, &url);
+    raw.exec(&format!("CREATE SUBSCRIPTION events CONNECTION '{}' PUBLICATION events", db.url));
+    let checks = look(&stream, None);
+    raw.exec("DROP SUBSCRIPTION events");
+    let failed = named(&checks, CheckStatus::Failure);
+    assert!(failed.contains("writable") && failed.contains("order"), "{checks:#?}");
+    assert!(check(&checks, "writable").seen.contains("the subscription events"), "{checks:#?}");
+    stream.close();
+    Spare::drop("postgres-doctor-sub");
+    drop(db);
+    Spare::drop("postgres-doctor-pub");
+}
+
+#[test]
 fn a_standby_is_a_failure() {
     let Some(primary) = Spare::make("doctor", "postgres", &[]) else { return };
     let db = primary.db();
@@ -415,9 +550,17 @@ on_servers!(settings_of_a_server_are_told, [mariadb, mysql], |db| {
     with("read_only", "1", CheckStatus::Failure, &["writable", "order"]);
     with("auto_increment_increment", "2", CheckStatus::Failure, &["sequence", "writable", "order"]);
     with("autocommit", "0", CheckStatus::Warning, &["autocommit"]);
+    with("init_connect", "'SET autocommit = 0'", CheckStatus::Warning, &["autocommit"]);
     with("sql_mode", "''", CheckStatus::Warning, &["sql_mode"]);
     with("innodb_flush_log_at_trx_commit", "2", CheckStatus::Warning, &["durability"]);
     with("max_allowed_packet", "1048576", CheckStatus::Warning, &["packet"]);
+    if spare.server == "mariadb" {
+        root.exec("UNINSTALL SONAME 'metadata_lock_info'");
+        let checks = look(&stream, None);
+        let found = check(&checks, "metadata_locks");
+        assert_eq!(found.status, CheckStatus::Warning, "{found:?}");
+        root.exec(found.remedy.as_deref().unwrap());
+    }
     fails(&look(&stream, None), &[]);
     stream.close();
     Spare::drop(&format!("{}-doctor", spare.server));

@@ -303,6 +303,22 @@ on_mysql_and_mariadb!(
     }
 );
 
+on_mysql_and_mariadb!(an_offset_of_ids_without_an_increment_changes_nothing, |server| {
+    let _alone = alone();
+    let Some(spare) = Spare::make("changes", server, &[]) else { return };
+    let db = spare.db();
+    let stream = db.stream();
+    stream.consumer("app", "Audit").unwrap().register().unwrap();
+    spare.root().exec("SET GLOBAL auto_increment_offset = 5");
+    // Sessions that are made now begin with it.
+    let ids: Vec<_> = (0..3).map(|n| db.stream().add_event("USR_ADD", &n).unwrap()).collect();
+    std::thread::sleep(Duration::from_millis(1100));
+    let polled = poll(&stream);
+    spare.root().exec("SET GLOBAL auto_increment_offset = 1");
+    assert_eq!(ids, [1, 2, 3]);
+    assert_eq!(polled.unwrap(), ids);
+});
+
 on_mysql_and_mariadb!(
     who_reached_a_replica_works_again_when_the_name_points_to_the_primary,
     |server| {

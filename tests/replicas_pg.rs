@@ -234,3 +234,78 @@ on_servers!(rows_that_row_level_security_hides_are_an_error, [postgres, postgres
     raw.exec(&format!("DROP OWNED BY {role}"));
     raw.exec(&format!("DROP ROLE {role}"));
 });
+
+#[test]
+fn a_pool_that_is_led_to_a_standby_is_refused_while_the_watch_is_at_the_primary() {
+    let Some((primary, standby)) = pair("balanced") else { return };
+    let db = primary.db();
+    let direct = db.stream();
+    direct.consumer("app", "Audit").unwrap().register().unwrap();
+    let first = direct.add_event("EVENT", &1).unwrap();
+    caught_up(&standby, &db.name, 1);
+    let proxy = Proxy::before(&primary.url);
+    let stream = EventStream::open(&proxy.url(&db.url)).unwrap();
+    let audit = stream.consumer("app", "Audit").unwrap();
+    // A gap, so that the session that looks is opened at the primary, where it stays.
+    let mut undone = direct.begin().unwrap();
+    undone.add_event("UNDONE", &2).unwrap();
+    undone.rollback().unwrap();
+    let second = direct.add_event("EVENT", &3).unwrap();
+    let polled = audit.poll(None, &Want::all()).unwrap();
+    assert_eq!(polled.iter().map(|event| event.id).collect::<Vec<_>>(), [first, second]);
+    // All others are taken, so that the next connection of the pool is a new one, at the standby.
+    let mut taken = Vec::new();
+    let start = Instant::now();
+    proxy.point_to(&standby.url);
+    loop {
+        match audit.poll(None, &Want::all()) {
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::UnsafeServer, "{error}");
+                break;
+            }
+            Ok(_) => taken.push(stream.begin().unwrap()),
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "the standby was never met");
+    }
+    // That connection is given up, and the next one is led to the primary.
+    proxy.point_to(&primary.url);
+    assert_eq!(audit.poll(None, &Want::all()).unwrap().len(), 2);
+    drop((taken, stream, direct, db));
+    drop_pair("balanced");
+}
+
+on_servers!(
+    ids_that_are_drawn_again_after_setval_are_told_and_none_is_lost,
+    [postgres, postgres18],
+    |db| {
+        let stream = db.stream();
+        let audit = stream.consumer("app", "Audit").unwrap();
+        audit.register().unwrap();
+        let last = (0..10).fold(0, |_, n| stream.add_event("FIRST", &n).unwrap());
+        assert_eq!(audit.poll(None, &Want::all()).unwrap().len(), 10);
+        audit.acknowledge(last).unwrap();
+        // While the rows are there, the database itself refuses their ids.
+        db.raw().texts("SELECT setval('evt_queue_id_seq', 3)");
+        assert_eq!(failure(stream.add_event("SECOND", &0)), ErrorKind::Constraint);
+        db.raw().exec("DELETE FROM evt_queue");
+        db.raw().texts("SELECT setval('evt_queue_id_seq', 3)");
+        let ids: Vec<_> = (0..10).map(|n| stream.add_event("SECOND", &n).unwrap()).collect();
+        assert_eq!(ids, (4..=13).collect::<Vec<_>>());
+        let start = Instant::now();
+        let (mut got, mut rewound, mut position) = (Vec::new(), 0, Some(last));
+        while got.len() < ids.len() && start.elapsed() < Duration::from_secs(20) {
+            match audit.poll(position, &Want::all()) {
+                Ok(events) => {
+                    position = events.last().map_or(position, |event| Some(event.id));
+                    got.extend(events.iter().map(|event| event.id));
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::StreamRewound, "{error}");
+                    rewound += 1;
+                    position = None;
+                }
+            }
+        }
+        assert_eq!((got, rewound), (ids, 1));
+    }
+);

@@ -102,12 +102,28 @@ on_servers!(a_search_path_that_changes_leads_no_event_astray, [postgres, postgre
     stream.add_event("EVENT", &1).unwrap();
     db.raw().exec("CREATE SCHEMA other");
     db.raw().exec("CREATE TABLE other.evt_queue (LIKE evt_queue INCLUDING ALL)");
-    db.raw().exec(&format!("ALTER DATABASE {} SET search_path = other, public", db.name));
-    db.kill_sessions();
-    let _ = stream.add_event("EVENT", &2);
-    stream.add_event("EVENT", &3).unwrap();
-    assert_eq!(db.raw().number("SELECT count(*) FROM other.evt_queue"), 0);
-    assert!(db.raw().number("SELECT count(*) FROM public.evt_queue") >= 2);
+    db.raw().exec("CREATE TABLE other.evt_consumers (LIKE evt_consumers INCLUDING ALL)");
+    let audit = stream.consumer("app", "Audit").unwrap();
+    audit.register().unwrap();
+    let user = url::Url::parse(&db.url).unwrap().username().to_owned();
+    // The second one is in force in place of the first one.
+    for of in [format!("DATABASE {}", db.name), format!("ROLE {user} IN DATABASE {}", db.name)] {
+        db.raw().exec(&format!("ALTER {of} SET search_path = other, public"));
+        db.kill_sessions();
+        let _ = stream.add_event("EVENT", &2);
+        stream.add_event("EVENT", &3).unwrap();
+        assert_eq!(db.raw().number("SELECT count(*) FROM other.evt_queue"), 0);
+        let count = db.raw().number("SELECT count(*) FROM public.evt_queue");
+        assert!(count >= 2);
+        // Reading and acknowledging stay there, too.
+        let events = audit.poll(None, &Want::all()).unwrap();
+        let newest = events.last().unwrap().id;
+        audit.acknowledge(newest).unwrap();
+        assert!(newest as i64 >= count);
+        let cursor = "SELECT last_evt_id FROM public.evt_consumers";
+        assert_eq!(db.raw().number(cursor), newest as i64);
+        db.raw().exec(&format!("ALTER {of} RESET search_path"));
+    }
 });
 
 on_servers!(what_a_caller_leaves_in_sqlite_is_gone_for_the_next, [sqlite], |db| {

@@ -63,7 +63,7 @@ pub(super) fn examine(
         checks.add("unreadable", unreadable(reader, &mut connection));
         let lag = stream.lag();
         checks.add("consumers", consumers(&lag));
-        checks.add("open_transactions", open_transactions(&lag, &mut connection));
+        checks.add("open_transactions", open_transactions(&lag, connection.clock()));
     }
     if let Some(warehouse) = warehouse {
         checks.add("warehouse", self::warehouse(warehouse));
@@ -115,7 +115,10 @@ fn rights(missing: Result<Vec<String>>, must: bool) -> Outcome {
 
 fn clock(connection: &mut Connection) -> Outcome {
     let before = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-    let skew = connection.clock()? - before.cast_signed();
+    judge_skew(connection.clock()? - before.cast_signed())
+}
+
+fn judge_skew(skew: i64) -> Outcome {
     if skew.abs() <= SKEW {
         return ok("the clocks of the database and of this machine agree");
     }
@@ -212,9 +215,9 @@ fn consumers(lag: &Result<Lag>) -> Outcome {
     }
 }
 
-fn open_transactions(lag: &Result<Lag>, connection: &mut Connection) -> Outcome {
+fn open_transactions(lag: &Result<Lag>, now: Result<i64>) -> Outcome {
     let lag = lag.as_ref().map_err(crate::error::Error::copy)?;
-    let now = connection.clock()?;
+    let now = now?;
     let old = lag.holders.iter().find(|holder| {
         let since = holder.since.as_deref().and_then(|since| seconds_since(now, since));
         since.is_some_and(|age| age > OPEN_FOR_LONG)
@@ -270,5 +273,49 @@ fn late_events(stream: &EventStream, warehouse: &Warehouse) -> Outcome {
                 "`fes verify` names all; hand them to the consumers, and let the database draw ids at the INSERT",
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::HolderInfo;
+
+    fn status(outcome: Outcome) -> CheckStatus {
+        outcome.unwrap().0
+    }
+
+    #[test]
+    fn clocks_may_differ_by_five_seconds_in_both_directions() {
+        assert_eq!([-5, 0, 5].map(judge_skew).map(status), [CheckStatus::Ok; 3]);
+        assert_eq!([-6, 6].map(judge_skew).map(status), [CheckStatus::Warning; 2]);
+    }
+
+    #[test]
+    fn a_transaction_is_told_of_when_it_holds_the_stream_up_for_more_than_a_minute() {
+        let held = |since: Option<&str>, first_unsettled| {
+            let holder = HolderInfo {
+                id: "4711".to_owned(),
+                since: since.map(str::to_owned),
+                application: Some("batch".to_owned()),
+            };
+            let lag = Ok(Lag {
+                highest_id: 9,
+                first_unsettled,
+                holders: vec![holder],
+                blocked: None,
+                warnings: Vec::new(),
+                consumers: Vec::new(),
+            });
+            let now = crate::event::Timestamp::parse("2026-01-01T00:02:00Z").unwrap().unix();
+            open_transactions(&lag, Ok(now)).unwrap()
+        };
+        let (old, seen, remedy) = held(Some("2026-01-01T00:00:30Z"), Some(7));
+        assert_eq!(old, CheckStatus::Warning);
+        assert!(seen.contains("4711 (batch)") && seen.contains("from id 7 on"), "{seen}");
+        assert!(remedy.unwrap().contains("pg_terminate_backend"));
+        assert_eq!(held(Some("2026-01-01T00:01:30Z"), Some(7)).0, CheckStatus::Ok);
+        assert_eq!(held(Some("2026-01-01T00:00:30Z"), None).0, CheckStatus::Ok);
+        assert_eq!(held(None, Some(7)).0, CheckStatus::Ok);
     }
 }

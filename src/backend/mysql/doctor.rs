@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 /// Server variables that matter.
 const VARIABLES: &str = "'auto_increment_increment', 'auto_increment_offset', 'wsrep_on', \
-    'autocommit', 'sql_mode', 'innodb_flush_log_at_trx_commit', 'sync_binlog', 'log_bin', \
+    'autocommit', 'init_connect', 'sql_mode', 'innodb_flush_log_at_trx_commit', 'sync_binlog', 'log_bin', \
     'max_allowed_packet', 'read_only', 'super_read_only', 'innodb_read_only'";
 
 /// The clock, in seconds since 1970.
@@ -35,15 +35,7 @@ impl Connection {
 
     fn version(&mut self) -> Outcome {
         let version = one(self.query("SELECT VERSION()", &[])?)?;
-        let number =
-            |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>();
-        let mut parts = version.split(['.', '-']).map(number);
-        let (major, minor) = (parts.next(), parts.next());
-        let lowest = if self.is_mariadb() { (10, 6) } else { (8, 0) };
-        match (major, minor) {
-            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= lowest => ok(version),
-            _ => failure(version, "MySQL 8.0 or later, or MariaDB 10.6 or later"),
-        }
+        judge_version(version, self.is_mariadb())
     }
 
     fn writable(&mut self, server: Result<()>) -> Outcome {
@@ -185,13 +177,7 @@ impl Connection {
             return ok(format!("the connection is encrypted ({cipher})"));
         }
         let host = one(self.query("SELECT SUBSTRING_INDEX(USER(), '@', -1)", &[])?)?;
-        match host.as_str() {
-            "localhost" | "127.0.0.1" | "::1" => ok("not encrypted, within this machine"),
-            _ => warning(
-                format!("the connection from {host} is not encrypted"),
-                "ssl-mode=VERIFY_IDENTITY in the URL, and a certificate at the server",
-            ),
-        }
+        judge_unencrypted(&host)
     }
 
     /// EXPLAIN asks for the rights of the statement, and does not run it.
@@ -241,6 +227,28 @@ impl Connection {
     }
 }
 
+fn judge_version(version: String, mariadb: bool) -> Outcome {
+    let number = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse::<u32>();
+    let mut parts = version.split(['.', '-']).map(number);
+    let (major, minor) = (parts.next(), parts.next());
+    let lowest = if mariadb { (10, 6) } else { (8, 0) };
+    match (major, minor) {
+        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= lowest => ok(version),
+        _ => failure(version, "MySQL 8.0 or later, or MariaDB 10.6 or later"),
+    }
+}
+
+/// Whether an unencrypted connection from this host leaves the machine.
+fn judge_unencrypted(host: &str) -> Outcome {
+    match host {
+        "localhost" | "127.0.0.1" | "::1" => ok("not encrypted, within this machine"),
+        _ => warning(
+            format!("the connection from {host} is not encrypted"),
+            "ssl-mode=VERIFY_IDENTITY in the URL, and a certificate at the server",
+        ),
+    }
+}
+
 /// The information schema shows columns only to who has a right on the table.
 fn hidden(table: &TableName) -> Error {
     let message = format!("{table} is not there, or this user has no right on it");
@@ -270,11 +278,7 @@ fn examine_variables(
         ),
     };
     checks.add("sequence", sequence);
-    let autocommit = match value("autocommit") {
-        "ON" | "1" => ok("autocommit=ON"),
-        other => warning(format!("autocommit={other}"), "SET GLOBAL autocommit = ON"),
-    };
-    checks.add("autocommit", autocommit);
+    checks.add("autocommit", autocommit(value("autocommit"), value("init_connect")));
     let mode = value("sql_mode");
     let strict = mode.contains("STRICT_TRANS_TABLES") || mode.contains("STRICT_ALL_TABLES");
     let sql_mode = match strict {
@@ -298,6 +302,19 @@ fn examine_variables(
     checks.add("durability", durability(value));
 }
 
+fn autocommit(global: &str, init_connect: &str) -> Outcome {
+    if !matches!(global, "ON" | "1") {
+        return warning(format!("autocommit={global}"), "SET GLOBAL autocommit = ON");
+    }
+    if init_connect.to_ascii_lowercase().contains("autocommit") {
+        return warning(
+            format!("init_connect={init_connect:?}"),
+            "SET GLOBAL init_connect to a statement that leaves autocommit on",
+        );
+    }
+    ok("autocommit=ON")
+}
+
 fn durability<'a>(value: impl Fn(&str) -> &'a str) -> Outcome {
     let (flush, sync) = (value("innodb_flush_log_at_trx_commit"), value("sync_binlog"));
     let seen = format!("innodb_flush_log_at_trx_commit={flush}, sync_binlog={sync}");
@@ -308,4 +325,30 @@ fn durability<'a>(value: impl Fn(&str) -> &'a str) -> Outcome {
         return warning(seen, "SET GLOBAL sync_binlog = 1");
     }
     ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::doctor::CheckStatus::{self, Failure, Ok, Warning};
+
+    fn status(outcome: Outcome) -> CheckStatus {
+        outcome.unwrap().0
+    }
+
+    #[test]
+    fn older_versions_are_failures() {
+        let judged = |version: &str, mariadb| status(judge_version(version.to_owned(), mariadb));
+        assert_eq!(judged("8.0.36", false), Ok);
+        assert_eq!(judged("5.7.44-log", false), Failure);
+        assert_eq!(judged("10.11.6-MariaDB-0+deb12u1", true), Ok);
+        assert_eq!(judged("10.5.23-MariaDB", true), Failure);
+        assert_eq!(judged("nonsense", false), Failure);
+    }
+
+    #[test]
+    fn only_a_connection_that_leaves_the_machine_unencrypted_is_a_warning() {
+        assert_eq!(status(judge_unencrypted("127.0.0.1")), Ok);
+        assert_eq!(status(judge_unencrypted("192.0.2.1")), Warning);
+    }
 }

@@ -16,7 +16,7 @@ impl Connection {
     pub fn examine(&mut self, settings: &Settings, checks: &mut Checks) {
         let queue = settings.event_table.quoted('"');
         checks.add("version", self.version());
-        checks.add("writable", self.writable());
+        checks.add("writable", self.writable(&queue));
         checks.add("sequence", self.sequence_settings(&queue));
         checks.add("consumer_ids_left", self.consumer_ids(&settings.consumer_table.quoted('"')));
         checks.add("row_security", self.row_security(settings));
@@ -34,24 +34,26 @@ impl Connection {
 
     fn version(&mut self) -> Outcome {
         let number = one(self.query("SELECT current_setting('server_version_num')", &[])?)?;
-        let name = one(self.query("SELECT version()", &[])?)?;
-        let seen = name.split(" on ").next().unwrap_or_default().to_owned();
-        match number.parse::<u32>() {
-            Ok(130_000..) if name.starts_with("PostgreSQL") => ok(seen),
-            _ => failure(seen, "PostgreSQL 13 or later"),
-        }
+        judge_version(&number, &one(self.query("SELECT version()", &[])?)?)
     }
 
-    fn writable(&mut self) -> Outcome {
-        let sql = "SELECT pg_is_in_recovery()::text, current_setting('transaction_read_only')";
-        match self.row(sql, &[])?.as_slice() {
-            [standby, _] if standby == "true" => failure(
+    fn writable(&mut self, queue: &str) -> Outcome {
+        let sql = "SELECT pg_is_in_recovery()::text, current_setting('transaction_read_only'), \
+                   (SELECT string_agg(s.subname, ', ') FROM pg_subscription_rel r \
+                   JOIN pg_subscription s ON s.oid = r.srsubid \
+                   WHERE r.srrelid = to_regclass($1)::oid)";
+        match self.row(sql, &[Value::Text(queue.to_owned())])?.as_slice() {
+            [standby, ..] if standby == "true" => failure(
                 "the server is a standby",
                 "the URL of the primary (several hosts with target_session_attrs=read-write)",
             ),
-            [_, only] if only == "on" => failure(
+            [_, only, _] if only == "on" => failure(
                 "transactions are read-only here",
                 "ALTER ROLE ... RESET default_transaction_read_only, or that of the database",
+            ),
+            [_, _, names] if !names.is_empty() => failure(
+                format!("the subscription {names} brings rows of another server into {queue}"),
+                "the URL of the publisher, or DROP SUBSCRIPTION where all events are written here",
             ),
             _ => ok("a primary, read-write"),
         }
@@ -123,15 +125,22 @@ impl Connection {
         let pids = pid(other).and_then(|second| Ok([second, pid(self)?]));
         other.rollback()?;
         let [second, again] = pids?;
-        if first == second || first != again {
-            return failure(
-                format!(
-                    "a pooler gives one session to several connections ({first}, {second}, {again})"
-                ),
-                "a pool in session mode, or a URL that goes to the server itself",
-            );
+        let shared = first == second || first != again;
+        let seen = format!(
+            "a pooler gives one session to several connections ({first}, {second}, {again})"
+        );
+        match (shared, self.pooled) {
+            (false, false) => ok("each connection keeps a session of its own"),
+            (false, true) => {
+                ok("pooler=transaction is set; none was seen to change the session of a connection")
+            }
+            (true, true) => ok(format!("{seen}, as pooler=transaction says")),
+            (true, false) => failure(
+                seen,
+                "the option pooler=transaction, a pool in session mode, or a URL that goes to the \
+                 server itself",
+            ),
         }
-        ok("each connection keeps a session of its own")
     }
 
     fn durability(&mut self) -> Outcome {
@@ -198,14 +207,7 @@ impl Connection {
                    coalesce(inet_client_addr() << '127.0.0.0/8' OR inet_client_addr() = '::1', \
                    true)::text";
         let row = self.row(sql, &[])?;
-        match (row[0].as_str(), row[2].as_str()) {
-            ("true", _) => ok("the connection is encrypted"),
-            (_, "true") => ok("not encrypted, within this machine"),
-            _ => warning(
-                format!("the connection from {} is not encrypted", row[1]),
-                "sslmode=verify-full in the URL, and ssl = on at the server",
-            ),
-        }
+        judge_tls(row[0] == "true", row[2] == "true", &row[1])
     }
 
     pub fn missing(
@@ -239,6 +241,26 @@ impl Connection {
     }
 }
 
+fn judge_version(number: &str, name: &str) -> Outcome {
+    let seen = name.split(" on ").next().unwrap_or_default().to_owned();
+    match number.parse::<u32>() {
+        Ok(130_000..) if name.starts_with("PostgreSQL") => ok(seen),
+        _ => failure(seen, "PostgreSQL 13 or later"),
+    }
+}
+
+/// Whether a connection from there, within this machine or not, keeps what it says to itself.
+fn judge_tls(encrypted: bool, local: bool, from: &str) -> Outcome {
+    match (encrypted, local) {
+        (true, _) => ok("the connection is encrypted"),
+        (false, true) => ok("not encrypted, within this machine"),
+        (false, false) => warning(
+            format!("the connection from {from} is not encrypted"),
+            "sslmode=verify-full in the URL, and ssl = on at the server",
+        ),
+    }
+}
+
 /// The process behind a connection. Without a named statement, which poolers lose.
 fn pid(connection: &mut Connection) -> Result<String> {
     let answer = connection.driver().simple_query("SELECT pg_backend_pid()")?;
@@ -247,4 +269,30 @@ fn pid(connection: &mut Connection) -> Result<String> {
         _ => None,
     });
     Ok(row.unwrap_or_default().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::doctor::CheckStatus::{self, Failure, Ok, Warning};
+
+    fn status(outcome: Outcome) -> CheckStatus {
+        outcome.unwrap().0
+    }
+
+    #[test]
+    fn older_versions_and_servers_of_another_name_are_failures() {
+        let judged = |number, name| status(judge_version(number, name));
+        assert_eq!(judged("150008", "PostgreSQL 15.8 (Debian) on x86_64"), Ok);
+        assert_eq!(judged("120022", "PostgreSQL 12.22 on x86_64"), Failure);
+        assert_eq!(judged("130000", "CockroachDB CCL v24.1 on x86_64"), Failure);
+        assert_eq!(judged("", "PostgreSQL"), Failure);
+    }
+
+    #[test]
+    fn only_a_connection_that_leaves_the_machine_unencrypted_is_a_warning() {
+        assert_eq!(status(judge_tls(true, false, "192.0.2.1")), Ok);
+        assert_eq!(status(judge_tls(false, true, "127.0.0.1")), Ok);
+        assert_eq!(status(judge_tls(false, false, "192.0.2.1")), Warning);
+    }
 }
