@@ -3,7 +3,7 @@
  * futoin-eventstream: events in your own SQL database (SQLite, PostgreSQL, MySQL, MariaDB), written in
  * the transaction that made them true, delivered to every registered consumer in order, none lost.
  *
- * This header is generated from src/ffi (tests/header.rs): do not edit it.
+ * This header is generated from src/ffi (tests/header): do not edit it.
  *
  * A walk through
  * --------------
@@ -71,6 +71,9 @@
  * fes_consumer_poll, fes_subscription_next and every function whose name ends in _for. Their namesakes
  * without _for wait as long as it takes.
  *
+ * Event loops need no thread for a wait: fes_subscription_fd gives a descriptor for poll, epoll, libuv, GLib or
+ * asyncio, which is readable while there is something to take.
+ *
  * A call on a server that does not answer ends within 200 ms after its token is cancelled, or its time to stop is
  * over; the connection is given up. What else bounds calls:
  *
@@ -124,7 +127,8 @@
  * - fes_on_log: fes_cancel_token_..., fes_status_name, fes_error_...; what gives a fes_status is refused with
  *   FES_INVALID_ARGUMENT. It must close and free nothing.
  *
- * No exception and no longjmp may leave one.
+ * No exception and no longjmp may leave one. The user data that a callback is called with is destroyed by the
+ * fes_on_destroy that was given with it (or NULL), exactly once, when nothing needs it any more.
  *
  * A signal handler may call fes_cancel_token_cancel, fes_cancel_token_is_cancelled and fes_status_name, nothing else.
  *
@@ -855,6 +859,18 @@ typedef int32_t (*fes_on_events)(void *user,
                                  const fes_events *events);
 
 /**
+ * Called with the `user_data` of a callback once nothing calls it with that any more, exactly once: when
+ * another callback took its place, or its handle was closed, before that call returns if no callback is
+ * at work then, else after the last one; also when the function that was given both fails. It may come
+ * from any thread. In a child of fork, where closing does nothing, it is not called.
+ *
+ * It may call every function but those of the handle that it belonged to. No C++ exception may leave it.
+ *
+ * @param user the `user_data`
+ */
+typedef void (*fes_on_destroy)(void *user);
+
+/**
  * Called for every notice, from the thread of what it is about, one at a time; those of
  * `fes_archiver_run_once` and its like come from the thread that called it. It must not block for long.
  *
@@ -1148,9 +1164,22 @@ size_t fes_rows_count(const fes_rows *rows);
  * How many columns the rows have.
  *
  * @param rows NULL, or the rows
- * @return their number; 0 if there is no row, and for NULL
+ * @return their number, also if there is no row (0 then on PostgreSQL with `pooler=transaction`); 0
+ *   for NULL
  */
 size_t fes_rows_columns(const fes_rows *rows);
+
+/**
+ * The name of a column, as the database gives it.
+ *
+ * @param rows NULL, or the rows, to which the name belongs
+ * @param column which column, from 0
+ * @param len NULL, or gets the bytes of the name without its NUL
+ * @return the name, in UTF-8 and with a NUL at its end; NULL if there is no such column
+ */
+const char *fes_rows_column_name(const fes_rows *rows,
+                                 size_t column,
+                                 size_t *len);
 
 /**
  * One value of the rows.
@@ -1660,6 +1689,33 @@ fes_status fes_subscription_next(const fes_subscription *subscription,
                                  fes_error **err);
 
 /**
+ * Gives a descriptor for event loops (poll, epoll, libuv, GLib, asyncio), so that no thread has to wait:
+ * it is readable while a delivery may wait, or an error is to be told.
+ *
+ * - When it is readable, call `fes_subscription_next` with a time of 0 until it gives no events: only
+ *   then it is not readable any more, until there is more. It may be readable with nothing there, and is
+ *   never unreadable with something there.
+ * - While as many deliveries as the option `request_max` are not acknowledged there is nothing to be had;
+ *   `fes_subscription_ack` makes it readable if more waits.
+ * - It is level-triggered. After an error it stays readable: wait a moment before the next call, as one
+ *   does without it. After `FES_CLOSED` and `FES_NOT_REGISTERED` it stays so for good.
+ * - It belongs to the subscription, and is the same at each call: do not read, write or close it, and take
+ *   it out of the loop before `fes_subscription_close`, which closes it.
+ * - With a backlog a call may take as long as a read from the database, on a server up to 150 ms: what is
+ *   read then makes the descriptor readable. Calls also look whether another receiver took the consumer's
+ *   place; without one that is told with what comes next.
+ *
+ * @param subscription the subscription
+ * @param fd gets the descriptor (an eventfd on Linux, a socket elsewhere); -1 after a failure
+ * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+ * @return `FES_OK`. Errors: `FES_OUT_OF_RESOURCES` if the process has no descriptor left;
+ *   `FES_INVALID_ARGUMENT`, also on systems without such descriptors
+ */
+fes_status fes_subscription_fd(const fes_subscription *subscription,
+                               int *fd,
+                               fes_error **err);
+
+/**
  * Acknowledges the oldest delivery that is not acknowledged; the cursor is stored within the
  * option `ack_interval_ms`.
  *
@@ -1721,6 +1777,7 @@ void fes_subscription_close(fes_subscription *subscription);
  * @param on_events what is called with every delivery
  * @param user_data what it is called with: the caller's, and usable from another thread until
  *   `fes_receiver_stop` or `fes_receiver_close` has returned
+ * @param on_destroy NULL, or what is called with `user_data` once nothing needs it any more
  * @param out gets the receiver, to be closed with `fes_receiver_close`
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
  * @return `FES_OK`. Errors: those of `fes_consumer_open`
@@ -1730,6 +1787,7 @@ fes_status fes_receiver_open(const fes_stream *stream,
                              const char *component,
                              fes_on_events on_events,
                              void *user_data,
+                             fes_on_destroy on_destroy,
                              fes_receiver **out,
                              fes_error **err);
 
@@ -1779,12 +1837,14 @@ fes_status fes_receiver_set_poison(const fes_receiver *receiver,
  * @param receiver the receiver
  * @param on_notice what is called with every notice
  * @param user_data what it is called with, as of `fes_receiver_open`
+ * @param on_destroy NULL, or what is called with `user_data` once nothing needs it any more
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
  * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_receiver_set_on_notice(const fes_receiver *receiver,
                                       fes_on_notice on_notice,
                                       void *user_data,
+                                      fes_on_destroy on_destroy,
                                       fes_error **err);
 
 /**
@@ -2112,12 +2172,14 @@ fes_status fes_archiver_open(const fes_stream *stream,
  * @param on_notice what is called with every notice
  * @param user_data what it is called with: the caller's, and usable from another thread until the
  *   archiver is closed
+ * @param on_destroy NULL, or what is called with `user_data` once nothing needs it any more
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
  * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_archiver_set_on_notice(const fes_archiver *archiver,
                                       fes_on_notice on_notice,
                                       void *user_data,
+                                      fes_on_destroy on_destroy,
                                       fes_error **err);
 
 /**
@@ -2227,12 +2289,14 @@ fes_status fes_discarder_open(const fes_stream *stream,
  * @param on_notice what is called with every notice
  * @param user_data what it is called with: the caller's, and usable from another thread until the
  *   discarder is closed
+ * @param on_destroy NULL, or what is called with `user_data` once nothing needs it any more
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
  * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_discarder_set_on_notice(const fes_discarder *discarder,
                                        fes_on_notice on_notice,
                                        void *user_data,
+                                       fes_on_destroy on_destroy,
                                        fes_error **err);
 
 /**
@@ -2391,12 +2455,14 @@ fes_status fes_app_migrate(const fes_app *app,
  * @param on_notice what is called with every notice
  * @param user_data what it is called with: the caller's, and usable from other threads until the
  *   app is closed
+ * @param on_destroy NULL, or what is called with `user_data` once nothing needs it any more
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
  * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
  */
 fes_status fes_app_set_on_notice(const fes_app *app,
                                  fes_on_notice on_notice,
                                  void *user_data,
+                                 fes_on_destroy on_destroy,
                                  fes_error **err);
 
 /**
@@ -2440,6 +2506,7 @@ void fes_app_close(fes_app *app);
  *
  * @param on_log NULL for nowhere, or what is called with every message
  * @param user_data what it is called with: the caller's, and usable from every thread
+ * @param on_destroy NULL, or what is called with `user_data` once nothing needs it any more
  * @param level a `fes_log_level`, up to which messages are wanted
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
  * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for a level that is none, or in a Rust program
@@ -2447,6 +2514,7 @@ void fes_app_close(fes_app *app);
  */
 fes_status fes_log_set(fes_on_log on_log,
                        void *user_data,
+                       fes_on_destroy on_destroy,
                        uint32_t level,
                        fes_error **err);
 

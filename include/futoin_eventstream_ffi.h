@@ -153,6 +153,7 @@ typedef struct {
 typedef int32_t (*fes_on_events)(void *user,
                                  uint64_t seq,
                                  const fes_events *events);
+typedef void (*fes_on_destroy)(void *user);
 typedef void (*fes_on_notice)(void *user,
                               uint32_t notice,
                               uint64_t number,
@@ -201,6 +202,9 @@ fes_status fes_events_data_json(const fes_events *events,
 void fes_events_free(fes_events *events);
 size_t fes_rows_count(const fes_rows *rows);
 size_t fes_rows_columns(const fes_rows *rows);
+const char *fes_rows_column_name(const fes_rows *rows,
+                                 size_t column,
+                                 size_t *len);
 const fes_value *fes_rows_get(const fes_rows *rows,
                               size_t row,
                               size_t column);
@@ -327,6 +331,9 @@ fes_status fes_subscription_next(const fes_subscription *subscription,
                                  fes_events **out,
                                  uint64_t *seq,
                                  fes_error **err);
+fes_status fes_subscription_fd(const fes_subscription *subscription,
+                               int *fd,
+                               fes_error **err);
 fes_status fes_subscription_ack(const fes_subscription *subscription,
                                 fes_error **err);
 fes_status fes_subscription_skip(const fes_subscription *subscription,
@@ -343,6 +350,7 @@ fes_status fes_receiver_open(const fes_stream *stream,
                              const char *component,
                              fes_on_events on_events,
                              void *user_data,
+                             fes_on_destroy on_destroy,
                              fes_receiver **out,
                              fes_error **err);
 fes_status fes_receiver_set_want(const fes_receiver *receiver,
@@ -359,6 +367,7 @@ fes_status fes_receiver_set_poison(const fes_receiver *receiver,
 fes_status fes_receiver_set_on_notice(const fes_receiver *receiver,
                                       fes_on_notice on_notice,
                                       void *user_data,
+                                      fes_on_destroy on_destroy,
                                       fes_error **err);
 fes_status fes_receiver_start(const fes_receiver *receiver,
                               fes_error **err);
@@ -444,6 +453,7 @@ fes_status fes_archiver_open(const fes_stream *stream,
 fes_status fes_archiver_set_on_notice(const fes_archiver *archiver,
                                       fes_on_notice on_notice,
                                       void *user_data,
+                                      fes_on_destroy on_destroy,
                                       fes_error **err);
 fes_status fes_archiver_start(const fes_archiver *archiver,
                               fes_error **err);
@@ -471,6 +481,7 @@ fes_status fes_discarder_open(const fes_stream *stream,
 fes_status fes_discarder_set_on_notice(const fes_discarder *discarder,
                                        fes_on_notice on_notice,
                                        void *user_data,
+                                       fes_on_destroy on_destroy,
                                        fes_error **err);
 fes_status fes_discarder_start(const fes_discarder *discarder,
                                fes_error **err);
@@ -510,6 +521,7 @@ fes_status fes_app_migrate(const fes_app *app,
 fes_status fes_app_set_on_notice(const fes_app *app,
                                  fes_on_notice on_notice,
                                  void *user_data,
+                                 fes_on_destroy on_destroy,
                                  fes_error **err);
 fes_status fes_app_start(const fes_app *app,
                          fes_error **err);
@@ -520,5 +532,6 @@ fes_status fes_app_stop_for(const fes_app *app,
 void fes_app_close(fes_app *app);
 fes_status fes_log_set(fes_on_log on_log,
                        void *user_data,
+                       fes_on_destroy on_destroy,
                        uint32_t level,
                        fes_error **err);

@@ -7,7 +7,7 @@ use crate::config::{Options, Settings, TableName};
 use crate::error::{ErrorKind, Result, fail};
 use crate::event::{EventId, NewEvent};
 use crate::hint::Hint;
-use crate::value::Value;
+use crate::value::{Rows, Value};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -161,7 +161,7 @@ impl Transaction {
     /// # Errors
     /// As [`execute`](Self::execute). On PostgreSQL, columns of types that [`Value`] does not
     /// know are refused: cast them with `::text`.
-    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Rows> {
         self.call_own(sql, |c| c.query(sql, params))
     }
 

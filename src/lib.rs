@@ -57,7 +57,7 @@ pub use receiver::{
 };
 pub use start::StartAt;
 pub use stream::{ConsumerLag, EventStream, Lag};
-pub use value::Value;
+pub use value::{Rows, Value};
 pub use verify::{Example, Finding, FindingKind, Verification, VerifyOptions, VerifyProgress};
 
 pub use {mysql, postgres, rusqlite};

@@ -1,5 +1,7 @@
 //! Values that go into and come out of the caller's own SQL in a transaction.
 
+use std::ops::Deref;
+
 /// One SQL value: a bound parameter, or a column of a row.
 ///
 /// ```
@@ -60,5 +62,70 @@ from!(bool => Bool, i32 => Int, u32 => Int, i64 => Int, u64 => Uint, f64 => Real
 impl<T: Into<Value>> From<Option<T>> for Value {
     fn from(value: Option<T>) -> Self {
         value.map_or(Value::Null, Into::into)
+    }
+}
+
+/// The rows of a query of the caller's, and the names of their columns. It is used as a slice of rows.
+///
+/// ```
+/// # use futoin_eventstream::{EventStream, Value};
+/// # fn main() -> Result<(), futoin_eventstream::Error> {
+/// let mut tx = EventStream::open("sqlite::memory:")?.begin()?;
+/// let rows = tx.query("SELECT 'Ann' AS name, 7 AS age", &[])?;
+/// assert_eq!(rows.columns(), ["name", "age"]);
+/// assert_eq!(rows[0][1], Value::Int(7));
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    columns: Vec<String>,
+    rows: Vec<Vec<Value>>,
+}
+
+impl Rows {
+    pub(crate) fn new(columns: Vec<String>, rows: Vec<Vec<Value>>) -> Self {
+        Rows { columns, rows }
+    }
+
+    /// The names of the columns, as the database gives them; also if there is no row, but for PostgreSQL
+    /// with `pooler=transaction`, which tells them with the first row.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+}
+
+impl Deref for Rows {
+    type Target = [Vec<Value>];
+
+    fn deref(&self) -> &[Vec<Value>] {
+        &self.rows
+    }
+}
+
+impl IntoIterator for Rows {
+    type Item = Vec<Value>;
+    type IntoIter = std::vec::IntoIter<Vec<Value>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.rows.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Rows {
+    type Item = &'a Vec<Value>;
+    type IntoIter = std::slice::Iter<'a, Vec<Value>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.rows.iter()
+    }
+}
+
+/// Compares the rows, as a vector of them does.
+impl<T> PartialEq<T> for Rows
+where
+    Vec<Vec<Value>>: PartialEq<T>,
+{
+    fn eq(&self, other: &T) -> bool {
+        self.rows == *other
     }
 }

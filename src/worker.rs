@@ -160,7 +160,11 @@ impl Worker {
             .spawn(move || {
                 let _scope = scope.scope();
                 run(&mut task, &own);
-                let last = catch_unwind(AssertUnwindSafe(|| task.ended(&own)));
+                // Takes the task with it: who waits for the end relies on its callbacks being let go.
+                let last = catch_unwind(AssertUnwindSafe(|| {
+                    let mut task = task;
+                    task.ended(&own);
+                }));
                 if let Err(panic) = last {
                     log::error!("futoin-eventstream: {}", panic_error(&*panic));
                 }

@@ -10,6 +10,8 @@ use std::process::Command;
 const SOURCES: &[&str] = &[
     "tests/c/main.c",
     "tests/c/api.c",
+    "tests/c/owners.c",
+    "tests/c/loops.c",
     "tests/c/wrong.c",
     "tests/c/servers.c",
     "tests/c/limits.c",
@@ -23,6 +25,7 @@ const OF_SERVERS: &[&str] = &[
     "statements",
     "consumers",
     "subscriptions",
+    "loops",
     "receivers",
     "errors_of_databases",
 ];

@@ -225,7 +225,9 @@ on_each_server!(values_go_in_and_come_out_of_the_callers_own_sql, |db| {
     let mut tx = stream.begin().unwrap();
     tx.execute(&format!("INSERT INTO kinds VALUES ({})", params.join(", ")), &values).unwrap();
     assert_eq!(tx.query("SELECT n, r, t, b, e FROM kinds", &[]).unwrap(), [values]);
-    assert!(tx.query("SELECT n FROM kinds WHERE n = 0", &[]).unwrap().is_empty());
+    let nothing = tx.query("SELECT n AS number, t FROM kinds WHERE n = 0", &[]).unwrap();
+    assert!(nothing.is_empty());
+    assert_eq!(nothing.columns(), ["number", "t"]);
     tx.commit().unwrap();
 });
 

@@ -21,7 +21,7 @@ int main(int argc, char **argv) {
                        &app, &err));
     fes_options_free(options);
     check(fes_app_migrate(app, &err));
-    check(fes_app_set_on_notice(app, on_notice, NULL, &err));
+    check(fes_app_set_on_notice(app, on_notice, NULL, NULL, &err));
     check(fes_app_start(app, &err));
 
     fes_stream *stream;

@@ -35,7 +35,7 @@ int main(int argc, char **argv) {
     fes_consumer_close(audit);
 
     fes_receiver *receiver; /* registers itself */
-    check(fes_receiver_open(stream, "app", "Mailer", on_events, "receiver", &receiver, &err));
+    check(fes_receiver_open(stream, "app", "Mailer", on_events, "receiver", NULL, &receiver, &err));
     check(fes_receiver_start(receiver, &err));
     add(stream, "USR_MOD", "1");
     pthread_mutex_lock(&mutex);

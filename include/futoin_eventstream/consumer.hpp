@@ -80,6 +80,12 @@ public:
         delivery.events = Events(events);
         return delivery;
     }
+    /** A descriptor for event loops: see `fes_subscription_fd`. -1 after a failure. */
+    int fd() const {
+        int fd = -1;
+        detail::run([&](auto err) { return fes_subscription_fd(handle_.get(), &fd, err); });
+        return fd;
+    }
     bool ack() {
         return detail::run([&](auto err) { return fes_subscription_ack(handle_.get(), err); });
     }

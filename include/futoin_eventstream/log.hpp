@@ -34,7 +34,7 @@ inline bool set_log(OnLog on_log, fes_log_level level = FES_LOG_WARN) {
     auto next = on_log ? std::make_unique<OnLog>(std::move(on_log)) : nullptr;
     const std::lock_guard<std::mutex> lock(mutex);
     const bool done = detail::run(
-        [&](auto err) { return fes_log_set(next ? detail::log : nullptr, next.get(), level, err); });
+        [&](auto err) { return fes_log_set(next ? detail::log : nullptr, next.get(), nullptr, level, err); });
     if (done)
         current.swap(next);
     return done;

@@ -72,7 +72,7 @@ protected:
     /** What is refused has no effect: the callback that a thread may be calling stays as it is. */
     template <typename Set> bool tell(OnNotice on_notice, Set set) {
         auto told = std::make_unique<OnNotice>(std::move(on_notice));
-        if (!run([&](auto err) { return set(get(), Callbacks::notice, told.get(), err); }))
+        if (!run([&](auto err) { return set(get(), Callbacks::notice, told.get(), nullptr, err); }))
             return false;
         told_.push_back(std::move(told)); // those before may be at work until the handle is closed
         return true;
@@ -99,7 +99,7 @@ public:
         callbacks_->on_events = std::move(on_events);
         handle_.reset(detail::made<fes_receiver>([&](auto out, auto err) {
             return fes_receiver_open(stream.get(), user.c_str(), component.c_str(),
-                                     detail::Callbacks::events, callbacks_.get(), out, err);
+                                     detail::Callbacks::events, callbacks_.get(), nullptr, out, err);
         }));
     }
     bool want(const Want &want) {

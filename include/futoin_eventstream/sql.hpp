@@ -46,6 +46,12 @@ public:
     explicit Rows(fes_rows *rows) : handle_(rows) {}
     std::size_t size() const { return fes_rows_count(handle_.get()); }
     std::size_t columns() const { return fes_rows_columns(handle_.get()); }
+    /** The name of a column; empty if there is none. Borrowed from the rows. */
+    std::string_view column_name(std::size_t column) const {
+        std::size_t len = 0;
+        const char *name = fes_rows_column_name(handle_.get(), column, &len);
+        return detail::view(name, len);
+    }
     /** Null for a place that is not there. */
     Value at(std::size_t row, std::size_t column) const {
         const fes_value *value = fes_rows_get(handle_.get(), row, column);

@@ -5,7 +5,7 @@ use super::{Connection, each, mysql, postgres, sqlite};
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Timestamp;
-use crate::value::Value;
+use crate::value::{Rows, Value};
 use serde::Serialize;
 
 /// How a [`Check`] turned out.
@@ -255,7 +255,7 @@ impl Connection {
 }
 
 /// The rows of a query as texts; NULL is the empty one.
-pub(super) fn texts(rows: Vec<Vec<Value>>) -> Vec<Vec<String>> {
+pub(super) fn texts(rows: impl IntoIterator<Item = Vec<Value>>) -> Vec<Vec<String>> {
     let text = |value: Value| match value {
         Value::Null => String::new(),
         Value::Bool(flag) => flag.to_string(),
@@ -269,7 +269,7 @@ pub(super) fn texts(rows: Vec<Vec<Value>>) -> Vec<Vec<String>> {
 }
 
 /// The only text of a query.
-pub(super) fn one(rows: Vec<Vec<Value>>) -> Result<String> {
+pub(super) fn one(rows: Rows) -> Result<String> {
     let first = texts(rows).into_iter().next().and_then(|row| row.into_iter().next());
     first.ok_or_else(|| Error::new(ErrorKind::Database, "the server returned no row"))
 }

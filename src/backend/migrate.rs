@@ -8,7 +8,7 @@
 use super::{Connection, postgres, strict_ids};
 use crate::config::{Pooler, Settings, TableName};
 use crate::error::{Error, ErrorKind, Result, fail};
-use crate::value::Value;
+use crate::value::{Rows, Value};
 
 /// One step: its version, and its SQL with the names of tables left open.
 type Migration = (&'static str, &'static str);
@@ -98,7 +98,7 @@ pub(crate) fn pending(
     let part = format!("active:{}", events.name);
     let sql = format!("SELECT version FROM {notes} WHERE part = '{part}'");
     let rows = match connection.query(&sql, &[]) {
-        Err(error) if error.kind() == ErrorKind::NotMigrated => Vec::new(),
+        Err(error) if error.kind() == ErrorKind::NotMigrated => Rows::default(),
         rows => rows?,
     };
     let done: Vec<&str> = rows.iter().filter_map(|row| row.first()?.as_str()).collect();
@@ -159,7 +159,7 @@ fn run(
     let rows = if check(connection, &noted)? {
         connection.query(&format!("SELECT version FROM {notes} WHERE part = '{part}'"), &[])?
     } else {
-        Vec::new()
+        Rows::default()
     };
     let done: Vec<&str> = rows.iter().filter_map(|row| row.first()?.as_str()).collect();
     if let Some(unknown) = done.iter().find(|v| !steps.iter().any(|(known, _)| known == *v)) {

@@ -29,7 +29,7 @@ use crate::event::{
 };
 use crate::life::Anchor;
 use crate::url::Location;
-use crate::value::Value;
+use crate::value::{Rows, Value};
 pub(crate) use sigpipe::quietly;
 use sigpipe::{Quiet, Silence};
 use std::borrow::Borrow;
@@ -440,7 +440,7 @@ impl Connection {
     }
 
     /// The caller's own query, all rows at once.
-    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Rows> {
         each!(self, c => c.query(sql, params))
     }
 

@@ -3,6 +3,7 @@
 use super::cancel::{fes_cancel_token, limits, wait};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
+use super::user::{UserData, fes_on_destroy};
 use super::{Out, borrow, close, fes_error, fes_options, fes_status, fes_stream, guard};
 use crate::history::Discarder;
 use std::ffi::c_void;
@@ -41,6 +42,7 @@ pub unsafe extern "C" fn fes_discarder_open(
 /// @param on_notice what is called with every notice
 /// @param user_data what it is called with: the caller's, and usable from another thread until the
 ///   discarder is closed
+/// @param on_destroy NULL, or what is called with `user_data` once nothing needs it any more
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
 /// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
@@ -48,10 +50,12 @@ pub unsafe extern "C" fn fes_discarder_set_on_notice(
     discarder: *const fes_discarder,
     on_notice: fes_on_notice,
     user_data: *mut c_void,
+    on_destroy: fes_on_destroy,
     err: *mut *mut fes_error,
 ) -> fes_status {
+    let user = UserData::new(user_data, on_destroy);
     guard(err, || unsafe {
-        let teller = Teller::new(on_notice, user_data)?;
+        let teller = Teller::new(on_notice, user)?;
         borrow(discarder, "discarder")?.0.on_notice(move |notice| teller.of_history(notice));
         Ok(())
     })

@@ -1,11 +1,12 @@
 //! `fes_log_set`: where the library's log goes.
 
 use super::error::c_text;
-use super::{UserData, fes_error, fes_status, guard, refuse};
+use super::user::{UserData, fes_on_destroy};
+use super::{fes_error, fes_status, guard, refuse};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
-use std::sync::{Once, PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock};
 
 /// How bad it is.
 #[repr(u32)]
@@ -37,7 +38,6 @@ pub enum fes_log_level {
 pub type fes_on_log =
     Option<unsafe extern "C" fn(user: *mut c_void, level: u32, message: *const c_char)>;
 
-#[derive(Clone, Copy)]
 struct Sink {
     call: unsafe extern "C" fn(*mut c_void, u32, *const c_char),
     user: UserData,
@@ -45,7 +45,8 @@ struct Sink {
 
 /// Who gets the log. Held for reading during a call of it.
 static SINK: RwLock<Option<Sink>> = RwLock::new(None);
-static INSTALL: Once = Once::new();
+/// Whether the log of this process comes here.
+static INSTALLED: OnceLock<bool> = OnceLock::new();
 
 thread_local! {
     /// Whether this thread is inside of a sink.
@@ -76,7 +77,7 @@ impl Log for Logger {
         if !self.enabled(record.metadata()) || INSIDE.replace(true) {
             return;
         }
-        if let Some(sink) = *SINK.read().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(sink) = &*SINK.read().unwrap_or_else(PoisonError::into_inner) {
             let message = c_text(&record.args().to_string());
             unsafe { (sink.call)(sink.user.get(), record.level() as u32, message.as_ptr()) };
         }
@@ -91,6 +92,7 @@ impl Log for Logger {
 ///
 /// @param on_log NULL for nowhere, or what is called with every message
 /// @param user_data what it is called with: the caller's, and usable from every thread
+/// @param on_destroy NULL, or what is called with `user_data` once nothing needs it any more
 /// @param level a `fes_log_level`, up to which messages are wanted
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
 /// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` for a level that is none, or in a Rust program
@@ -99,21 +101,24 @@ impl Log for Logger {
 pub unsafe extern "C" fn fes_log_set(
     on_log: fes_on_log,
     user_data: *mut c_void,
+    on_destroy: fes_on_destroy,
     level: u32,
     err: *mut *mut fes_error,
 ) -> fes_status {
+    let user = UserData::new(user_data, on_destroy);
     guard(err, || {
         let filter = LevelFilter::iter()
             .nth(level as usize)
             .ok_or_else(|| refuse(format!("there is no fes_log_level {level}")))?;
-        let mut ours = true;
-        INSTALL.call_once(|| ours = log::set_logger(&Logger).is_ok());
-        if !ours {
+        if !INSTALLED.get_or_init(|| log::set_logger(&Logger).is_ok()) {
             return Err(refuse("this program has a logger of its own"));
         }
-        let sink = on_log.map(|call| Sink { call, user: UserData(user_data) });
-        *SINK.write().unwrap_or_else(PoisonError::into_inner) = sink;
-        log::set_max_level(if sink.is_some() { filter } else { LevelFilter::Off });
+        let filter = if on_log.is_some() { filter } else { LevelFilter::Off };
+        let sink = on_log.map(|call| Sink { call, user });
+        let before =
+            std::mem::replace(&mut *SINK.write().unwrap_or_else(PoisonError::into_inner), sink);
+        log::set_max_level(filter);
+        drop(before);
         Ok(())
     })
 }

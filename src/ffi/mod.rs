@@ -26,6 +26,7 @@ mod stream;
 mod subscription;
 mod text;
 mod transaction;
+mod user;
 mod value;
 mod warehouse;
 
@@ -46,12 +47,13 @@ pub use stream::*;
 pub use subscription::*;
 pub use text::*;
 pub use transaction::*;
+pub use user::*;
 pub use value::*;
 pub use warehouse::*;
 
 use crate::consumer::Want;
 use crate::error::{Error, ErrorKind};
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -289,19 +291,6 @@ unsafe fn want(types: *const *const c_char, count: usize) -> Done<Want> {
         .map(|name| unsafe { text(*name, "a type of want") })
         .collect::<Done<Vec<&str>>>()?;
     Ok(Want::types(&types)?)
-}
-
-/// The `user` pointer of a callback. The caller promises that it may be used by another thread.
-#[derive(Clone, Copy)]
-struct UserData(*mut c_void);
-
-unsafe impl Send for UserData {}
-unsafe impl Sync for UserData {}
-
-impl UserData {
-    fn get(&self) -> *mut c_void {
-        self.0
-    }
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,7 +1,8 @@
 //! Notices: what receivers, archivers and discarders tell about themselves.
 
 use super::error::{c_text, fes_error};
-use super::{Done, UserData, refuse};
+use super::user::UserData;
+use super::{Done, refuse};
 use crate::error::Error;
 use crate::history::HistoryNotice;
 use crate::receiver::Notice;
@@ -62,16 +63,15 @@ pub type fes_on_notice = Option<
 >;
 
 /// A callback with what it is called with.
-#[derive(Clone, Copy)]
 pub(super) struct Teller {
     call: unsafe extern "C" fn(*mut c_void, u32, u64, *const c_char, *const fes_error),
     user: UserData,
 }
 
 impl Teller {
-    pub fn new(call: fes_on_notice, user: *mut c_void) -> Done<Self> {
+    pub fn new(call: fes_on_notice, user: UserData) -> Done<Self> {
         let call = call.ok_or_else(|| refuse("on_notice is NULL"))?;
-        Ok(Teller { call, user: UserData(user) })
+        Ok(Teller { call, user })
     }
 
     fn tell(&self, notice: fes_notice, number: u64, text: &str, error: Option<&Error>) {

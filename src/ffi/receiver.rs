@@ -3,9 +3,10 @@
 use super::cancel::{fes_cancel_token, wait};
 use super::notice::{Teller, fes_on_notice};
 use super::options::options;
+use super::user::{UserData, fes_on_destroy};
 use super::{
-    Done, Out, UserData, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream,
-    guard, lock, refuse, text, want,
+    Done, Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard,
+    lock, refuse, text, want,
 };
 use crate::consumer::LIVE;
 use crate::push::Delivery;
@@ -49,12 +50,11 @@ pub struct fes_receiver {
     stream: EventStream,
     user: String,
     component: String,
-    on_events: OnEvents,
+    on_events: Arc<OnEvents>,
     options: Mutex<ReceiverOptions>,
     made: Mutex<Option<Arc<Receiver>>>,
 }
 
-#[derive(Clone, Copy)]
 struct OnEvents {
     checked: bool,
     call: unsafe extern "C" fn(*mut c_void, u64, *const fes_events) -> i32,
@@ -121,8 +121,11 @@ impl fes_receiver {
         if made.is_some() {
             return Err(refuse("the receiver was started: set it up before"));
         }
-        let mut options = lock(&self.options);
-        *options = change(options.clone());
+        let before = lock(&self.options).clone();
+        let before = std::mem::replace(&mut *lock(&self.options), change(before));
+        drop(made);
+        // What it was set with is destroyed by the caller's function, which may call this.
+        drop(before);
         Ok(())
     }
 
@@ -132,7 +135,7 @@ impl fes_receiver {
             return Ok(receiver.clone());
         }
         let options = lock(&self.options).clone();
-        let (stream, user, call) = (&self.stream, &self.user, self.on_events);
+        let (stream, user, call) = (&self.stream, &self.user, self.on_events.clone());
         let on_events = move |delivery: &Delivery| call.call(delivery);
         let receiver = match self.component == LIVE {
             true => Receiver::Live(LiveReceiver::new(stream, user, options, on_events)?),
@@ -159,6 +162,7 @@ impl fes_receiver {
 /// @param on_events what is called with every delivery
 /// @param user_data what it is called with: the caller's, and usable from another thread until
 ///   `fes_receiver_stop` or `fes_receiver_close` has returned
+/// @param on_destroy NULL, or what is called with `user_data` once nothing needs it any more
 /// @param out gets the receiver, to be closed with `fes_receiver_close`
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
 /// @return `FES_OK`. Errors: those of `fes_consumer_open`
@@ -169,9 +173,11 @@ pub unsafe extern "C" fn fes_receiver_open(
     component: *const c_char,
     on_events: fes_on_events,
     user_data: *mut c_void,
+    on_destroy: fes_on_destroy,
     out: *mut *mut fes_receiver,
     err: *mut *mut fes_error,
 ) -> fes_status {
+    let user_data = UserData::new(user_data, on_destroy);
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         let stream = borrow(stream, "stream")?.0.clone();
@@ -182,7 +188,7 @@ pub unsafe extern "C" fn fes_receiver_open(
             stream,
             user: user.to_owned(),
             component: component.to_owned(),
-            on_events: OnEvents { checked, call, user: UserData(user_data) },
+            on_events: Arc::new(OnEvents { checked, call, user: user_data }),
             options: Mutex::default(),
             made: Mutex::default(),
         });
@@ -260,6 +266,7 @@ pub unsafe extern "C" fn fes_receiver_set_poison(
 /// @param receiver the receiver
 /// @param on_notice what is called with every notice
 /// @param user_data what it is called with, as of `fes_receiver_open`
+/// @param on_destroy NULL, or what is called with `user_data` once nothing needs it any more
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
 /// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
 #[unsafe(no_mangle)]
@@ -267,10 +274,12 @@ pub unsafe extern "C" fn fes_receiver_set_on_notice(
     receiver: *const fes_receiver,
     on_notice: fes_on_notice,
     user_data: *mut c_void,
+    on_destroy: fes_on_destroy,
     err: *mut *mut fes_error,
 ) -> fes_status {
+    let user = UserData::new(user_data, on_destroy);
     guard(err, || unsafe {
-        let teller = Teller::new(on_notice, user_data)?;
+        let teller = Teller::new(on_notice, user)?;
         borrow(receiver, "receiver")?
             .set(|options| options.on_notice(move |notice| teller.of_receiver(notice)))
     })

@@ -3,11 +3,11 @@
 use super::cancel::{fes_cancel_token, wait};
 use super::options::options;
 use super::{
-    Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard, text,
-    want,
+    Done, Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard,
+    text, want,
 };
 use crate::push::{Subscription, Waiting};
-use std::ffi::c_char;
+use std::ffi::{c_char, c_int};
 
 /// A consumer that is pushed to: a thread of the stream fills a bounded queue, and
 /// `fes_subscription_next` takes from it. Threads that call `next` on one at once take turns: each
@@ -91,6 +91,52 @@ pub unsafe extern "C" fn fes_subscription_next(
         }
         Ok(wait.check()?)
     })
+}
+
+/// Gives a descriptor for event loops (poll, epoll, libuv, GLib, asyncio), so that no thread has to wait:
+/// it is readable while a delivery may wait, or an error is to be told.
+///
+/// - When it is readable, call `fes_subscription_next` with a time of 0 until it gives no events: only
+///   then it is not readable any more, until there is more. It may be readable with nothing there, and is
+///   never unreadable with something there.
+/// - While as many deliveries as the option `request_max` are not acknowledged there is nothing to be had;
+///   `fes_subscription_ack` makes it readable if more waits.
+/// - It is level-triggered. After an error it stays readable: wait a moment before the next call, as one
+///   does without it. After `FES_CLOSED` and `FES_NOT_REGISTERED` it stays so for good.
+/// - It belongs to the subscription, and is the same at each call: do not read, write or close it, and take
+///   it out of the loop before `fes_subscription_close`, which closes it.
+/// - With a backlog a call may take as long as a read from the database, on a server up to 150 ms: what is
+///   read then makes the descriptor readable. Calls also look whether another receiver took the consumer's
+///   place; without one that is told with what comes next.
+///
+/// @param subscription the subscription
+/// @param fd gets the descriptor (an eventfd on Linux, a socket elsewhere); -1 after a failure
+/// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
+/// @return `FES_OK`. Errors: `FES_OUT_OF_RESOURCES` if the process has no descriptor left;
+///   `FES_INVALID_ARGUMENT`, also on systems without such descriptors
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_subscription_fd(
+    subscription: *const fes_subscription,
+    fd: *mut c_int,
+    err: *mut *mut fes_error,
+) -> fes_status {
+    guard(err, || unsafe {
+        let fd = Out::required(fd, -1, "fd")?;
+        let subscription = &borrow(subscription, "subscription")?.0;
+        fd.set(descriptor(subscription)?);
+        Ok(())
+    })
+}
+
+#[cfg(unix)]
+fn descriptor(subscription: &Subscription) -> Done<c_int> {
+    use std::os::fd::AsRawFd;
+    Ok(subscription.fd()?.as_raw_fd())
+}
+
+#[cfg(not(unix))]
+fn descriptor(_: &Subscription) -> Done<c_int> {
+    Err(super::refuse("this system has no descriptors for event loops"))
 }
 
 /// Acknowledges the oldest delivery that is not acknowledged; the cursor is stored within the

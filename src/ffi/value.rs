@@ -1,7 +1,8 @@
 //! `fes_value` and `fes_rows`: values of the caller's own SQL.
 
+use super::text::{give_text, terminated};
 use super::{Done, array, free, layout, refuse, text_of};
-use crate::value::Value;
+use crate::value::{Rows, Value};
 use std::ffi::c_char;
 
 /// The kinds of a `fes_value`.
@@ -72,18 +73,21 @@ unsafe fn read(value: &fes_value) -> Done<Value> {
 /// The rows of a query. Belongs to the caller, who frees it with `fes_rows_free`. It does not
 /// change, so any number of threads may read it.
 pub struct fes_rows {
+    /// The names of the columns, each with a NUL behind it.
+    columns: Vec<Vec<u8>>,
     rows: Vec<Vec<fes_value>>,
     /// What the pointers of `rows` point to.
     _texts: Vec<Vec<u8>>,
 }
 
 impl fes_rows {
-    pub(super) fn new(rows: Vec<Vec<Value>>) -> Self {
+    pub(super) fn new(rows: Rows) -> Self {
+        let columns = rows.columns().iter().cloned().map(terminated).collect();
         let mut texts = Vec::new();
         let mut row =
             |row: Vec<Value>| row.into_iter().map(|value| give(value, &mut texts)).collect();
         let rows = rows.into_iter().map(&mut row).collect();
-        fes_rows { rows, _texts: texts }
+        fes_rows { columns, rows, _texts: texts }
     }
 }
 
@@ -138,10 +142,27 @@ pub unsafe extern "C" fn fes_rows_count(rows: *const fes_rows) -> usize {
 /// How many columns the rows have.
 ///
 /// @param rows NULL, or the rows
-/// @return their number; 0 if there is no row, and for NULL
+/// @return their number, also if there is no row (0 then on PostgreSQL with `pooler=transaction`); 0
+///   for NULL
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_rows_columns(rows: *const fes_rows) -> usize {
-    unsafe { rows.as_ref() }.and_then(|rows| rows.rows.first()).map_or(0, Vec::len)
+    unsafe { rows.as_ref() }.map_or(0, |rows| rows.columns.len())
+}
+
+/// The name of a column, as the database gives it.
+///
+/// @param rows NULL, or the rows, to which the name belongs
+/// @param column which column, from 0
+/// @param len NULL, or gets the bytes of the name without its NUL
+/// @return the name, in UTF-8 and with a NUL at its end; NULL if there is no such column
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_rows_column_name(
+    rows: *const fes_rows,
+    column: usize,
+    len: *mut usize,
+) -> *const c_char {
+    let name = unsafe { rows.as_ref() }.and_then(|rows| rows.columns.get(column));
+    unsafe { give_text(name.map(Vec::as_slice), len) }
 }
 
 /// One value of the rows.

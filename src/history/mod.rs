@@ -89,7 +89,9 @@ struct Notify(Mutex<Option<OnNotice>>);
 
 impl Notify {
     fn set(&self, call: impl Fn(&HistoryNotice) + Send + Sync + 'static) {
-        *lock(&self.0) = Some(Arc::new(call));
+        let before = lock(&self.0).replace(Arc::new(call));
+        // Not under the lock: what it is dropped with may call this.
+        drop(before);
     }
 
     /// Calls back; a panic there is the caller's, and ends nothing here.

@@ -5,6 +5,8 @@
 //! history to catch up, or its queue overflowed) reads from the database until it meets the tail
 //! again.
 
+#[cfg(unix)]
+mod alarm;
 mod backlog;
 mod errand;
 mod hub;

@@ -81,10 +81,9 @@ impl Tail {
 
     /// Takes at most `limit` events after `position`.
     pub fn take(&mut self, position: EventId, limit: usize) -> Taken {
-        let Some((start, end)) = self.span else { return Taken::Behind };
-        if position < start {
+        let Some((_, end)) = self.span.filter(|_| !self.is_ahead_of(position)) else {
             return Taken::Behind;
-        }
+        };
         self.drop_read(position);
         let events: Vec<Arc<Event>> = self.events.drain(..limit.min(self.events.len())).collect();
         self.bytes -= events.iter().map(|event| size(event)).sum::<usize>();
@@ -94,6 +93,15 @@ impl Tail {
         };
         self.span = Some((upto, upto.max(end)));
         if events.is_empty() { Taken::Nothing(upto) } else { Taken::Events(events, upto) }
+    }
+
+    /// Whether a subscriber at `position` finds what is next for it in the database only.
+    pub fn is_ahead_of(&self, position: EventId) -> bool {
+        self.span.is_none_or(|(start, _)| position < start)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
     }
 
     /// How far a subscriber at `position` may pass on because nothing of it is wanted.
@@ -167,6 +175,10 @@ impl Groups {
             }
         }
         news
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
     }
 
     /// Takes the oldest group.

@@ -1,5 +1,7 @@
 //! Subscriptions: pushed events, pulled by the caller from a bounded queue.
 
+#[cfg(unix)]
+use super::alarm::Alarm;
 use super::errand::{Errand, Found, Runner, take_lease};
 use super::hub::Hub;
 use super::queue::{Bounds, Groups, Piece, Tail, Taken};
@@ -14,6 +16,10 @@ use crate::line::{GRACE, in_time};
 use crate::reader::{Reader, not_registered};
 use crate::rewind::{Standing, Verdict};
 use std::collections::VecDeque;
+#[cfg(unix)]
+use std::os::fd::{AsFd, BorrowedFd};
+#[cfg(unix)]
+use std::sync::OnceLock;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,6 +59,9 @@ pub(crate) struct Member {
     want: Want,
     state: Mutex<State>,
     changed: Condvar,
+    /// For who waits in an event loop.
+    #[cfg(unix)]
+    alarm: OnceLock<Alarm>,
     bounds: Bounds,
     ack_interval: Duration,
     /// When it came.
@@ -100,6 +109,28 @@ impl Member {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has everybody who waits for a delivery look.
+    fn wake(&self) {
+        self.changed.notify_all();
+        self.alarm();
+    }
+
+    /// Has the event loop look.
+    fn alarm(&self) {
+        #[cfg(unix)]
+        if let Some(alarm) = self.alarm.get() {
+            alarm.raise();
+        }
+    }
+
+    /// There is nothing to look for now; the state must not change meanwhile.
+    fn rest(&self, _: &State) {
+        #[cfg(unix)]
+        if let Some(alarm) = self.alarm.get() {
+            alarm.silence();
+        }
+    }
+
     pub fn ident(&self) -> &Ident {
         &self.ident
     }
@@ -121,7 +152,7 @@ impl Member {
     /// The errand was run.
     pub fn found(&self, found: Found) {
         self.state().errand = Errand::Done(found);
-        self.changed.notify_all();
+        self.wake();
     }
 
     /// Waits until no errand is running, no longer than `time`; whether that is so.
@@ -154,7 +185,10 @@ impl Member {
         };
         // Waking a thread for nothing at every look is a sixth of what waiting costs.
         if news {
-            self.changed.notify_all();
+            self.wake();
+        } else if state.is_behind() {
+            // It found nothing in the database and rests; there is more up to the tail.
+            self.alarm();
         }
     }
 
@@ -167,7 +201,7 @@ impl Member {
             Queue::Live(_, from) if id > *from => state.error = Some(error.copy()),
             Queue::Live(..) => {}
         }
-        self.changed.notify_all();
+        self.wake();
     }
 
     /// The next call of `next` gives this error.
@@ -177,7 +211,7 @@ impl Member {
             state.error = Some(error.copy());
         }
         drop(state);
-        self.changed.notify_all();
+        self.wake();
     }
 
     /// Whether the cursor is still to be stored.
@@ -187,7 +221,7 @@ impl Member {
 
     pub fn close(&self) {
         self.state().closed = true;
-        self.changed.notify_all();
+        self.wake();
     }
 
     /// Where the cursor is to be stored now, if it is time to, and how.
@@ -240,7 +274,7 @@ impl Member {
             None => state.standing.seen = Some(doubts),
         }
         drop(state);
-        self.changed.notify_all();
+        self.wake();
         if gone {
             self.unregistered();
         }
@@ -276,6 +310,19 @@ impl Member {
 }
 
 impl State {
+    /// Whether it has to read from the database.
+    fn is_behind(&self) -> bool {
+        matches!(&self.queue, Queue::Reliable(tail) if tail.is_ahead_of(self.position))
+    }
+
+    /// Whether something may be there for who asks next.
+    fn may_deliver(&self) -> bool {
+        match &self.queue {
+            Queue::Live(groups, _) => !groups.is_empty(),
+            Queue::Reliable(tail) => self.is_behind() || !tail.is_empty(),
+        }
+    }
+
     /// Whether the cursor is still to be stored.
     fn is_due(&self) -> bool {
         self.cursor().0.id > self.standing.stored.id
@@ -494,6 +541,8 @@ impl Subscription {
             ack_interval: settings.ack_interval,
             since: Instant::now(),
             changed: Condvar::new(),
+            #[cfg(unix)]
+            alarm: OnceLock::new(),
             state: Mutex::new(State {
                 queue,
                 next_seq: 0,
@@ -557,7 +606,7 @@ impl Subscription {
             if let Some(error) = state.take_error() {
                 return Err(error);
             }
-            let mut pause = slice;
+            let (mut pause, mut idle) = (slice, true);
             let before = state.position;
             match state.take_found() {
                 Some(found) => {
@@ -566,6 +615,8 @@ impl Subscription {
                     }
                     // Neither new events in the database nor the tail.
                     pause = if state.position == before { CATCH_UP_WAIT } else { Duration::ZERO };
+                    // The hub has it look again, as long as it is behind.
+                    idle = state.position == before && state.is_behind();
                 }
                 None => match self.step(&mut state) {
                     Step::Deliver(delivery) => return Ok(Some(delivery)),
@@ -583,6 +634,9 @@ impl Subscription {
             let end = wait.end.map(|end| if busy { end.max(look_end) } else { end });
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) || !wait.goes_on.is_none_or(|on| on()) {
+                if idle {
+                    self.member.rest(&state);
+                }
                 return Ok(None);
             }
             let time = left.map_or(pause, |left| left.min(pause));
@@ -646,8 +700,12 @@ impl Subscription {
                 state.acked = position;
             }
         }
+        let more = state.may_deliver();
         drop(state);
         self.member.changed.notify_all();
+        if more {
+            self.member.alarm();
+        }
         Ok(())
     }
 
@@ -668,7 +726,34 @@ impl Subscription {
         }
         state.unreadable = None;
         state.position = state.position.max(id);
+        drop(state);
+        self.member.alarm();
         Ok(())
+    }
+
+    /// A descriptor for event loops (`poll`, `epoll`, tokio's `AsyncFd`), so that no thread has to wait. It
+    /// is readable while a delivery may wait, or an error is to be told: call [`next`](Self::next) with a
+    /// time of zero until it gives `None`; then it is not readable until there is more. Readable with
+    /// nothing there is possible, the contrary is not. While as many deliveries as `request_max` are not
+    /// acknowledged there is nothing to be had; [`ack`](Self::ack) makes it readable where more waits.
+    ///
+    /// Level-triggered. After an error it stays readable: wait a moment before the next call, as
+    /// without it; after `Closed` and `NotRegistered` it stays so for good. It belongs to the subscription:
+    /// neither read, write nor close it, and take it out of the loop before the subscription is dropped.
+    ///
+    /// # Errors
+    /// `OutOfResources` if the process has no descriptor left.
+    #[cfg(unix)]
+    pub fn fd(&self) -> Result<BorrowedFd<'_>> {
+        let slot = &self.member.alarm;
+        if let Some(alarm) = slot.get() {
+            return Ok(alarm.as_fd());
+        }
+        let made = Alarm::new().map_err(|why| {
+            let message = format!("no descriptor for the event loop of {}: {why}", self.ident());
+            Error::new(ErrorKind::OutOfResources, message)
+        })?;
+        Ok(slot.get_or_init(|| made).as_fd())
     }
 
     /// Whether no event is given whose data is no JSON: the option `check_json`.

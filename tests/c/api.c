@@ -149,6 +149,10 @@ void test_transactions(void) {
     OK(fes_tx_query(tx, "SELECT name, n, r FROM c_users ORDER BY CASE WHEN name IS NULL THEN 1 ELSE 0 END", NULL, 0,
                     &rows, ERR));
     CHECK(fes_rows_count(rows) == 2 && fes_rows_columns(rows) == 3);
+    size_t len = 0;
+    CHECK(strcmp(fes_rows_column_name(rows, 0, &len), "name") == 0 && len == 4);
+    CHECK(strcmp(fes_rows_column_name(rows, 2, NULL), "r") == 0);
+    CHECK(fes_rows_column_name(rows, 3, &len) == NULL && len == 0);
     const fes_value *value = fes_rows_get(rows, 0, 0);
     CHECK(value->kind == FES_VALUE_TEXT && value->len == 3 && strcmp(value->bytes, "Ann") == 0);
     value = fes_rows_get(rows, 0, 1);
@@ -163,7 +167,8 @@ void test_transactions(void) {
 
     OK(fes_stream_begin(stream, &tx, ERR));
     OK(fes_tx_query(tx, "SELECT name FROM c_users", NULL, 0, &rows, ERR));
-    CHECK(fes_rows_count(rows) == 0 && fes_rows_columns(rows) == 0);
+    CHECK(fes_rows_count(rows) == 0 && fes_rows_columns(rows) == 1);
+    CHECK(strcmp(fes_rows_column_name(rows, 0, NULL), "name") == 0);
     fes_rows_free(rows);
     OK(fes_tx_add_event(tx, "LOST", NULL, 0, NULL, ERR));
     fes_tx_free(tx); /* rolls back */
@@ -320,7 +325,7 @@ static void receive(fes_stream *stream, const char *component) {
     atomic_store(&skipped_notices, 0);
     atomic_store(&failures_left, 0);
     fes_receiver *receiver = NULL;
-    OK(fes_receiver_open(stream, "c", component, on_events, &calls, &receiver, ERR));
+    OK(fes_receiver_open(stream, "c", component, on_events, &calls, NULL, &receiver, ERR));
     const char *types[] = {"RECEIVED"};
     fes_options *options = fes_options_new();
     OK(fes_receiver_set_want(receiver, types, 1, ERR));
@@ -328,7 +333,7 @@ static void receive(fes_stream *stream, const char *component) {
     OK(fes_receiver_set_poison(receiver, FES_POISON_STOP, 0, ERR));
     OK(fes_receiver_set_poison(receiver, FES_POISON_RETRY, 0, ERR));
     OK(fes_receiver_set_poison(receiver, FES_POISON_SKIP_AFTER, 1, ERR));
-    OK(fes_receiver_set_on_notice(receiver, on_notice, &ready, ERR));
+    OK(fes_receiver_set_on_notice(receiver, on_notice, &ready, NULL, ERR));
     fes_options_free(options);
     OK(fes_receiver_stop(receiver, ERR));
     OK(fes_receiver_start(receiver, ERR));
@@ -383,7 +388,7 @@ static void archive_late_events(void) {
     OK(fes_warehouse_migrate(dwh, ERR));
     fes_archiver *archiver = NULL;
     OK(fes_archiver_open(stream, dwh, NULL, &archiver, ERR));
-    OK(fes_archiver_set_on_notice(archiver, on_history, &archived, ERR));
+    OK(fes_archiver_set_on_notice(archiver, on_history, &archived, NULL, ERR));
     atomic_store(&late_events, 0);
     const char *ids[] = {"3", "9", "5"};
     for (int i = 0; i < 3; i++) {
@@ -418,8 +423,8 @@ void test_history(void) {
     fes_discarder *discarder = NULL;
     OK(fes_archiver_open(stream, dwh, NULL, &archiver, ERR));
     OK(fes_discarder_open(stream, NULL, &discarder, ERR));
-    OK(fes_archiver_set_on_notice(archiver, on_history, &archived, ERR));
-    OK(fes_discarder_set_on_notice(discarder, on_history, &archived, ERR));
+    OK(fes_archiver_set_on_notice(archiver, on_history, &archived, NULL, ERR));
+    OK(fes_discarder_set_on_notice(discarder, on_history, &archived, NULL, ERR));
     fes_new_event events[3] = {{"OLD", "1", 1}, {"OLD", "2", 1}, {"LAST", "3", 1}};
     uint64_t ids[3], count = 0;
     OK(fes_stream_add_events(stream, events, 3, sizeof(fes_new_event), ids, ERR));
@@ -486,7 +491,7 @@ void test_apps(void) {
     OK(fes_app_open("sqlite::memory:", "sqlite::memory:", options, &app, ERR));
     fes_options_free(options);
     OK(fes_app_migrate(app, ERR));
-    OK(fes_app_set_on_notice(app, on_history, &archived, ERR));
+    OK(fes_app_set_on_notice(app, on_history, &archived, NULL, ERR));
     atomic_store(&archived, 0);
     OK(fes_app_start(app, ERR));
     fes_stream *stream = NULL;
@@ -528,13 +533,13 @@ static atomic_int messages;
 static void on_log(void *user, uint32_t level, const char *message) {
     CHECK(user == &messages && level >= FES_LOG_ERROR && level <= FES_LOG_TRACE);
     CHECK(message != NULL);
-    CHECK(fes_log_set(NULL, NULL, FES_LOG_OFF, NULL) == FES_INVALID_ARGUMENT);
+    CHECK(fes_log_set(NULL, NULL, NULL, FES_LOG_OFF, NULL) == FES_INVALID_ARGUMENT);
     atomic_fetch_add(&messages, 1);
 }
 
 void test_log(void) {
-    OK(fes_log_set(on_log, &messages, FES_LOG_TRACE, ERR));
-    REFUSED(fes_log_set(on_log, &messages, 6, ERR));
+    OK(fes_log_set(on_log, &messages, NULL, FES_LOG_TRACE, ERR));
+    REFUSED(fes_log_set(on_log, &messages, NULL, 6, ERR));
     fes_stream *stream = open_memory();
     fes_warehouse *dwh = NULL;
     fes_archiver *archiver = NULL;
@@ -545,7 +550,7 @@ void test_log(void) {
     for (int i = 0; i < 3000 && atomic_load(&messages) == 0; i++)
         usleep(10000);
     CHECK(atomic_load(&messages) > 0);
-    OK(fes_log_set(NULL, NULL, FES_LOG_OFF, ERR));
+    OK(fes_log_set(NULL, NULL, NULL, FES_LOG_OFF, ERR));
     fes_archiver_close(archiver);
     fes_warehouse_close(dwh);
     fes_stream_close(stream);

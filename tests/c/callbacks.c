@@ -82,8 +82,8 @@ static void use_the_rest(void) {
     OK(fes_subscription_next(subscription, 0, NULL, &events, NULL, ERR));
     fes_events_free(events);
     fes_subscription_close(subscription);
-    OK(fes_receiver_open(w.stream, "app", "Inside", take, NULL, &receiver, ERR));
-    OK(fes_receiver_set_on_notice(receiver, nothing, NULL, ERR));
+    OK(fes_receiver_open(w.stream, "app", "Inside", take, NULL, NULL, &receiver, ERR));
+    OK(fes_receiver_set_on_notice(receiver, nothing, NULL, NULL, ERR));
     OK(fes_receiver_start(receiver, ERR));
     OK(fes_receiver_stop(receiver, ERR));
     fes_receiver_close(receiver);
@@ -92,13 +92,13 @@ static void use_the_rest(void) {
     OK(fes_stream_open("sqlite::memory:", NULL, &another, ERR));
     OK(fes_stream_migrate(another, ERR));
     fes_stream_close(another);
-    OK(fes_log_set(NULL, NULL, FES_LOG_OFF, ERR));
+    OK(fes_log_set(NULL, NULL, NULL, FES_LOG_OFF, ERR));
 }
 
 static void own_receiver(void) {
     uint64_t delivered = 0;
     OK(fes_receiver_stats(w.receiver, &delivered, NULL, NULL, NULL, NULL, ERR));
-    CHECK(fes_receiver_set_on_notice(w.receiver, nothing, NULL, NULL) == FES_INVALID_ARGUMENT);
+    CHECK(fes_receiver_set_on_notice(w.receiver, nothing, NULL, NULL, NULL) == FES_INVALID_ARGUMENT);
     CHECK(fes_receiver_start(w.receiver, NULL) == FES_INVALID_ARGUMENT); /* it is started */
 }
 
@@ -128,15 +128,15 @@ static void in_receiver_notice(void *user, uint32_t notice, uint64_t number, con
 static void receivers(void) {
     make_world();
     add();
-    OK(fes_receiver_open(w.stream, "app", "Own", in_events, NULL, &w.receiver, ERR));
+    OK(fes_receiver_open(w.stream, "app", "Own", in_events, NULL, NULL, &w.receiver, ERR));
     OK(fes_receiver_start(w.receiver, ERR));
     wait_until(1);
     OK(fes_receiver_stop(w.receiver, ERR));
     OK(fes_receiver_start(w.receiver, ERR)); /* stopped from inside it can be started again */
     end_world();
     make_world();
-    OK(fes_receiver_open(w.stream, "app", "Own", take, NULL, &w.receiver, ERR));
-    OK(fes_receiver_set_on_notice(w.receiver, in_receiver_notice, NULL, ERR));
+    OK(fes_receiver_open(w.stream, "app", "Own", take, NULL, NULL, &w.receiver, ERR));
+    OK(fes_receiver_set_on_notice(w.receiver, in_receiver_notice, NULL, NULL, ERR));
     OK(fes_receiver_start(w.receiver, ERR));
     wait_until(1);
     end_world();
@@ -153,7 +153,7 @@ static void in_archiver_notice(void *user, uint32_t notice, uint64_t number, con
     fes_error_free(why);
     CHECK(fes_archiver_run_for(w.archiver, FES_FOREVER, NULL, NULL, NULL, NULL) == FES_INVALID_ARGUMENT);
     (void)fes_archiver_is_running(w.archiver);
-    OK(fes_archiver_set_on_notice(w.archiver, in_archiver_notice, NULL, ERR));
+    OK(fes_archiver_set_on_notice(w.archiver, in_archiver_notice, NULL, NULL, ERR));
     use_the_rest();
     OK(fes_archiver_stop(w.archiver, ERR));
     OK(fes_archiver_stop_for(w.archiver, FES_FOREVER, NULL, ERR));
@@ -163,7 +163,7 @@ static void in_archiver_notice(void *user, uint32_t notice, uint64_t number, con
 static void archivers(void) {
     make_world();
     OK(fes_archiver_open(w.stream, w.dwh, NULL, &w.archiver, ERR));
-    OK(fes_archiver_set_on_notice(w.archiver, in_archiver_notice, NULL, ERR));
+    OK(fes_archiver_set_on_notice(w.archiver, in_archiver_notice, NULL, NULL, ERR));
     add();
     OK(fes_archiver_run_once(w.archiver, NULL, ERR)); /* on this thread */
     CHECK(atomic_load(&w.done) == 1);
@@ -183,7 +183,7 @@ static void in_discarder_notice(void *user, uint32_t notice, uint64_t number, co
     OK(fes_discarder_run_once(w.discarder, NULL, ERR));
     OK(fes_discarder_run_for(w.discarder, FES_FOREVER, NULL, NULL, NULL, ERR));
     (void)fes_discarder_is_running(w.discarder);
-    OK(fes_discarder_set_on_notice(w.discarder, in_discarder_notice, NULL, ERR));
+    OK(fes_discarder_set_on_notice(w.discarder, in_discarder_notice, NULL, NULL, ERR));
     use_the_rest();
     OK(fes_discarder_stop(w.discarder, ERR));
     OK(fes_discarder_stop_for(w.discarder, FES_FOREVER, NULL, ERR));
@@ -206,14 +206,14 @@ static void acknowledge_all(void) {
 static void discarders(void) {
     make_world();
     OK(fes_discarder_open(w.stream, NULL, &w.discarder, ERR));
-    OK(fes_discarder_set_on_notice(w.discarder, in_discarder_notice, NULL, ERR));
+    OK(fes_discarder_set_on_notice(w.discarder, in_discarder_notice, NULL, NULL, ERR));
     acknowledge_all();
     OK(fes_discarder_run_once(w.discarder, NULL, ERR)); /* on this thread */
     CHECK(atomic_load(&w.done) == 11);
     end_world();
     make_world();
     OK(fes_discarder_open(w.stream, NULL, &w.discarder, ERR));
-    OK(fes_discarder_set_on_notice(w.discarder, in_discarder_notice, NULL, ERR));
+    OK(fes_discarder_set_on_notice(w.discarder, in_discarder_notice, NULL, NULL, ERR));
     acknowledge_all();
     OK(fes_discarder_start(w.discarder, ERR)); /* on its own */
     wait_until(11);
@@ -229,7 +229,7 @@ static void in_app_notice(void *user, uint32_t notice, uint64_t number, const ch
     usleep(50000);
     fes_stream *stream = NULL;
     OK(fes_app_stream(w.app, &stream, ERR));
-    OK(fes_app_set_on_notice(w.app, in_app_notice, NULL, ERR));
+    OK(fes_app_set_on_notice(w.app, in_app_notice, NULL, NULL, ERR));
     OK(fes_app_stop_for(w.app, FES_FOREVER, NULL, ERR));
     atomic_fetch_add(&w.done, 1);
 }
@@ -242,7 +242,7 @@ static void apps(void) {
     OK(fes_app_open("sqlite::memory:", "sqlite::memory:", options, &w.app, ERR));
     fes_options_free(options);
     OK(fes_app_migrate(w.app, ERR));
-    OK(fes_app_set_on_notice(w.app, in_app_notice, NULL, ERR));
+    OK(fes_app_set_on_notice(w.app, in_app_notice, NULL, NULL, ERR));
     OK(fes_app_stream(w.app, &w.stream, ERR));
     acknowledge_all();
     OK(fes_app_start(w.app, ERR));
@@ -267,8 +267,8 @@ static int32_t stop_each_other(void *user, uint64_t seq, const fes_events *event
 static void two_that_stop_each_other(void) {
     make_world();
     atomic_store(&together, 0);
-    OK(fes_receiver_open(w.stream, "app", "One", stop_each_other, &w, &w.receiver, ERR));
-    OK(fes_receiver_open(w.stream, "app", "Two", stop_each_other, NULL, &w.other, ERR));
+    OK(fes_receiver_open(w.stream, "app", "One", stop_each_other, &w, NULL, &w.receiver, ERR));
+    OK(fes_receiver_open(w.stream, "app", "Two", stop_each_other, NULL, NULL, &w.other, ERR));
     add();
     OK(fes_receiver_start(w.receiver, ERR));
     OK(fes_receiver_start(w.other, ERR));
@@ -282,7 +282,7 @@ static atomic_uint logged;
 static void on_log(void *user, uint32_t level, const char *message) {
     (void)level, (void)message;
     fes_events *events = NULL;
-    CHECK(fes_log_set(NULL, NULL, FES_LOG_OFF, NULL) == FES_INVALID_ARGUMENT);
+    CHECK(fes_log_set(NULL, NULL, NULL, FES_LOG_OFF, NULL) == FES_INVALID_ARGUMENT);
     CHECK(fes_stream_add_event(w.stream, "A", NULL, 0, NULL, NULL) == FES_INVALID_ARGUMENT);
     CHECK(fes_archiver_run_once(w.archiver, NULL, NULL) == FES_INVALID_ARGUMENT);
     CHECK(fes_archiver_stop(w.archiver, NULL) == FES_INVALID_ARGUMENT);
@@ -295,7 +295,7 @@ static void on_log(void *user, uint32_t level, const char *message) {
 static void logs(void) {
     make_world();
     fes_cancel_token *token = fes_cancel_token_new();
-    OK(fes_log_set(on_log, token, FES_LOG_TRACE, ERR));
+    OK(fes_log_set(on_log, token, NULL, FES_LOG_TRACE, ERR));
     fes_warehouse *empty = NULL;
     OK(fes_warehouse_open("sqlite::memory:", NULL, &empty, ERR));
     OK(fes_archiver_open(w.stream, empty, NULL, &w.archiver, ERR));
@@ -304,7 +304,7 @@ static void logs(void) {
     for (int i = 0; i < 1000 && atomic_load(&logged) == 0; i++)
         usleep(10000);
     CHECK(atomic_load(&logged) > 0 && fes_cancel_token_is_cancelled(token));
-    OK(fes_log_set(NULL, NULL, FES_LOG_OFF, ERR));
+    OK(fes_log_set(NULL, NULL, NULL, FES_LOG_OFF, ERR));
     end_world();
     fes_warehouse_close(empty);
     fes_cancel_token_free(token);

@@ -40,7 +40,7 @@ static void open_all(void) {
     OK(fes_consumer_open(stream, "app", "Forks", &consumer, ERR));
     OK(fes_consumer_register(consumer, ERR));
     OK(fes_stream_subscribe(stream, "app", "Forks", NULL, 0, NULL, &subscription, ERR));
-    OK(fes_receiver_open(stream, "app", "Called", take, NULL, &receiver, ERR));
+    OK(fes_receiver_open(stream, "app", "Called", take, NULL, NULL, &receiver, ERR));
     OK(fes_receiver_start(receiver, ERR));
     OK(fes_archiver_open(stream, dwh, NULL, &archiver, ERR));
     OK(fes_archiver_start(archiver, ERR));

@@ -85,7 +85,7 @@ static fes_cancel_token *cancelled(void) {
     } while (0)
 
 static void stopping_receivers(fes_stream *stream) {
-    OK(fes_receiver_open(stream, "c", "Slow", blocking_events, NULL, &own, ERR));
+    OK(fes_receiver_open(stream, "c", "Slow", blocking_events, NULL, NULL, &own, ERR));
 #define STOP(timeout, token, err) fes_receiver_stop_for(own, timeout, token, err)
     OK(STOP(0, NULL, ERR));
     OK(fes_receiver_start(own, ERR));
@@ -100,15 +100,15 @@ static void stopping_history(fes_stream *stream, fes_archiver *archiver, fes_dis
 #define STOP(timeout, token, err) fes_archiver_stop_for(archiver, timeout, token, err)
     OK(STOP(0, NULL, ERR));
     OK(fes_stream_add_event(stream, "A", NULL, 0, NULL, ERR));
-    OK(fes_archiver_set_on_notice(archiver, blocking_notice, NULL, ERR));
+    OK(fes_archiver_set_on_notice(archiver, blocking_notice, NULL, NULL, ERR));
     OK(fes_archiver_start(archiver, ERR));
     ENDS_IN_TIME(STOP);
 #undef STOP
-    OK(fes_archiver_set_on_notice(archiver, cancelling_notice, NULL, ERR));
+    OK(fes_archiver_set_on_notice(archiver, cancelling_notice, NULL, NULL, ERR));
     OK(fes_archiver_run_once(archiver, NULL, ERR));
 #define STOP(timeout, token, err) fes_discarder_stop_for(discarder, timeout, token, err)
     OK(STOP(0, NULL, ERR));
-    OK(fes_discarder_set_on_notice(discarder, blocking_notice, NULL, ERR));
+    OK(fes_discarder_set_on_notice(discarder, blocking_notice, NULL, NULL, ERR));
     OK(fes_discarder_start(discarder, ERR));
     ENDS_IN_TIME(STOP);
 #undef STOP
@@ -122,7 +122,7 @@ static void running_history(fes_stream *stream, fes_archiver *archiver, fes_disc
     OK(fes_archiver_run_for(archiver, 0, NULL, &count, &complete, ERR));
     CHECK(count == 0 && !complete);
     fes_cancel_token *cancel = fes_cancel_token_new();
-    OK(fes_archiver_set_on_notice(archiver, cancelling_notice, cancel, ERR));
+    OK(fes_archiver_set_on_notice(archiver, cancelling_notice, cancel, NULL, ERR));
     FAILS(FES_CANCELLED, fes_archiver_run_for(archiver, FES_FOREVER, cancel, &count, NULL, ERR));
     CHECK(count == 0);
     OK(fes_archiver_run_for(archiver, FES_FOREVER, NULL, &count, &complete, ERR));
@@ -139,7 +139,7 @@ static void running_history(fes_stream *stream, fes_archiver *archiver, fes_disc
     OK(fes_discarder_run_for(discarder, 0, NULL, &count, &complete, ERR));
     CHECK(count == 0 && !complete);
     cancel = fes_cancel_token_new();
-    OK(fes_discarder_set_on_notice(discarder, cancelling_notice, cancel, ERR));
+    OK(fes_discarder_set_on_notice(discarder, cancelling_notice, cancel, NULL, ERR));
     FAILS(FES_CANCELLED, fes_discarder_run_for(discarder, FES_FOREVER, cancel, &count, NULL, ERR));
     OK(fes_discarder_run_for(discarder, FES_FOREVER, NULL, &count, &complete, ERR));
     CHECK(count == 2 && complete); /* three were left, the newest stays, one is gone */
@@ -195,7 +195,7 @@ void test_limits_of_stopping(void) {
     OK(fes_consumer_unregister(slow, NULL, ERR));
     fes_consumer_close(slow);
     stopping_history(stream, archiver, discarder);
-    OK(fes_discarder_set_on_notice(discarder, cancelling_notice, NULL, ERR));
+    OK(fes_discarder_set_on_notice(discarder, cancelling_notice, NULL, NULL, ERR));
     OK(fes_discarder_run_once(discarder, NULL, ERR));
     running_history(stream, archiver, discarder);
     waiting_replays(stream, dwh);
@@ -210,7 +210,7 @@ void test_limits_of_stopping(void) {
     OK(fes_app_migrate(app, ERR));
 #define STOP(timeout, token, err) fes_app_stop_for(app, timeout, token, err)
     OK(STOP(0, NULL, ERR));
-    OK(fes_app_set_on_notice(app, blocking_notice, NULL, ERR));
+    OK(fes_app_set_on_notice(app, blocking_notice, NULL, NULL, ERR));
     OK(fes_app_stream(app, &stream, ERR));
     OK(fes_stream_add_event(stream, "A", NULL, 0, NULL, ERR));
     OK(fes_app_start(app, ERR));

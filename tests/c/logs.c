@@ -53,7 +53,7 @@ static void statements(fes_stream *stream) {
 void scene_logs(void) {
     char wrong[4096];
     read_password(wrong, sizeof wrong);
-    OK(fes_log_set(on_log, NULL, FES_LOG_TRACE, ERR));
+    OK(fes_log_set(on_log, NULL, NULL, FES_LOG_TRACE, ERR));
     fes_stream *stream = host_stream(), *none = NULL;
     fes_warehouse *dwh = NULL;
     fes_archiver *archiver = NULL;
@@ -94,7 +94,7 @@ void scene_logs(void) {
     fes_subscription_close(subscription);
     fes_consumer_close(consumer);
     fes_stream_close(stream);
-    OK(fes_log_set(NULL, NULL, FES_LOG_OFF, ERR));
+    OK(fes_log_set(NULL, NULL, NULL, FES_LOG_OFF, ERR));
     CHECK(atomic_load(&messages) > 0);
     CHECK(atomic_load(&secrets) == 0);
 }

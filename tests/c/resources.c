@@ -28,7 +28,7 @@ void scene_no_threads(void) {
     OK(fes_warehouse_migrate(dwh, ERR));
     OK(fes_consumer_open(stream, "app", "Few", &consumer, ERR));
     OK(fes_consumer_register(consumer, ERR));
-    OK(fes_receiver_open(stream, "app", "Called", take, NULL, &receiver, ERR));
+    OK(fes_receiver_open(stream, "app", "Called", take, NULL, NULL, &receiver, ERR));
     OK(fes_archiver_open(stream, dwh, NULL, &archiver, ERR));
     OK(fes_discarder_open(stream, NULL, &discarder, ERR));
     OK(fes_stream_add_event(stream, "A", NULL, 0, NULL, ERR));

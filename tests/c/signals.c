@@ -97,8 +97,8 @@ void scene_cut_receiver(void) {
     signal(SIGPIPE, SIG_DFL);
     fes_stream *stream = host_stream();
     fes_receiver *receiver = NULL;
-    OK(fes_receiver_open(stream, "app", "Idle", on_events, NULL, &receiver, ERR));
-    OK(fes_receiver_set_on_notice(receiver, on_notice, NULL, ERR));
+    OK(fes_receiver_open(stream, "app", "Idle", on_events, NULL, NULL, &receiver, ERR));
+    OK(fes_receiver_set_on_notice(receiver, on_notice, NULL, NULL, ERR));
     OK(fes_receiver_start(receiver, ERR));
     for (unsigned round = 1; round <= 4; round++) {
         fes_status status;

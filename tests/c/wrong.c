@@ -43,7 +43,7 @@ static void nulls_of_handles_without_errors(void) {
     CHECK(fes_text_data(NULL, &len) == NULL && len == 0);
     CHECK(fes_events_count(NULL) == 0 && fes_events_get(NULL, 0) == NULL);
     CHECK(fes_rows_count(NULL) == 0 && fes_rows_columns(NULL) == 0);
-    CHECK(fes_rows_get(NULL, 0, 0) == NULL);
+    CHECK(fes_rows_get(NULL, 0, 0) == NULL && fes_rows_column_name(NULL, 0, NULL) == NULL);
     CHECK(fes_statement_sql(NULL, NULL) == NULL && fes_statement_param(NULL, 0, NULL) == NULL);
     CHECK(fes_stream_kind(NULL) == 0 && fes_warehouse_kind(NULL) == 0);
     CHECK(!fes_archiver_is_running(NULL) && !fes_discarder_is_running(NULL));
@@ -78,11 +78,11 @@ static void nulls_of_opening(fes_stream *stream, fes_warehouse *dwh) {
     REFUSED(fes_stream_subscribe(stream, "u", NULL, NULL, 0, NULL, &subscription, ERR));
     REFUSED(fes_stream_subscribe(stream, "u", "C", NULL, 1, NULL, &subscription, ERR));
     REFUSED(fes_stream_subscribe(stream, "u", "C", NULL, 0, NULL, NULL, ERR));
-    REFUSED(fes_receiver_open(NULL, "u", "C", on_events, NULL, &receiver, ERR));
-    REFUSED(fes_receiver_open(stream, NULL, "C", on_events, NULL, &receiver, ERR));
-    REFUSED(fes_receiver_open(stream, "u", NULL, on_events, NULL, &receiver, ERR));
-    REFUSED(fes_receiver_open(stream, "u", "C", NULL, NULL, &receiver, ERR));
-    REFUSED(fes_receiver_open(stream, "u", "C", on_events, NULL, NULL, ERR));
+    REFUSED(fes_receiver_open(NULL, "u", "C", on_events, NULL, NULL, &receiver, ERR));
+    REFUSED(fes_receiver_open(stream, NULL, "C", on_events, NULL, NULL, &receiver, ERR));
+    REFUSED(fes_receiver_open(stream, "u", NULL, on_events, NULL, NULL, &receiver, ERR));
+    REFUSED(fes_receiver_open(stream, "u", "C", NULL, NULL, NULL, &receiver, ERR));
+    REFUSED(fes_receiver_open(stream, "u", "C", on_events, NULL, NULL, NULL, ERR));
     REFUSED(fes_archiver_open(NULL, dwh, NULL, &archiver, ERR));
     REFUSED(fes_archiver_open(stream, NULL, NULL, &archiver, ERR));
     REFUSED(fes_archiver_open(stream, dwh, NULL, NULL, ERR));
@@ -184,7 +184,7 @@ static void nulls_of_consumers(fes_stream *stream) {
     REFUSED(fes_subscription_skip(NULL, 0, ERR));
     REFUSED(fes_subscription_stats(NULL, NULL, NULL, NULL, ERR));
     fes_subscription_close(subscription);
-    OK(fes_receiver_open(stream, "u", "R", on_events, NULL, &receiver, ERR));
+    OK(fes_receiver_open(stream, "u", "R", on_events, NULL, NULL, &receiver, ERR));
     REFUSED(fes_receiver_set_want(NULL, NULL, 0, ERR));
     REFUSED(fes_receiver_set_want(receiver, NULL, 1, ERR));
     REFUSED(fes_receiver_set_options(NULL, NULL, ERR));
@@ -192,8 +192,8 @@ static void nulls_of_consumers(fes_stream *stream) {
     REFUSED(fes_receiver_set_poison(NULL, FES_POISON_STOP, 0, ERR));
     REFUSED(fes_receiver_set_poison(receiver, 3, 0, ERR));
     REFUSED(fes_receiver_set_poison(receiver, FES_POISON_SKIP_AFTER, 0, ERR));
-    REFUSED(fes_receiver_set_on_notice(NULL, on_notice, NULL, ERR));
-    REFUSED(fes_receiver_set_on_notice(receiver, NULL, NULL, ERR));
+    REFUSED(fes_receiver_set_on_notice(NULL, on_notice, NULL, NULL, ERR));
+    REFUSED(fes_receiver_set_on_notice(receiver, NULL, NULL, NULL, ERR));
     REFUSED(fes_receiver_start(NULL, ERR));
     REFUSED(fes_receiver_stop(NULL, ERR));
     REFUSED(fes_receiver_stop_for(NULL, 0, NULL, ERR));
@@ -227,8 +227,8 @@ static void nulls_of_history(fes_stream *stream, fes_warehouse *dwh) {
     REFUSED(fes_replay_next_for(NULL, 1, 0, NULL, &events, ERR));
     REFUSED(fes_replay_next_for(replay, 0, 0, NULL, &events, ERR));
     REFUSED(fes_replay_next_for(replay, 1, 0, NULL, NULL, ERR));
-    REFUSED(fes_archiver_set_on_notice(NULL, on_notice, NULL, ERR));
-    REFUSED(fes_archiver_set_on_notice(archiver, NULL, NULL, ERR));
+    REFUSED(fes_archiver_set_on_notice(NULL, on_notice, NULL, NULL, ERR));
+    REFUSED(fes_archiver_set_on_notice(archiver, NULL, NULL, NULL, ERR));
     REFUSED(fes_archiver_start(NULL, ERR));
     REFUSED(fes_archiver_stop(NULL, ERR));
     REFUSED(fes_archiver_stop_for(NULL, 0, NULL, ERR));
@@ -249,8 +249,8 @@ static void nulls_of_history(fes_stream *stream, fes_warehouse *dwh) {
     REFUSED(fes_stream_verify_json_for(NULL, NULL, 1, 0, 20, 0, NULL, &report, ERR));
     REFUSED(fes_stream_verify_json_for(stream, NULL, 1, 0, 20, 0, NULL, NULL, ERR));
     REFUSED(fes_archiver_run_for(NULL, 0, NULL, NULL, NULL, ERR));
-    REFUSED(fes_discarder_set_on_notice(NULL, on_notice, NULL, ERR));
-    REFUSED(fes_discarder_set_on_notice(discarder, NULL, NULL, ERR));
+    REFUSED(fes_discarder_set_on_notice(NULL, on_notice, NULL, NULL, ERR));
+    REFUSED(fes_discarder_set_on_notice(discarder, NULL, NULL, NULL, ERR));
     REFUSED(fes_discarder_start(NULL, ERR));
     REFUSED(fes_discarder_stop(NULL, ERR));
     REFUSED(fes_discarder_stop_for(NULL, 0, NULL, ERR));
@@ -261,8 +261,8 @@ static void nulls_of_history(fes_stream *stream, fes_warehouse *dwh) {
     REFUSED(fes_app_warehouse(NULL, &w, ERR));
     REFUSED(fes_app_warehouse(app, NULL, ERR));
     REFUSED(fes_app_migrate(NULL, ERR));
-    REFUSED(fes_app_set_on_notice(NULL, on_notice, NULL, ERR));
-    REFUSED(fes_app_set_on_notice(app, NULL, NULL, ERR));
+    REFUSED(fes_app_set_on_notice(NULL, on_notice, NULL, NULL, ERR));
+    REFUSED(fes_app_set_on_notice(app, NULL, NULL, NULL, ERR));
     REFUSED(fes_app_start(NULL, ERR));
     REFUSED(fes_app_stop_for(NULL, 0, NULL, ERR));
     CHECK(events == NULL && s == NULL && w == NULL);
@@ -294,7 +294,7 @@ void test_nulls(void) {
     CHECK(json == NULL && len == 0);
     REFUSED(fes_events_data_json(NULL, &json, &len, ERR));
     CHECK(json == NULL && len == 0);
-    REFUSED(fes_log_set(on_log, NULL, 77, ERR));
+    REFUSED(fes_log_set(on_log, NULL, NULL, 77, ERR));
     fes_options_free(options);
 }
 
@@ -504,7 +504,7 @@ void test_after_close(void) {
     OK(fes_consumer_open(stream, "u", "C", &consumer, ERR));
     OK(fes_consumer_register(consumer, ERR));
     OK(fes_stream_subscribe(stream, "u", "C", NULL, 0, NULL, &subscription, ERR));
-    OK(fes_receiver_open(stream, "u", "R", on_events, NULL, &receiver, ERR));
+    OK(fes_receiver_open(stream, "u", "R", on_events, NULL, NULL, &receiver, ERR));
     OK(fes_receiver_start(receiver, ERR));
     OK(fes_archiver_open(stream, dwh, NULL, &archiver, ERR));
     OK(fes_archiver_start(archiver, ERR));

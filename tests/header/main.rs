@@ -39,6 +39,7 @@ fn generate() -> String {
         "transaction",
         "consumer",
         "subscription",
+        "user",
         "notice",
         "receiver",
         "warehouse",

@@ -339,6 +339,11 @@ export interface Verification {
 /** What can be bound to a statement. Integers go as integers, other numbers as floating point. */
 export type SqlParam = null | boolean | number | bigint | string | Uint8Array;
 
+/** The rows of a query, and the names of their columns. */
+export interface SqlRows extends Array<SqlValue[]> {
+    readonly columns: readonly string[];
+}
+
 /** What comes out of a query. An integer is a bigint where a number would round it. */
 export type SqlValue = null | boolean | number | bigint | string | Buffer;
 
@@ -353,7 +358,7 @@ export class Transaction {
     /** Runs a statement with `?`, or `$1` on PostgreSQL; gives how many rows it touched. */
     execute(sql: string, params?: readonly SqlParam[]): Promise<number>;
     /** Runs a query and gives all its rows, each an array of its columns. */
-    query(sql: string, params?: readonly SqlParam[]): Promise<SqlValue[][]>;
+    query(sql: string, params?: readonly SqlParam[]): Promise<SqlRows>;
     /** Adds an event that lives and dies with the transaction. */
     addEvent(type: string, data?: EventData): Promise<bigint>;
     /** Adds events. After an error some may have been added: roll back. */

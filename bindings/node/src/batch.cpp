@@ -135,6 +135,12 @@ Give give_rows(fes_rows *taken) {
             ok(napi_set_element(env, result, static_cast<uint32_t>(row), array(env, values)));
             ok(napi_close_handle_scope(env, scope));
         }
+        std::vector<napi_value> names;
+        for (size_t at = 0; at < columns; at++)
+            names.push_back(text(env, fes_rows_column_name(rows.get(), at, nullptr)));
+        const napi_property_descriptor named{
+            "columns", nullptr, nullptr, nullptr, nullptr, array(env, names), napi_default, nullptr};
+        ok(napi_define_properties(env, result, 1, &named)); // not enumerable: the rows are what counts
         return result;
     };
 }

@@ -84,7 +84,7 @@ napi_value replay_position(napi_env env, const Args &args) {
 template <class T, auto set_on_notice> void listen(const std::shared_ptr<Handle> &handle, uint32_t key) {
     handle->listener = std::make_shared<Listener>(handle->loop, key);
     must([&](fes_error **err) {
-        return set_on_notice(handle->as<T>(), Listener::on_notice, handle->listener.get(), err);
+        return set_on_notice(handle->as<T>(), Listener::on_notice, handle->listener.get(), nullptr, err);
     });
 }
 

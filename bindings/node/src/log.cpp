@@ -41,7 +41,7 @@ void on_log(void *user, uint32_t level, const char *given) {
 
 void set_sink(std::shared_ptr<Sink> sink, uint32_t level) {
     const fes_on_log call = sink ? on_log : nullptr;
-    must([&](fes_error **err) { return fes_log_set(call, sink.get(), level, err); });
+    must([&](fes_error **err) { return fes_log_set(call, sink.get(), nullptr, level, err); });
     current.swap(sink);
 }
 

@@ -76,7 +76,7 @@ napi_value open(napi_env env, const Args &args) {
     fes_receiver *opened = nullptr;
     must([&](fes_error **err) {
         return fes_receiver_open(stream->as<fes_stream>(), user.c_str(), component.c_str(), Listener::on_events,
-                                 listener.get(), &opened, err);
+                                 listener.get(), nullptr, &opened, err);
     });
     const auto receiver = Handle::adopt(stream->loop, opened, RECEIVER, Lanes::make(), {args.place(0)});
     receiver->listener = listener;
@@ -88,7 +88,7 @@ napi_value open(napi_env env, const Args &args) {
         return fes_receiver_set_poison(raw(receiver), args.number(6), args.number(7), err);
     });
     must([&](fes_error **err) {
-        return fes_receiver_set_on_notice(raw(receiver), Listener::on_notice, listener.get(), err);
+        return fes_receiver_set_on_notice(raw(receiver), Listener::on_notice, listener.get(), nullptr, err);
     });
     return Slot::make(env, receiver);
 }

@@ -46,7 +46,9 @@ onEachServer('a transaction commits both the change and its event', async (t, db
     });
     assert.equal(result, 'done');
     assert.deepEqual(types(await audit.poll()), ['USR_ADD', 'USR_MOD', 'USR_DEL']);
-    assert.deepEqual(await stream.transaction((tx) => tx.query('SELECT name, age FROM users')), [['Ann', 41]]);
+    const rows = await stream.transaction((tx) => tx.query('SELECT name, age FROM users'));
+    assert.deepEqual(rows, [['Ann', 41]]);
+    assert.deepEqual(rows.columns, ['name', 'age']);
 });
 
 onEachServer('a transaction whose body throws leaves nothing', async (t, db) => {

@@ -68,6 +68,38 @@ def test_a_subscription_is_cancelled_and_closed(lite: Db) -> None:
         assert time.monotonic() - began < 1
 
 
+def test_an_event_loop_takes_what_comes_without_a_thread(stream: fes.EventStream) -> None:
+    stream.consumer("Loop").register()
+    given = [number for number in range(200)]
+    taken: list[int] = []
+
+    def add() -> None:
+        for number in given:
+            stream.add_event("LOOP", number)
+
+    async def main(subscription: fes.Subscription) -> None:
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def take() -> None:
+            while (delivery := subscription.next(0)) is not None:
+                taken.extend(event.data for event in delivery)
+                subscription.ack()
+            if len(taken) >= len(given) and not done.done():
+                done.set_result(None)
+
+        loop.add_reader(subscription, take)
+        await asyncio.to_thread(add)
+        await asyncio.wait_for(done, 60)
+        loop.remove_reader(subscription)
+
+    with stream.subscribe("Loop") as subscription:
+        asyncio.run(main(subscription))
+    assert taken == given
+    with pytest.raises(fes.Closed):
+        subscription.fileno()
+
+
 def test_a_subscription_for_asyncio_loses_nothing_to_a_cancelled_task(stream: fes.EventStream) -> None:
     stream.consumer("Audit").register()
 

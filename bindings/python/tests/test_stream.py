@@ -136,7 +136,8 @@ def test_values_of_every_kind_are_bound_and_read(stream: fes.EventStream) -> Non
         tx.execute(f"INSERT INTO kinds VALUES ({marks})", row)
         columns = "a, b, c, d::text, e, f, g" if stream.kind == "postgres" else "*"
         assert tx.query(f"SELECT {columns} FROM kinds") == [tuple(row)]
-        assert tx.query("SELECT a FROM kinds WHERE 1 = 0") == []
+        nothing = tx.query("SELECT a AS first, a FROM kinds WHERE 1 = 0")
+        assert nothing == [] and nothing.columns == ("first", "a")
 
 
 def test_parameters_that_are_no_values_are_refused(lite: Db) -> None:

@@ -165,9 +165,10 @@ impl Connection {
     fn driver_rows(&mut self, sql: &str) -> Result<Vec<Vec<String>>> {
         use mysql::prelude::Queryable;
         let rows: Vec<mysql::Row> = self.driver().query(sql)?;
-        let values =
-            rows.into_iter().map(|row| row.unwrap().into_iter().map(super::value).collect());
-        Ok(texts(values.collect()))
+        let values = rows
+            .into_iter()
+            .map(|row| row.unwrap().into_iter().map(super::values::value).collect());
+        Ok(texts(values))
     }
 
     fn tls(&mut self) -> Outcome {

@@ -20,16 +20,16 @@ use crate::consumer::Ident;
 use crate::error::{Result, fail};
 use crate::event::EventId;
 use crate::line::Line;
-use crate::value::Value;
+use crate::value::{Rows, Value};
+use mysql::Conn;
 use mysql::prelude::Queryable;
-use mysql::{Conn, Row};
 use std::sync::Arc;
 use std::time::Duration;
 
 use insert::{drop_spoilt, insert_rows_sql};
 use server::Reached;
 use session::State;
-use values::{positional, value};
+use values::{fetch, positional};
 
 pub(crate) use connect::Connector;
 pub(crate) use insert::{insert_event_for_caller, insert_sql};
@@ -242,14 +242,11 @@ impl Connection {
         }
     }
 
-    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
-        match self.client.exec::<Row, _, _>(sql, positional(params)) {
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Rows> {
+        match fetch(&mut self.client, sql, params) {
             Ok(rows) => {
                 self.state.observe(&self.client);
-                Ok(rows
-                    .into_iter()
-                    .map(|row| row.unwrap().into_iter().map(value).collect())
-                    .collect())
+                Ok(rows)
             }
             Err(why) => Err(drop_spoilt(&mut self.client, sql, why)),
         }

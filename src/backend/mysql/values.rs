@@ -1,8 +1,9 @@
 //! How values and errors of the driver become ours.
 
 use crate::error::{Error, ErrorKind};
-use crate::value::Value;
-use mysql::{DriverError, Params, Value as Raw};
+use crate::value::{Rows, Value};
+use mysql::prelude::Queryable;
+use mysql::{Conn, DriverError, Params, Row, Value as Raw};
 
 pub(super) fn positional(params: &[Value]) -> Params {
     if params.is_empty() {
@@ -18,6 +19,16 @@ pub(super) fn positional(params: &[Value]) -> Params {
         Value::Bytes(bytes) => Raw::Bytes(bytes.clone()),
     };
     Params::Positional(params.iter().map(convert).collect())
+}
+
+/// The first result of a query.
+pub(super) fn fetch(client: &mut Conn, sql: &str, params: &[Value]) -> mysql::Result<Rows> {
+    let mut result = client.exec_iter(sql, positional(params))?;
+    let names =
+        result.columns().as_ref().iter().map(|column| column.name_str().into_owned()).collect();
+    let cells = |row: Row| row.unwrap().into_iter().map(value).collect();
+    let rows = result.by_ref().map(|row| row.map(cells)).collect::<mysql::Result<_>>()?;
+    Ok(Rows::new(names, rows))
 }
 
 pub(super) fn value(raw: Raw) -> Value {

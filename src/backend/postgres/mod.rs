@@ -26,7 +26,7 @@ use crate::event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, NewEvent, Timestamp, UnreadableEvent,
 };
 use crate::line::Line;
-use crate::value::Value;
+use crate::value::{Rows, Value};
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
@@ -323,12 +323,15 @@ impl Connection {
         self.afresh(|connection| connection.touch(sql, &params))
     }
 
-    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Rows> {
         let params: Vec<&(dyn ToSql + Sync)> = params.iter().map(|value| value as _).collect();
         let rows = self.afresh(|connection| connection.fetch(sql, &params))?;
-        rows.iter()
+        let columns = self.column_names(sql, &rows)?;
+        let rows = rows
+            .iter()
             .map(|row| (0..row.len()).map(|index| Ok(row.try_get(index)?)).collect())
-            .collect()
+            .collect::<Result<_>>()?;
+        Ok(Rows::new(columns, rows))
     }
 
     pub fn script(&mut self, sql: &str) -> Result<()> {

@@ -46,6 +46,18 @@ impl Connection {
         Ok(self.client.query(&statement, params)?)
     }
 
+    /// The names of the columns of a statement that gave these rows; unknown without a row where
+    /// nothing is prepared.
+    pub(super) fn column_names(&mut self, sql: &str, rows: &[Row]) -> Result<Vec<String>> {
+        let statement = if self.pooled { None } else { self.prepared.get(sql).cloned() };
+        let columns = match (rows.first(), &statement) {
+            (Some(row), _) => row.columns(),
+            (None, Some(statement)) => statement.columns(),
+            (None, None) => &[],
+        };
+        Ok(columns.iter().map(|column| column.name().to_owned()).collect())
+    }
+
     /// How many rows a statement has touched.
     pub(super) fn touch(&mut self, sql: &str, params: Params<'_>) -> Result<u64> {
         if self.pooled {

@@ -19,7 +19,7 @@ use crate::event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, NewEvent, Timestamp, UnreadableEvent,
 };
 use crate::url::SqliteFile;
-use crate::value::Value;
+use crate::value::{Rows, Value};
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{ErrorCode, OpenFlags, Row, params, params_from_iter};
@@ -404,13 +404,14 @@ impl Connection {
         Ok(count as u64)
     }
 
-    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>> {
+    pub fn query(&mut self, sql: &str, params: &[Value]) -> Result<Rows> {
         let mut statement = self.inner.prepare_cached(sql)?;
-        let columns = statement.column_count();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let rows = statement.query_map(params_from_iter(params), |row| {
-            (0..columns).map(|index| Ok(value(row.get_ref(index)?))).collect()
+            (0..columns.len()).map(|index| Ok(value(row.get_ref(index)?))).collect()
         })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let rows = rows.collect::<rusqlite::Result<_>>()?;
+        Ok(Rows::new(columns, rows))
     }
 
     pub fn script(&mut self, sql: &str) -> Result<()> {

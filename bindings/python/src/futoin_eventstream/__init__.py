@@ -74,7 +74,7 @@ from ._statement import ParamStyle, Statement, statement
 from ._stream import EventStream, Transaction
 from ._subscription import Delivery, Subscription
 from ._text import Json, Option, Options, Want
-from ._values import Parameter
+from ._values import Parameter, Rows
 from ._wait import Cancel
 from ._worker import Notice, NoticeKind, OnNotice
 
@@ -136,6 +136,7 @@ __all__ = [
     "PermissionDenied",
     "ReliableReceiver",
     "Replay",
+    "Rows",
     "SecurityError",
     "ServiceApp",
     "Start",

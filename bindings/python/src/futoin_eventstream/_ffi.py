@@ -15,6 +15,7 @@ from ctypes import (
     c_bool,
     c_char_p,
     c_double,
+    c_int,
     c_int32,
     c_int64,
     c_size_t,
@@ -79,6 +80,9 @@ NEW_EVENT_FORMAT = "PPN"
 ON_EVENTS = CFUNCTYPE(c_int32, c_void_p, c_uint64, c_void_p)
 ON_NOTICE = CFUNCTYPE(None, c_void_p, c_uint32, c_uint64, c_char_p, c_void_p)
 ON_LOG = CFUNCTYPE(None, c_void_p, c_uint32, c_char_p)
+ON_DESTROY = CFUNCTYPE(None, c_void_p)
+#: Python keeps what its callbacks use.
+NO_DESTROY = ON_DESTROY()
 
 _STATUS = c_uint32
 _HANDLE = c_void_p  # a pointer to any opaque structure
@@ -119,6 +123,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "fes_events_free": (None, _HANDLE),
     "fes_rows_count": (c_size_t, _HANDLE),
     "fes_rows_columns": (c_size_t, _HANDLE),
+    "fes_rows_column_name": (c_void_p, _HANDLE, c_size_t, _LEN),
     "fes_rows_get": (_VALUES, _HANDLE, c_size_t, c_size_t),
     "fes_rows_free": (None, _HANDLE),
     "fes_event_statement": (_STATUS, c_uint32, c_char_p, c_char_p, c_size_t, _HANDLE, _OUT, _ERR),
@@ -158,15 +163,16 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "fes_consumer_close": (None, _HANDLE),
     "fes_stream_subscribe": (*(_STATUS, _HANDLE, c_char_p, c_char_p, _TYPES, c_size_t, _HANDLE, _OUT, _ERR),),
     "fes_subscription_next": (_STATUS, _HANDLE, c_uint32, _HANDLE, _OUT, _U64, _ERR),
+    "fes_subscription_fd": (_STATUS, _HANDLE, POINTER(c_int), _ERR),
     "fes_subscription_ack": (_STATUS, _HANDLE, _ERR),
     "fes_subscription_skip": (_STATUS, _HANDLE, c_uint64, _ERR),
     "fes_subscription_stats": (_STATUS, _HANDLE, _U64, _U64, _U64, _ERR),
     "fes_subscription_close": (None, _HANDLE),
-    "fes_receiver_open": (_STATUS, _HANDLE, c_char_p, c_char_p, ON_EVENTS, c_void_p, _OUT, _ERR),
+    "fes_receiver_open": (_STATUS, _HANDLE, c_char_p, c_char_p, ON_EVENTS, c_void_p, ON_DESTROY, _OUT, _ERR),
     "fes_receiver_set_want": (_STATUS, _HANDLE, _TYPES, c_size_t, _ERR),
     "fes_receiver_set_options": (_STATUS, _HANDLE, _HANDLE, _ERR),
     "fes_receiver_set_poison": (_STATUS, _HANDLE, c_uint32, c_uint32, _ERR),
-    "fes_receiver_set_on_notice": (_STATUS, _HANDLE, ON_NOTICE, c_void_p, _ERR),
+    "fes_receiver_set_on_notice": (_STATUS, _HANDLE, ON_NOTICE, c_void_p, ON_DESTROY, _ERR),
     "fes_receiver_start": (_STATUS, _HANDLE, _ERR),
     "fes_receiver_stop": (_STATUS, _HANDLE, _ERR),
     "fes_receiver_stop_for": (_STATUS, _HANDLE, c_uint32, _HANDLE, _ERR),
@@ -185,7 +191,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "fes_replay_position": (c_uint64, _HANDLE),
     "fes_replay_close": (None, _HANDLE),
     "fes_archiver_open": (_STATUS, _HANDLE, _HANDLE, _HANDLE, _OUT, _ERR),
-    "fes_archiver_set_on_notice": (_STATUS, _HANDLE, ON_NOTICE, c_void_p, _ERR),
+    "fes_archiver_set_on_notice": (_STATUS, _HANDLE, ON_NOTICE, c_void_p, ON_DESTROY, _ERR),
     "fes_archiver_start": (_STATUS, _HANDLE, _ERR),
     "fes_archiver_stop": (_STATUS, _HANDLE, _ERR),
     "fes_archiver_stop_for": (_STATUS, _HANDLE, c_uint32, _HANDLE, _ERR),
@@ -194,7 +200,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "fes_archiver_run_for": (_STATUS, _HANDLE, c_uint32, _HANDLE, _U64, POINTER(c_bool), _ERR),
     "fes_archiver_close": (None, _HANDLE),
     "fes_discarder_open": (_STATUS, _HANDLE, _HANDLE, _OUT, _ERR),
-    "fes_discarder_set_on_notice": (_STATUS, _HANDLE, ON_NOTICE, c_void_p, _ERR),
+    "fes_discarder_set_on_notice": (_STATUS, _HANDLE, ON_NOTICE, c_void_p, ON_DESTROY, _ERR),
     "fes_discarder_start": (_STATUS, _HANDLE, _ERR),
     "fes_discarder_stop": (_STATUS, _HANDLE, _ERR),
     "fes_discarder_stop_for": (_STATUS, _HANDLE, c_uint32, _HANDLE, _ERR),
@@ -207,11 +213,11 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "fes_app_stream": (_STATUS, _HANDLE, _OUT, _ERR),
     "fes_app_warehouse": (_STATUS, _HANDLE, _OUT, _ERR),
     "fes_app_migrate": (_STATUS, _HANDLE, _ERR),
-    "fes_app_set_on_notice": (_STATUS, _HANDLE, ON_NOTICE, c_void_p, _ERR),
+    "fes_app_set_on_notice": (_STATUS, _HANDLE, ON_NOTICE, c_void_p, ON_DESTROY, _ERR),
     "fes_app_start": (_STATUS, _HANDLE, _ERR),
     "fes_app_stop_for": (_STATUS, _HANDLE, c_uint32, _HANDLE, _ERR),
     "fes_app_close": (None, _HANDLE),
-    "fes_log_set": (_STATUS, ON_LOG, c_void_p, c_uint32, _ERR),
+    "fes_log_set": (_STATUS, ON_LOG, c_void_p, ON_DESTROY, c_uint32, _ERR),
 }
 
 

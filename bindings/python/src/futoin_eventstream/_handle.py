@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Callable, TypeVar
 
 from ._errors import Closed, Forked, call
-from ._ffi import ON_LOG, lib
+from ._ffi import NO_DESTROY, ON_LOG, lib
 
 Self = TypeVar("Self", bound="Owner")
 
@@ -194,7 +194,7 @@ def _close_all() -> None:
     _exiting = True
     _default_interrupt()
     if not _inherited:  # else a thread of the parent may have held the lock of the log
-        lib.fes_log_set(ON_LOG(), None, 0, None)
+        lib.fes_log_set(ON_LOG(), None, NO_DESTROY, 0, None)
     handles = [handle for handle in (ref() for ref in list(_open.values())) if handle is not None]
     for handle in sorted(handles[::-1], key=lambda handle: handle.rank):
         handle.close(None if handle.rank == RANK_WORKER else EXIT_PATIENCE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from ._errors import call
-from ._ffi import ON_LOG, lib
+from ._ffi import NO_DESTROY, ON_LOG, lib
 from ._handle import inside
 from ._worker import logger as _default
 
@@ -36,8 +36,8 @@ def log_to(logger: logging.Logger | str | None = "futoin_eventstream", level: in
     """
     global _logger
     if logger is None:
-        call(lib.fes_log_set, ON_LOG(), None, 0)
+        call(lib.fes_log_set, ON_LOG(), None, NO_DESTROY, 0)
         return
     number = next((index for index, least in enumerate(_LEVELS, 1) if level >= least), 5)
     _logger = logging.getLogger(logger) if isinstance(logger, str) else logger
-    call(lib.fes_log_set, _on_log_c, None, number)
+    call(lib.fes_log_set, _on_log_c, None, NO_DESTROY, number)

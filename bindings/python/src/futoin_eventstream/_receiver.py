@@ -7,7 +7,7 @@ from ctypes import byref, c_uint64, c_void_p
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, Union
 
 from ._errors import InvalidArgument, LiveNotAllowed, call
-from ._ffi import lib
+from ._ffi import NO_DESTROY, lib
 from ._handle import RANK_WORKER, Handle
 from ._subscription import Delivery
 from ._text import Option, Options, Want, text, types
@@ -49,7 +49,7 @@ class Receiver(Worker):
         names = text(user, "the user"), text(component, "the component")
         with stream._handle as pointer:
             key = c_void_p(self._key)
-            arguments = (lib.fes_receiver_open, pointer, *names, c_on_events, key)
+            arguments = (lib.fes_receiver_open, pointer, *names, c_on_events, key, NO_DESTROY)
             self._handle = Handle.make("receiver", lib.fes_receiver_close, *arguments, rank=RANK_WORKER)
         with self._handle as pointer, _options(options, more) as given:
             call(lib.fes_receiver_set_want, pointer, *types(want))

@@ -21,7 +21,7 @@ from ._interrupt import aside, interruptible
 from ._statement import KINDS, ParamStyle, Statement, take_statement
 from ._subscription import Subscription
 from ._text import Option, Options, Want, event_data, event_type, options, text
-from ._values import Parameter, parameters, rows_of
+from ._values import Parameter, Rows, parameters, rows_of
 from ._wait import Cancel, in_thread
 
 if TYPE_CHECKING:
@@ -289,9 +289,9 @@ class Transaction(Owner):
         return rows.value
 
     @interruptible
-    def query(self, sql: str, params: Sequence[Parameter] = ()) -> list[tuple[Parameter, ...]]:
-        """Runs a query of yours; gives all its rows. Otherwise as `execute`. On PostgreSQL, columns of unknown
-        types are refused: cast them with `::text`."""
+    def query(self, sql: str, params: Sequence[Parameter] = ()) -> Rows:
+        """Runs a query of yours; gives all its rows, and in `columns` the names of the columns. Otherwise as
+        `execute`. On PostgreSQL, columns of unknown types are refused: cast them with `::text`."""
         values, count = parameters(params)
         out = c_void_p()
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from ctypes import byref, c_uint64, c_void_p
+from ctypes import byref, c_int, c_uint64, c_void_p
 from typing import TYPE_CHECKING, AsyncIterator, Iterable, Iterator
 
 from ._errors import Cancelled, call
@@ -95,6 +95,21 @@ class Subscription(Owner):
         """
         with self._handle as pointer:
             call(lib.fes_subscription_skip, pointer, event_id(id))
+
+    def fileno(self) -> int:
+        """A descriptor for event loops, as `selectors` and `loop.add_reader` take it: it is readable while a
+        delivery may wait, or an error is to be told. Then call `next(0)` until it gives `None`. It may be readable
+        with nothing there. After an error wait a moment before the next call; after `Closed` and
+        `NotRegistered` it stays readable for good. Take it out of the loop before `close`.
+
+        With a backlog `next(0)` may take as long as a read from the database, on a server up to 150 ms.
+
+        Raises `OutOfResources` if the process has no descriptor left.
+        """
+        fd = c_int()
+        with self._handle as pointer:
+            call(lib.fes_subscription_fd, pointer, byref(fd))
+        return fd.value
 
     def deliveries(self, timeout: float | None = None, cancel: Cancel | None = None) -> Iterator[Delivery]:
         """The deliveries as they come. One is acknowledged when the next is asked for, which is when the body

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ctypes import Array, c_char_p, c_void_p, cast, string_at
-from typing import Any, Sequence, Union
+from typing import Any, List, Sequence, Tuple, Union
 
 from ._errors import InvalidArgument
 from ._ffi import Value, lib
@@ -53,13 +53,22 @@ def _fill(value: Value, param: Parameter, kept: list[Any]) -> None:
         raise InvalidArgument(f"a parameter cannot be {type(param).__name__}: give it as str")
 
 
-def rows_of(rows: c_void_p) -> list[tuple[Parameter, ...]]:
+class Rows(List[Tuple[Parameter, ...]]):
+    """The rows of a query, a list of tuples, with the names of their columns."""
+
+    #: As the database gives them; also if there is no row, but for PostgreSQL with `pooler=transaction`.
+    columns: tuple[str, ...] = ()
+
+
+def rows_of(rows: c_void_p) -> Rows:
     """All rows of a `fes_rows`, copied."""
     columns = range(lib.fes_rows_columns(rows))
-    return [
+    result = Rows(
         tuple(_value(lib.fes_rows_get(rows, row, column).contents) for column in columns)
         for row in range(lib.fes_rows_count(rows))
-    ]
+    )
+    result.columns = tuple(string_at(lib.fes_rows_column_name(rows, column, None)).decode() for column in columns)
+    return result
 
 
 def _value(value: Any) -> Parameter:

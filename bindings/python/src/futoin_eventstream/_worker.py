@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 
 from ._errors import Closed, InvalidArgument, Timeout, call, error_at
 from ._events import events_of
-from ._ffi import ON_EVENTS, ON_NOTICE
+from ._ffi import NO_DESTROY, ON_EVENTS, ON_NOTICE
 from ._handle import Handle, Owner, check_exit, inside, refuse_at_exit
 from ._subscription import Delivery
 
@@ -203,4 +203,4 @@ on_notice = ON_NOTICE(_on_notice)
 def set_on_notice(function: Any, worker: Worker, handle: Handle) -> None:
     """Has the library tell the worker its notices."""
     with handle as pointer:
-        call(function, pointer, on_notice, c_void_p(worker._key))
+        call(function, pointer, on_notice, c_void_p(worker._key), NO_DESTROY)
