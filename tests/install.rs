@@ -6,31 +6,54 @@ mod c_support;
 use c_support::{library, root, run};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 const STORIES: &[&str] =
     &["standalone", "transaction", "polling", "push", "history", "discarding", "complete"];
 
-fn make(target: &str, prefix: &Path, destination: &Path) {
-    run(Command::new("make")
-        .current_dir(root())
-        .arg(target)
-        .arg(format!("BUILT={}", library().parent().unwrap().display()))
-        .arg(format!("PREFIX={}", prefix.display()))
-        .arg(format!("DESTDIR={}", destination.display())));
+/// The compilers of C and C++.
+fn compilers() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = [("gcc", "g++"), ("clang", "clang++")];
+    all.into_iter().filter(|(c, _)| has(&format!("{c} --version"), true))
 }
 
-/// What `pkg-config` says of the installation in `prefix`.
-fn pkg_config(prefix: &Path, arguments: &[&str]) -> Vec<String> {
+fn make(target: &str, variables: &[(&str, &Path)]) {
+    let built = library();
+    let mut command = Command::new("make");
+    command.current_dir(root()).arg(target);
+    for (name, value) in [("BUILT", built.parent().unwrap())].iter().chain(variables) {
+        command.arg(format!("{name}={}", value.display()));
+    }
+    run(&mut command);
+}
+
+/// An installation that all tests of a run share, and none changes. It was moved to where it is.
+fn installed() -> &'static Path {
+    static PREFIX: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (first, then) = (folder.join("before/fes"), folder.join("fes"));
+        for path in [&first, &then] {
+            _ = std::fs::remove_dir_all(path);
+        }
+        make("install", &[("PREFIX", &first)]);
+        std::fs::rename(&first, &then).unwrap();
+        then
+    });
+    &PREFIX
+}
+
+/// What `pkg-config` says of the installation whose libraries are in this folder.
+fn pkg_config(libraries: &Path, arguments: &[&str]) -> Vec<String> {
     let output = run(Command::new("pkg-config")
-        .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
+        .env("PKG_CONFIG_PATH", libraries.join("pkgconfig"))
         .args(arguments)
         .arg("futoin_eventstream"));
     output.split_whitespace().map(str::to_owned).collect()
 }
 
 /// Runs an example with the installed library, and compares what it prints.
-fn compare(program: &Path, prefix: &Path, story: &str) {
-    let output = run(Command::new(program).env("LD_LIBRARY_PATH", prefix.join("lib")));
+fn compare(program: &Path, story: &str) {
+    let output = run(Command::new(program).env("LD_LIBRARY_PATH", installed().join("lib")));
     let expected = root().join(format!("examples/expected/{story}.txt"));
     assert_eq!(output, std::fs::read_to_string(expected).unwrap(), "{}", program.display());
 }
@@ -56,49 +79,58 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Whether the program needs the shared library.
+fn is_shared(program: &Path) -> bool {
+    let needed = run(Command::new("readelf").arg("-d").arg(program));
+    needed.contains("NEEDED") && needed.contains("[libfutoin_eventstream.so.0]")
+}
+
+/// Compiles an example, strictly.
+fn compile(compiler: &str, source: &str, flags: &[String], program: &Path) {
+    let standard = if source.ends_with(".c") { "-std=c11" } else { "-std=c++17" };
+    run(Command::new(compiler)
+        .args([standard, "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
+        .arg(program)
+        .arg(root().join("examples").join(source))
+        .args(flags));
+}
+
 #[test]
 fn the_examples_build_by_pkg_config_and_print_what_they_should() {
-    let folder = tempfile::tempdir().unwrap();
-    let prefix = folder.path();
-    make("install", prefix, Path::new(""));
-    let version = pkg_config(prefix, &["--modversion"]);
-    assert_eq!(version, [env!("CARGO_PKG_VERSION")]);
-    let flags = pkg_config(prefix, &["--cflags", "--libs"]);
-    for (language, compiler, standard) in [("c", "gcc", "-std=c11"), ("cpp", "g++", "-std=c++17")] {
+    let (libraries, folder) = (installed().join("lib"), tempfile::tempdir().unwrap());
+    assert_eq!(pkg_config(&libraries, &["--modversion"]), [env!("CARGO_PKG_VERSION")]);
+    let flags = pkg_config(&libraries, &["--cflags", "--libs"]);
+    for (language, compiler) in [("c", "gcc"), ("cpp", "g++")] {
         for story in STORIES {
-            let program = prefix.join(format!("{story}_{language}"));
-            run(Command::new(compiler)
-                .args([standard, "-Wall", "-Wextra", "-Werror", "-pthread", "-o"])
-                .arg(&program)
-                .arg(root().join(format!("examples/{language}/{story}.{language}")))
-                .args(&flags));
-            compare(&program, prefix, story);
+            let program = folder.path().join(format!("{story}_{language}"));
+            compile(compiler, &format!("{language}/{story}.{language}"), &flags, &program);
+            compare(&program, story);
         }
     }
     eprintln!("{} examples", 2 * STORIES.len());
 }
 
 #[test]
-fn a_program_can_hold_the_library_in_itself() {
-    let folder = tempfile::tempdir().unwrap();
-    let prefix = folder.path();
-    make("install", prefix, Path::new(""));
-    std::fs::remove_file(prefix.join("lib/libfutoin_eventstream.so")).unwrap();
-    let program = prefix.join("standalone");
-    run(Command::new("gcc")
-        .arg("-o")
-        .arg(&program)
-        .arg(root().join("examples/c/standalone.c"))
-        .args(pkg_config(prefix, &["--static", "--cflags", "--libs"])));
-    compare(&program, Path::new("/nowhere"), "standalone");
+fn pkg_config_gives_the_shared_library_and_with_static_the_other_one() {
+    let (libraries, folder) = (installed().join("lib"), tempfile::tempdir().unwrap());
+    let program = folder.path().join("program");
+    for (c, cpp) in compilers() {
+        for mode in [None, Some("--static")] {
+            let arguments: Vec<&str> = mode.into_iter().chain(["--cflags", "--libs"]).collect();
+            let flags = pkg_config(&libraries, &arguments);
+            for (compiler, source) in [(c, "c/standalone.c"), (cpp, "cpp/standalone.cpp")] {
+                compile(compiler, source, &flags, &program);
+                assert_eq!(is_shared(&program), mode.is_none(), "{compiler} {mode:?}");
+                compare(&program, "standalone");
+            }
+        }
+    }
 }
 
 /// The program's own SQLite stays the program's, and ours stays ours, whichever the linker meets first.
 #[test]
 fn a_program_that_holds_the_library_keeps_its_own_sqlite() {
-    let folder = tempfile::tempdir().unwrap();
-    let prefix = folder.path();
-    make("install", prefix, Path::new(""));
+    let (prefix, folder) = (installed(), tempfile::tempdir().unwrap());
     let library = prefix.join("lib/libfutoin_eventstream.a");
     let defined = run(Command::new("nm").args(["-g", "--defined-only"]).arg(&library));
     let names: Vec<&str> = defined.lines().filter_map(|line| line.split(' ').nth(2)).collect();
@@ -110,7 +142,7 @@ fn a_program_that_holds_the_library_keeps_its_own_sqlite() {
     for (index, [first, second]) in
         theirs.iter().flat_map(|own| [[ours.as_str(), own], [own, ours.as_str()]]).enumerate()
     {
-        let program = prefix.join(format!("two{index}"));
+        let program = folder.path().join(format!("two{index}"));
         run(Command::new("gcc")
             .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-o"])
             .arg(&program)
@@ -118,7 +150,7 @@ fn a_program_that_holds_the_library_keeps_its_own_sqlite() {
             .arg(prefix.join("include"))
             .arg(root().join("tests/c/two_sqlites.c"))
             .args([first, second, "-lpthread", "-lm", "-ldl"]));
-        let output = run(Command::new(&program).arg(prefix.join("two.db")));
+        let output = run(Command::new(&program).arg(folder.path().join("two.db")));
         let [inside, own] = output.lines().collect::<Vec<_>>()[..] else { panic!("{output}") };
         assert_eq!(inside, rusqlite_source(), "{first} {second}");
         assert_ne!(own, inside, "the program got the library's SQLite: {first} {second}");
@@ -131,29 +163,91 @@ fn rusqlite_source() -> String {
     connection.query_row("SELECT sqlite_source_id()", [], |row| row.get(0)).unwrap()
 }
 
+/// Programs of a build by CMake or Meson; the last one has the library in itself.
+const PROGRAMS: [&str; 3] = ["push_c", "complete_cpp", "standalone_static"];
+
+fn compare_built(build: &Path) {
+    for program in PROGRAMS {
+        let (story, kind) = program.split_once('_').unwrap();
+        assert_eq!(is_shared(&build.join(program)), kind != "static", "{program}");
+        compare(&build.join(program), story);
+    }
+}
+
+/// Configures a project by CMake, and gives what that prints.
+fn cmake(project: &Path, build: &Path, compilers: (&str, &str)) -> String {
+    run(Command::new("cmake")
+        .arg("-S")
+        .arg(project)
+        .arg("-B")
+        .arg(build)
+        .arg(format!("-DCMAKE_PREFIX_PATH={}", installed().display()))
+        .envs([("CC", compilers.0), ("CXX", compilers.1)]))
+}
+
 #[test]
 fn the_examples_build_by_cmake() {
+    for compilers in compilers().filter(|_| has("cmake --version", true)) {
+        let folder = tempfile::tempdir().unwrap();
+        cmake(&root().join("examples"), folder.path(), compilers);
+        run(Command::new("cmake").arg("--build").arg(folder.path()).arg("--target").args(PROGRAMS));
+        compare_built(folder.path());
+    }
+}
+
+#[test]
+fn the_examples_build_by_meson() {
+    for (c, cpp) in compilers().filter(|_| has("meson --version", true)) {
+        let folder = tempfile::tempdir().unwrap();
+        run(Command::new("meson")
+            .arg("setup")
+            .arg(folder.path())
+            .arg(root().join("examples"))
+            .envs([("CC", c), ("CXX", cpp)])
+            .env("PKG_CONFIG_PATH", installed().join("lib/pkgconfig")));
+        run(Command::new("meson").args(["compile", "-C"]).arg(folder.path()).args(PROGRAMS));
+        compare_built(folder.path());
+    }
+}
+
+#[test]
+fn cmake_takes_this_minor_version_or_the_range_that_it_is_asked_for() {
     if !has("cmake --version", true) {
         return;
     }
+    let numbers: Vec<u32> =
+        env!("CARGO_PKG_VERSION").split('.').map(|number| number.parse().unwrap()).collect();
+    let [major, minor, patch] = numbers[..] else { panic!("{numbers:?}") };
+    let (this, older) = (format!("{major}.{minor}"), format!("{major}.{}", minor - 1));
+    let newer = format!("{major}.{}", minor + 1);
+    let good = [this.clone(), format!("{this}.{patch}"), format!("{older}...{newer}")];
+    let bad = [
+        older.clone(),
+        newer.clone(),
+        format!("{this}.{}", patch + 1),
+        format!("{}", major + 1),
+        format!("{older}...<{this}.{patch}"),
+        format!("{newer}...{}", major + 1),
+    ];
     let folder = tempfile::tempdir().unwrap();
-    let (prefix, build) = (folder.path().join("to"), folder.path().join("build"));
-    make("install", &prefix, Path::new(""));
-    run(Command::new("cmake")
-        .arg("-S")
-        .arg(root().join("examples"))
-        .arg("-B")
-        .arg(&build)
-        .arg(format!("-DCMAKE_PREFIX_PATH={}", prefix.display())));
-    run(Command::new("cmake").arg("--build").arg(&build).args([
-        "--target",
-        "push_c",
-        "complete_cpp",
-        "standalone_static",
-    ]));
-    compare(&build.join("push_c"), &prefix, "push");
-    compare(&build.join("complete_cpp"), &prefix, "complete");
-    compare(&build.join("standalone_static"), &prefix, "standalone");
+    let project = format!(
+        "cmake_minimum_required(VERSION 3.19)
+        project(versions C)
+        foreach(wanted {} {})
+            unset(futoin_eventstream_DIR CACHE)
+            find_package(futoin_eventstream ${{wanted}} QUIET)
+            message(STATUS \"wanted ${{wanted}}: ${{futoin_eventstream_FOUND}}\")
+        endforeach()",
+        good.join(" "),
+        bad.join(" ")
+    );
+    std::fs::write(folder.path().join("CMakeLists.txt"), project).unwrap();
+    let output = cmake(folder.path(), &folder.path().join("build"), ("gcc", "g++"));
+    for (versions, found) in [(&good[..], "1"), (&bad[..], "0")] {
+        for wanted in versions {
+            assert!(output.contains(&format!("wanted {wanted}: {found}\n")), "{wanted}: {output}");
+        }
+    }
 }
 
 /// What each language of examples/ffi needs, whether tests/run installs it, and how its program is run.
@@ -166,18 +260,12 @@ const LANGUAGES: [(&str, bool, &str); 5] = [
         false,
         "java -cp /usr/share/java/jna.jar Events.java",
     ),
-    (
-        "mcs --version && mono --version",
-        false,
-        "mcs -out:$PREFIX/e.exe Events.cs && mono $PREFIX/e.exe",
-    ),
+    ("mcs --version && mono --version", false, "mcs -out:$TO/e.exe Events.cs && mono $TO/e.exe"),
 ];
 
 #[test]
 fn programs_in_other_languages_add_poll_and_receive() {
-    let folder = tempfile::tempdir().unwrap();
-    let prefix = folder.path();
-    make("install", prefix, Path::new(""));
+    let (prefix, folder) = (installed(), tempfile::tempdir().unwrap());
     let programs = root().join("examples/ffi");
     let expected = std::fs::read_to_string(programs.join("expected.txt")).unwrap();
     for (needs, installed, command) in LANGUAGES {
@@ -185,7 +273,7 @@ fn programs_in_other_languages_add_poll_and_receive() {
             let output = run(Command::new("sh")
                 .args(["-ec", command])
                 .current_dir(&programs)
-                .env("PREFIX", prefix)
+                .env("TO", folder.path())
                 .env("LD_LIBRARY_PATH", prefix.join("lib"))
                 .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
                 .env("FES_HEADER", prefix.join("include/futoin_eventstream_ffi.h")));
@@ -195,17 +283,29 @@ fn programs_in_other_languages_add_poll_and_receive() {
 }
 
 #[test]
-fn an_installation_goes_to_its_place_and_can_be_taken_away() {
+fn a_package_of_a_distribution_goes_to_its_place_and_can_be_taken_away() {
     let folder = tempfile::tempdir().unwrap();
-    make("install", Path::new("/opt/fes"), folder.path());
+    let there = [
+        ("PREFIX", Path::new("/usr")),
+        ("LIBDIR", Path::new("/usr/lib/x86_64-linux-gnu")),
+        ("DESTDIR", folder.path()),
+    ];
+    make("install", &there);
     let found = files(folder.path());
-    assert!(found.len() >= 18, "{found:?}");
-    for file in &found {
-        assert!(file.starts_with(folder.path().join("opt/fes")), "{}", file.display());
+    let usr = folder.path().join("usr");
+    assert!(found.len() >= 28 && found.iter().all(|file| file.starts_with(&usr)), "{found:?}");
+    for name in ["LICENSE", "README.md", "docs/options.md"] {
+        assert!(found.contains(&usr.join("share/doc/futoin_eventstream").join(name)), "{name}");
     }
-    let pc = folder.path().join("opt/fes/lib/pkgconfig/futoin_eventstream.pc");
-    let text = std::fs::read_to_string(pc).unwrap();
-    assert!(text.contains("libdir=/opt/fes/lib\n") && !text.contains('@'), "{text}");
-    make("uninstall", Path::new("/opt/fes"), folder.path());
+    let libraries = usr.join("lib/x86_64-linux-gnu");
+    // The compiler looks there by itself, and in the right order only if it is not told to.
+    assert_eq!(pkg_config(&libraries, &["--cflags", "--libs"]), ["-lfutoin_eventstream"]);
+    let config = libraries.join("cmake/futoin_eventstream/futoin_eventstream-config.cmake");
+    let config = std::fs::read_to_string(config).unwrap();
+    assert!(
+        config.contains("{_fes_here}/../../../../include\"") && !config.contains('@'),
+        "{config}"
+    );
+    make("uninstall", &there);
     assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
 }

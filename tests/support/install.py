@@ -89,7 +89,7 @@ def missing(servers: list[str]) -> tuple[list[str], bool]:
     # For the tests of the C interface.
     tools = {"gcc": "gcc", "g++": "g++", "make": "make", "nm": "binutils"}
     tools |= {"pkg-config": "pkg-config", "cmake": "cmake", "valgrind": "valgrind", "doxygen": "doxygen"}
-    tools |= {"php": "php-cli"}  # the smallest of the languages of examples/ffi
+    tools |= {"clang": "clang", "meson": "meson", "php": "php-cli"}  # the smallest of the languages of examples/ffi
     if not Path("/usr/include/sqlite3.h").exists():
         packages.append("libsqlite3-dev")
     # For those of the Python binding: mysqlclient is compiled.
