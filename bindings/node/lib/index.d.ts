@@ -253,7 +253,8 @@ export class EventStream {
      * and discard meanwhile. Errors: NotMigrated, UnsafeServer, PermissionDenied, and those of both databases.
      */
     verify(options?: VerifyOptions): Promise<Verification>;
-    /** Closes the stream when the calls on it have ended. What was made of it gives Closed then. */
+    /** Closes the stream when the calls on it have ended; where none has ended for 150 ms, they hang, and are ended.
+     * What was made of it gives Closed then. */
     close(): Promise<void>;
     [Symbol.asyncDispose](): Promise<void>;
 }

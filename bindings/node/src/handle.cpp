@@ -2,6 +2,8 @@
 
 #include "listener.hpp"
 
+#include <thread>
+
 namespace fesnode {
 
 namespace {
@@ -24,6 +26,23 @@ void close_now(Handle *handle) {
     for (const Job &job : after)
         job();
     loop->closed(root);
+}
+
+// Waits for the calls on a handle that nobody else has any more. Where none has ended for a moment, they
+// hang, and are ended.
+void end_calls(const std::shared_ptr<Handle> &handle) {
+    using clock = std::chrono::steady_clock;
+    constexpr auto LOOK = std::chrono::milliseconds(5), MOMENT = std::chrono::milliseconds(150);
+    long users = handle.use_count();
+    for (auto since = clock::now(); users > 1 && clock::now() - since < MOMENT;) {
+        std::this_thread::sleep_for(LOOK);
+        if (handle.use_count() != users) {
+            users = handle.use_count();
+            since = clock::now();
+        }
+    }
+    if (users > 1)
+        handle->type.shutdown(handle->raw);
 }
 
 // Two 64-bit numbers tell our externals from those of other addons.
@@ -132,7 +151,8 @@ napi_value promise(napi_env env, const std::shared_ptr<Lane> &lane, Work work) {
         lane ? Crew::get().run(lane, job) : Crew::get().run(job);
     } catch (const std::exception &error) {
         loop->hold(env, -1);
-        settle(env, deferred, nullptr, Failure::make(FES_INTERNAL, error.what()));
+        const std::string message = std::string("the system gives no thread fes-node: ") + error.what();
+        settle(env, deferred, nullptr, Failure::make(FES_OUT_OF_RESOURCES, message));
     }
     return result;
 }
@@ -158,7 +178,14 @@ napi_value close(napi_env env, const Args &args) {
             settle(env, deferred, undefined, std::nullopt);
         });
     });
-    handle.reset();
+    std::shared_ptr<Handle> own = std::move(handle);
+    if (own->type.shutdown && own.use_count() > 1) {
+        try {
+            Crew::get().run([own = std::move(own)] { end_calls(own); });
+        } catch (const std::exception &) {
+            // Without a thread they end by themselves.
+        }
+    }
     return result;
 }
 

@@ -12,21 +12,27 @@ namespace fesnode {
 struct Type {
     const char *name;
     void (*close)(void *raw);
-    bool root; // closed after all others, when an environment ends
+    bool root;                         // closed after all others, when an environment ends
+    void (*shutdown)(const void *raw); // ends calls that hang; nothing for most
 };
 
 template <class T, void (*Close)(T *)> void close_raw(void *raw) { Close(static_cast<T *>(raw)); }
+template <class T, void (*Shutdown)(const T *)> void shutdown_raw(const void *raw) {
+    Shutdown(static_cast<const T *>(raw));
+}
 
-inline const Type STREAM{"stream", close_raw<fes_stream, fes_stream_close>, true};
-inline const Type TX{"transaction", close_raw<fes_tx, fes_tx_free>, false};
-inline const Type CONSUMER{"consumer", close_raw<fes_consumer, fes_consumer_close>, false};
-inline const Type SUBSCRIPTION{"subscription", close_raw<fes_subscription, fes_subscription_close>, false};
-inline const Type RECEIVER{"receiver", close_raw<fes_receiver, fes_receiver_close>, false};
-inline const Type WAREHOUSE{"warehouse", close_raw<fes_warehouse, fes_warehouse_close>, true};
-inline const Type REPLAY{"replay", close_raw<fes_replay, fes_replay_close>, false};
-inline const Type ARCHIVER{"archiver", close_raw<fes_archiver, fes_archiver_close>, false};
-inline const Type DISCARDER{"discarder", close_raw<fes_discarder, fes_discarder_close>, false};
-inline const Type APP{"app", close_raw<fes_app, fes_app_close>, false};
+inline const Type STREAM{"stream", close_raw<fes_stream, fes_stream_close>, true,
+                         shutdown_raw<fes_stream, fes_stream_shutdown>};
+inline const Type TX{"transaction", close_raw<fes_tx, fes_tx_free>, false, nullptr};
+inline const Type CONSUMER{"consumer", close_raw<fes_consumer, fes_consumer_close>, false, nullptr};
+inline const Type SUBSCRIPTION{"subscription", close_raw<fes_subscription, fes_subscription_close>, false, nullptr};
+inline const Type RECEIVER{"receiver", close_raw<fes_receiver, fes_receiver_close>, false, nullptr};
+inline const Type WAREHOUSE{"warehouse", close_raw<fes_warehouse, fes_warehouse_close>, true,
+                            shutdown_raw<fes_warehouse, fes_warehouse_shutdown>};
+inline const Type REPLAY{"replay", close_raw<fes_replay, fes_replay_close>, false, nullptr};
+inline const Type ARCHIVER{"archiver", close_raw<fes_archiver, fes_archiver_close>, false, nullptr};
+inline const Type DISCARDER{"discarder", close_raw<fes_discarder, fes_discarder_close>, false, nullptr};
+inline const Type APP{"app", close_raw<fes_app, fes_app_close>, false, nullptr};
 
 // Where the calls on a handle run. A stream, and what is made of it, shares them.
 struct Lanes {

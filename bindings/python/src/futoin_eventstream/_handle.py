@@ -7,6 +7,7 @@ or at exit; never while a call uses it, never twice, and never in a forked child
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import signal
 import threading
@@ -27,6 +28,9 @@ RANK_WORKER, RANK_PART, RANK_ROOT = 0, 1, 2
 
 #: How long exit waits for another thread that is inside a call, in s; the handle is left open then.
 EXIT_PATIENCE = 1.0
+
+#: After this time without the end of a call `close` ends those that hang, in s.
+MOMENT = 0.15
 
 _forks = 0  # how many forks lie between the process that imported this and this one
 _inherited = False  # handles were open when this process was forked
@@ -107,9 +111,14 @@ class Handle:
         self._closed = True
         try:
             end = None if patience is None else time.monotonic() + patience
-            if self.end and self.busy:
-                self.end(self._pointer)
+            since, users = time.monotonic(), len(self._users)
             while self.busy:
+                if users != len(self._users):
+                    since, users = time.monotonic(), len(self._users)
+                if self.end and time.monotonic() - since > MOMENT:
+                    # None of them has ended for a while: they hang.
+                    self.end(self._pointer)
+                    since = math.inf
                 if end is not None and time.monotonic() > end:
                     return False
                 time.sleep(0.001)
