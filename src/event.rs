@@ -127,6 +127,21 @@ impl EventData {
         &self.0
     }
 
+    /// The same JSON, with escapes for what is not ASCII, which stands inside of strings only.
+    pub(crate) fn to_ascii(&self) -> String {
+        let mut out = String::with_capacity(self.0.len());
+        for c in self.0.chars() {
+            if c.is_ascii() {
+                out.push(c);
+                continue;
+            }
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+        out
+    }
+
     /// The JSON text, without a copy.
     pub fn into_string(self) -> String {
         self.0
@@ -443,6 +458,12 @@ mod tests {
         for text in ["", "{", "nul", "1 2", "'a'", "\"\u{1}\"", "[1,]", "NaN"] {
             assert_eq!(EventData::from_json(text).unwrap_err().kind(), ErrorKind::InvalidData);
         }
+    }
+
+    #[test]
+    fn what_is_not_ascii_can_be_escaped() {
+        let data = EventData::from_json("{\"é\": \"\\u00e9 😀 \\\\\"}").unwrap();
+        assert_eq!(data.to_ascii(), "{\"\\u00e9\": \"\\u00e9 \\ud83d\\ude00 \\\\\"}");
     }
 
     #[test]

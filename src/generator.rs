@@ -240,6 +240,9 @@ impl Drop for Transaction {
 
 /// The SQL and the two bound values that add an event, for the caller's own connection.
 ///
+/// For MySQL and MariaDB the JSON is written in ASCII (`é` as `\u00e9`), which is the same value: so it does
+/// not matter which character set the caller's session has.
+///
 /// ```
 /// use futoin_eventstream::{DatabaseKind, NewEvent, Options, Statement};
 /// let event = NewEvent::from_json("USR_ADD", r#"{"id":1}"#).unwrap();
@@ -274,9 +277,13 @@ impl Statement {
         settings: &Settings,
     ) -> Result<Self> {
         event.check_size(settings.max_event_bytes)?;
+        let data = match kind {
+            DatabaseKind::Mysql => event.data.to_ascii(),
+            _ => event.data.as_str().to_owned(),
+        };
         Ok(Statement {
             sql: kind.insert_sql(settings),
-            params: [event.event_type.to_string(), event.data.as_str().to_owned()],
+            params: [event.event_type.to_string(), data],
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The handle of a stream: what an application holds.
 
 use crate::backend::pool::Pool;
-use crate::backend::{Backend, DatabaseKind, HolderInfo, migrate};
+use crate::backend::{Backend, DatabaseKind, HolderInfo, migrate, of_insert};
 use crate::config::{Options, Settings};
 use crate::consumer::{LIVE, Want};
 use crate::error::{Result, fail};
@@ -211,7 +211,7 @@ impl EventStream {
                 C::KIND
             );
         }
-        target.insert(&Table(&self.settings.event_table), &event)
+        target.insert(&Table(&self.settings.event_table), &event).map_err(of_insert)
     }
 
     /// The SQL and parameters that add an event, for the caller's own connection of any driver.

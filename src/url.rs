@@ -157,6 +157,12 @@ pub(crate) fn parse(url: &str, options: &Options) -> Result<(Location, Settings)
 fn parse_url(url: &str) -> Result<url::Url> {
     // The parser's message does not repeat the URL, which may hold a password.
     url::Url::parse(url).map_err(|why| {
+        let why = match why {
+            url::ParseError::RelativeUrlWithoutBase => {
+                "it begins with no kind of database".to_owned()
+            }
+            why => why.to_string(),
+        };
         Error::new(ErrorKind::InvalidUrl, format!("not a database URL ({why}); {FORMS}"))
     })
 }

@@ -547,7 +547,7 @@ fn a_watch_shows_the_lag_again_and_again() {
 
 #[test]
 fn wrong_arguments_end_with_code_2() {
-    let db = Db::on("sqlite").unwrap();
+    let db = stream_of(0);
     for args in [
         &[][..],
         &["nonsense"],
@@ -734,4 +734,75 @@ fn what_a_terminal_would_act_on_is_not_written_to_people() {
     assert!(!text.contains(['\u{1b}', '\u{9b}']), "{text:?}");
     assert_eq!(text.lines().count(), 2);
     assert_eq!(documents(&db, &["export"])[1]["invalid_data"], "no json");
+}
+
+/// What is written of arguments: in both streams, without the line ends.
+fn shown(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8(text).unwrap().replace('\n', " ")
+}
+
+#[test]
+fn arguments_are_shown_and_not_acted_on() {
+    let db = stream_of(0);
+    for bad in ["\u{1b}[2J", "\u{1b}]0;x\u{7}", "\u{9b}2J", "\u{202e}x"] {
+        let escaped = bad.chars().next().unwrap().escape_unicode().to_string();
+        let (option, other) = (format!("{bad}=1"), format!("--{bad}"));
+        for args in [
+            &[bad][..],
+            &[&other],
+            &["add", bad],
+            &["add", "A", bad],
+            &["completions", bad],
+            &["poll", "--want", bad],
+            &["poll", "--user", bad, "--component", "C"],
+            &["register", "--user", "a", "--component", bad],
+            &["register", "--user", "a", "--component", "C", "--at", bad],
+            &["lag", "--option", &option],
+            &["history", "--dwh-file", bad],
+        ] {
+            let text = shown(on(&db, &[]).args(args));
+            let acts = |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c);
+            assert!(!text.contains(acts) && text.contains(&escaped), "{args:?}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn only_who_makes_tables_makes_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = |name: &str| format!("sqlite://{}", folder.path().join(name).display());
+    let (db, dwh) = (url("mistyped.db"), url("mistyped_too.db"));
+    let audit = ["--user", "app", "--component", "Audit"];
+    for args in [
+        &["poll"][..],
+        &["tail"],
+        &["lag"],
+        &["consumers"],
+        &["metrics"],
+        &["add", "A"],
+        &["export"],
+        &["verify"],
+        &["discard"],
+        &[&["register"], &audit[..]].concat(),
+        &[&["skip"], &audit[..]].concat(),
+        &["--dwh", &dwh, "history"],
+        &["--dwh", &dwh, "archive"],
+    ] {
+        let (code, text) = failed(on_url(&db, args));
+        assert_eq!(code, 1, "{args:?}: {text}");
+        assert!(text.contains("mistyped") && text.contains("fes migrate"), "{args:?}: {text}");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "{args:?}");
+    }
+    assert!(on_url(&db, &["migrate"]).status().unwrap().success());
+    assert!(on_url(&db, &["poll"]).status().unwrap().success());
+    assert!(on_url(&dwh, &["--option", "create=true", "lag"]).output().is_ok());
+    assert!(folder.path().join("mistyped_too.db").exists());
+}
+
+fn on_url(url: &str, args: &[&str]) -> Command {
+    let mut command = fes();
+    command.args(["--db", url]).args(args);
+    command
 }

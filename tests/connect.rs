@@ -7,6 +7,7 @@ use futoin_eventstream::{DatabaseKind, Error, ErrorKind, EventStream, Options, W
 use std::error::Error as _;
 use std::time::{Duration, Instant};
 use support::failure;
+use support::proxy::{Mode, Proxy};
 
 /// Opens what cannot be opened, and checks that it is told soon and without secrets.
 fn refused(url: &str, secrets: &[&str]) -> Error {
@@ -70,6 +71,24 @@ on_servers!(a_closed_port_is_told, [postgres, mariadb], |db| {
     });
     let url = db.url_with(|url| url.set_port(Some(port)).unwrap());
     assert_eq!(refused(&url, &[&right]).kind(), ErrorKind::ConnectFailed);
+});
+
+on_servers!(a_reset_is_no_failed_handshake, [postgres, postgres18, mariadb, mysql], |db| {
+    let proxy = Proxy::before(&db.url);
+    proxy.set(Mode::Reset);
+    let plain = proxy.url(&db.url);
+    let mark = if plain.contains('?') { '&' } else { '?' };
+    for url in [format!("{plain}{mark}sslmode=require"), plain] {
+        let error = refused(&url, &[]);
+        let text = error.to_string();
+        assert_eq!(
+            (error.kind(), error.is_retriable()),
+            (ErrorKind::ConnectFailed, true),
+            "{text}"
+        );
+        assert!(text.contains(&format!("127.0.0.1:{}", proxy.port())), "{text}");
+        assert!(!text.to_lowercase().contains("tls handshake"), "{text}");
+    }
 });
 
 #[test]

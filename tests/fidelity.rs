@@ -3,7 +3,10 @@
 
 mod support;
 
-use futoin_eventstream::{DatabaseKind, ErrorKind, Event, EventStream, NewEvent, Want, mysql};
+use futoin_eventstream::{
+    Archiver, DatabaseKind, ErrorKind, Event, EventStream, NewEvent, Options, Want, Warehouse,
+    mysql,
+};
 use mysql::prelude::Queryable;
 use support::{Db, Raw, everything, failure};
 
@@ -190,3 +193,101 @@ on_servers!(a_narrow_column_refuses_and_never_cuts_off, [mariadb, mysql], |db| {
     let smiles = "\"😀\"";
     assert_eq!(texts(&everything(&stream))[3..], [&cut, smiles, smiles, &cut, smiles]);
 });
+
+/// Whether it is among what types that read escapes cannot hold.
+fn has_no_characters(text: &str) -> bool {
+    text.contains("\\u0000") || text.contains("\\ud800")
+}
+
+/// Adds a text in each way; gives the ids, or nothing if it is refused each time and nothing stored.
+fn add_each_way(stream: &EventStream, text: &str) -> Vec<u64> {
+    let before = everything(stream).len();
+    let mut tx = stream.begin().unwrap();
+    let in_transaction = tx.add(&json(text));
+    if in_transaction.is_ok() {
+        tx.commit().unwrap();
+    }
+    let batch = stream.add_events(&[json("1"), json(text)]).map(|ids| ids[1]);
+    let added = [stream.add(&json(text)), batch, in_transaction];
+    if added.iter().all(Result::is_ok) {
+        return added.into_iter().map(Result::unwrap).collect();
+    }
+    for refused in added {
+        assert_eq!(failure(refused), ErrorKind::InvalidData, "{text}");
+    }
+    assert_eq!(everything(stream).len(), before, "{text}");
+    Vec::new()
+}
+
+on_servers!(jsonb_keeps_each_value_or_refuses_it, [postgres, postgres18], |db| {
+    let stream = db.stream();
+    let mut raw = db.raw();
+    raw.exec("ALTER TABLE evt_queue ALTER COLUMN data TYPE jsonb");
+    let quoted = |text: &str| text.replace('\'', "''");
+    for text in TEXTS {
+        let ids = add_each_way(&stream, text);
+        assert_eq!(ids.is_empty(), has_no_characters(text), "{text}");
+        for event in everything(&stream).iter().filter(|event| ids.contains(&event.id)) {
+            let (read, written) = (quoted(event.data.as_str()), quoted(text));
+            let same = format!("SELECT ('{read}'::jsonb = '{written}'::jsonb)::int::bigint");
+            assert_eq!(raw.number(&same), 1, "{text}");
+        }
+    }
+});
+
+on_servers!(a_json_column_keeps_each_text_or_refuses_it, [mariadb], |db| {
+    let stream = db.stream();
+    db.raw().exec("ALTER TABLE evt_queue MODIFY data JSON NOT NULL");
+    for text in TEXTS {
+        let ids = add_each_way(&stream, text);
+        assert_eq!(ids.is_empty(), text.contains("\\ud800"), "{text}");
+        for event in everything(&stream).iter().filter(|event| ids.contains(&event.id)) {
+            assert_eq!(event.data.as_str(), *text);
+        }
+    }
+});
+
+on_servers!(a_column_that_rounds_numbers_is_refused, [mysql], |db| {
+    let stream = db.stream();
+    db.raw().exec("ALTER TABLE evt_queue MODIFY data JSON NOT NULL");
+    let error = stream.migrate().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ForeignSchema, "{error}");
+    assert!(error.to_string().contains("LONGTEXT"), "{error}");
+});
+
+on_servers!(
+    a_history_of_jsonb_has_each_value_or_says_which_it_lacks,
+    [postgres, postgres18],
+    |db| {
+        let (stream, dwh) = (db.stream(), Db::on(db.server).unwrap());
+        let warehouse = Warehouse::open(&dwh.url).unwrap();
+        warehouse.migrate().unwrap();
+        dwh.raw().exec("ALTER TABLE evt_history ALTER COLUMN data TYPE jsonb");
+        let kept: Vec<NewEvent> =
+            TEXTS.iter().filter(|text| !has_no_characters(text)).map(|text| json(text)).collect();
+        let mut last = *stream.add_events(&kept).unwrap().last().unwrap();
+        let archiver = Archiver::new(&stream, &warehouse, &Options::new()).unwrap();
+        assert_eq!(archiver.run_once().unwrap(), kept.len() as u64);
+        // As after a crash: what is there is the same, although it is written in another way.
+        db.raw().exec("UPDATE evt_consumers SET last_evt_id = 0");
+        archiver.run_once().unwrap();
+        let mut rest = kept.len();
+        for text in ["\"\\u0000\"", "\"\\ud800\""] {
+            let ids = stream.add_events(&[json("1"), json(text), json("2")]).unwrap();
+            let error = archiver.run_once().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidData, "{error}");
+            assert!(error.to_string().contains(&format!("event {}", ids[1])), "{error}");
+            rest += 1;
+            assert_eq!(warehouse.history(1, &Want::all(), 1000).unwrap().len(), rest);
+            db.raw().exec(&format!("UPDATE evt_queue SET data = '3' WHERE id = {}", ids[1]));
+            archiver.run_once().unwrap();
+            (rest, last) = (rest + 2, ids[2]);
+        }
+        let history = warehouse.history(1, &Want::all(), 1000).unwrap();
+        assert_eq!((history.len(), history.last().unwrap().id), (rest, last));
+        // Another value is another event.
+        dwh.raw().exec(&format!("UPDATE evt_history SET data = '4' WHERE id = {last}"));
+        db.raw().exec("UPDATE evt_consumers SET last_evt_id = 0");
+        assert_eq!(failure(archiver.run_once()), ErrorKind::HistoryConflict);
+    }
+);

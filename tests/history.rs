@@ -180,15 +180,19 @@ pairs! {
     sqlite_to_sqlite: sqlite -> sqlite;
     sqlite_to_postgres: sqlite -> postgres;
     sqlite_to_mariadb: sqlite -> mariadb;
+    sqlite_to_mysql: sqlite -> mysql;
     postgres_to_sqlite: postgres -> sqlite;
     postgres_to_postgres18: postgres -> postgres18;
     postgres_to_mariadb: postgres -> mariadb;
     mariadb_to_sqlite: mariadb -> sqlite;
     mariadb_to_postgres: mariadb -> postgres;
+    mariadb_to_mariadb: mariadb -> mariadb;
     mariadb_to_mysql: mariadb -> mysql;
     postgres18_to_mysql: postgres18 -> mysql;
     mysql_to_postgres18: mysql -> postgres18;
     mysql_to_mariadb: mysql -> mariadb;
+    mysql_to_sqlite: mysql -> sqlite;
+    mysql_to_mysql: mysql -> mysql;
 }
 
 on_each_server!(rows_that_are_there_already_are_compared_and_left, |db| {

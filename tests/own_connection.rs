@@ -202,10 +202,9 @@ on_each_server!(a_statement_adds_the_event_by_any_driver, |db| {
     raw.exec("COMMIT");
     let events = everything(&stream);
     assert_eq!(events.len(), 1);
-    assert_eq!(
-        (events[0].event_type.as_str(), events[0].data.as_str()),
-        ("USR_ADD", "{\"a\":\"😀'\"}")
-    );
+    assert_eq!(events[0].event_type, "USR_ADD");
+    let data: serde_json::Value = events[0].data.parse().unwrap();
+    assert_eq!(data, serde_json::json!({"a": "😀'"}));
     // Also without a stream, which is the same statement.
     let event = NewEvent::new("USR_ADD", &serde_json::json!({"a": "😀'"})).unwrap();
     assert_eq!(Statement::new(db.kind, &event, &Options::new()).unwrap(), statement);

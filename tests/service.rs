@@ -320,6 +320,8 @@ fn discard_says_whom_it_unregistered() {
 }
 
 on_each_server!(doctor_ends_with_code_4_if_something_fails, |db| {
+    // The file of SQLite is there, and has no tables.
+    futoin_eventstream::EventStream::open(&db.url).unwrap().close();
     let (code, text) = ended(fes(&db.url, None, &["doctor"]));
     assert_eq!(code, 4, "{text}");
     assert!(text.contains("FAILURE  tables") && text.contains("do:  migrate()"), "{text}");

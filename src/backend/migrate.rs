@@ -129,7 +129,7 @@ fn locked(
         connection.check_no_replica()?;
         let rows = connection.query("SELECT GET_LOCK('fes_migrate', 120)", &[])?;
         if first(&rows).and_then(Value::as_i64) != Some(1) {
-            fail!(Busy, "another process has been migrating for 120 s");
+            fail!(Busy, "another process has been migrating for 120 s: let it end, then try again");
         }
         let result = work(connection);
         let released = connection.query("SELECT RELEASE_LOCK('fes_migrate')", &[]);
@@ -254,10 +254,17 @@ fn check(connection: &mut Connection, table: &Table<'_>) -> Result<bool> {
     for column in &columns {
         if column.required && !table.columns.contains(&column.name.as_str()) {
             return Err(foreign(format!(
-                "its column {} must be given, but an event has no such thing",
+                "its column {} is NOT NULL without a default, so that events cannot be added: give it \
+                 a default",
                 column.name
             )));
         }
+    }
+    if columns.iter().any(|column| column.name == "data" && column.rounds) {
+        return Err(foreign(
+            "its column data has MySQL's type JSON, which rounds numbers: make it LONGTEXT"
+                .to_owned(),
+        ));
     }
     if table.draws_ids && !columns.iter().any(|column| column.name == "id" && column.draws_ids) {
         return Err(foreign(
@@ -273,6 +280,8 @@ struct Column {
     /// NOT NULL without a default.
     required: bool,
     draws_ids: bool,
+    /// Of a type that keeps the numbers of JSON as floating-point numbers.
+    rounds: bool,
 }
 
 fn columns(connection: &mut Connection, table: &TableName) -> Result<Vec<Column>> {
@@ -282,14 +291,14 @@ fn columns(connection: &mut Connection, table: &TableName) -> Result<Vec<Column>
             let schema = table.schema.as_deref().unwrap_or("main");
             format!(
                 "SELECT p.name, p.\"notnull\" AND p.dflt_value IS NULL AND NOT p.pk, \
-                 p.pk AND instr(upper(m.sql), 'AUTOINCREMENT') > 0 \
+                 p.pk AND instr(upper(m.sql), 'AUTOINCREMENT') > 0, 0 \
                  FROM pragma_table_info('{name}', '{schema}') p, \"{schema}\".sqlite_master m \
                  WHERE m.type = 'table' AND lower(m.name) = lower('{name}')"
             )
         }
         Connection::Postgres(_) => format!(
             "SELECT a.attname::text, a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', \
-             pg_get_serial_sequence('{quoted}', a.attname) IS NOT NULL \
+             pg_get_serial_sequence('{quoted}', a.attname) IS NOT NULL, false \
              FROM pg_attribute a WHERE a.attrelid = to_regclass('{quoted}') AND a.attnum > 0 \
              AND NOT a.attisdropped",
             quoted = table.quoted('"')
@@ -301,7 +310,8 @@ fn columns(connection: &mut Connection, table: &TableName) -> Result<Vec<Column>
             };
             format!(
                 "SELECT COLUMN_NAME, IS_NULLABLE = 'NO' AND COLUMN_DEFAULT IS NULL \
-                 AND EXTRA NOT LIKE '%auto_increment%', EXTRA LIKE '%auto_increment%' \
+                 AND EXTRA NOT LIKE '%auto_increment%', EXTRA LIKE '%auto_increment%', \
+                 DATA_TYPE = 'json' \
                  FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = {schema} \
                  AND TABLE_NAME = '{name}'"
             )
@@ -318,6 +328,7 @@ fn columns(connection: &mut Connection, table: &TableName) -> Result<Vec<Column>
             name: row.first().and_then(Value::as_str).unwrap_or_default().to_lowercase(),
             required: flag(row.get(1)),
             draws_ids: flag(row.get(2)),
+            rounds: flag(row.get(3)),
         })
         .collect())
 }

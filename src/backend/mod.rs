@@ -163,6 +163,15 @@ impl Backend {
     }
 }
 
+/// The error of adding an event: what a CHECK of the table refuses, such as MariaDB's of a JSON column, is
+/// data that the table cannot hold.
+pub(crate) fn of_insert(error: Error) -> Error {
+    match error.sql_state() {
+        Some("275" | "23514" | "3819" | "4025") => error.with_kind(ErrorKind::InvalidData),
+        _ => error,
+    }
+}
+
 /// Which events to read: ids in `(after, upto]`, in order, of the wanted types.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadRange<'a> {
@@ -451,7 +460,7 @@ impl Connection {
 
     /// Adds one event and returns its id.
     pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
-        each!(self, c => c.insert_event(event))
+        each!(self, c => c.insert_event(event)).map_err(of_insert)
     }
 
     /// Runs `work` in a transaction of its own, and undoes it where `work` or the commit fails: the
@@ -494,7 +503,7 @@ impl Connection {
 
     /// Adds events in order, inside the caller's transaction.
     pub fn insert_events<E: Borrow<NewEvent>>(&mut self, events: &[E]) -> Result<Vec<EventId>> {
-        each!(self, c => c.insert_events(events))
+        each!(self, c => c.insert_events(events)).map_err(of_insert)
     }
 
     /// Registers the consumer with its cursor at `cursor`; does nothing if it is registered.

@@ -142,7 +142,10 @@ impl Shared {
         let mut state = self.state();
         loop {
             if state.closed {
-                return Err(Error::new(ErrorKind::Closed, "it was closed"));
+                return Err(Error::new(
+                    ErrorKind::Closed,
+                    "the stream or the warehouse was closed",
+                ));
             }
             if let Some(slot) = state.idle.pop() {
                 state.taken += 1;
@@ -199,12 +202,12 @@ impl Shared {
 
     fn none_to_be_had(&self, state: &State) -> Error {
         let mut message = format!(
-            "no connection to be had within {} ms: all {} of max_connections are in use",
+            "no connection was free within {} ms: all {} of max_connections are in use",
             self.patience.as_millis(),
             self.max
         );
         if let Some(reason) = &state.reason {
-            message.push_str(&format!(", and the last one that was wanted failed: {reason}"));
+            message.push_str(&format!(", and the last attempt to open one failed: {reason}"));
         }
         Error::new(ErrorKind::ConnectFailed, message)
     }
@@ -336,5 +339,25 @@ impl Deref for Lease {
 impl DerefMut for Lease {
     fn deref_mut(&mut self) -> &mut Connection {
         &mut self.slot.as_mut().expect("a lent connection is there until it is dropped").connection
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Options;
+
+    #[test]
+    fn who_waits_in_vain_is_told_why_the_last_connection_could_not_be_made() {
+        let options = Options::new().set("max_connections", "1").unwrap();
+        let options = options.set("connect_timeout_ms", "50").unwrap();
+        let (location, settings) = crate::url::parse("sqlite::memory:", &options).unwrap();
+        let backend = Backend::new(location, Arc::new(settings.clone())).unwrap();
+        let pool = Pool::open(backend, &settings).unwrap();
+        let _lease = pool.lend().unwrap();
+        let text = || pool.lend().map(|_| ()).unwrap_err().to_string();
+        assert!(text().contains("within 50 ms: all 1 of max_connections"), "{}", text());
+        pool.0.state().reason = Some(Error::new(ErrorKind::ConnectFailed, "db:5432: refused"));
+        assert!(text().ends_with("failed: db:5432: refused"), "{}", text());
     }
 }

@@ -7,11 +7,13 @@ mod discarder;
 mod expiry;
 mod latecomers;
 mod replay;
+mod same;
 mod warehouse;
 
 pub use archiver::Archiver;
 pub use discarder::Discarder;
 pub use replay::Replay;
+pub(crate) use same::same_json;
 pub use warehouse::Warehouse;
 
 use crate::consumer::{Component, INTERNAL_USER, Ident};

@@ -6,7 +6,6 @@
 //! then, the history last: so what writers, the archiver and the discarder do meanwhile is never taken for damage.
 
 mod report;
-mod same;
 mod scan;
 
 pub use report::{Example, Finding, FindingKind, Verification, VerifyOptions, VerifyProgress};

@@ -1,13 +1,12 @@
 //! The merge of two sorted scans: of the event table and of the history.
 
 use super::report::{FindingKind as Kind, Findings, Verification, VerifyOptions, VerifyProgress};
-use super::same::same_json;
 use crate::backend::verify::{Cursor, Place};
 use crate::backend::{Batch, ReadRange};
 use crate::consumer::{Ident, Want};
 use crate::error::{ErrorKind, Result};
 use crate::event::{Event, EventId, shorten};
-use crate::history::{Warehouse, archiver_ident};
+use crate::history::{Warehouse, archiver_ident, same_json};
 use crate::reader::Reader;
 use std::collections::{HashMap, VecDeque};
 

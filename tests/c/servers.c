@@ -182,6 +182,20 @@ static void of_unsafe_servers(void) {
     fes_stream_close(stream);
 }
 
+/* As drivers do that bind text of a type, whatever the server would say. */
+static void of_typed_texts(fes_stream *stream) {
+    fes_statement *statement = NULL;
+    char sql[1000];
+    size_t len = 0;
+    OK(fes_stream_statement(stream, "TYPED", "{\"a\":1}", 7, &statement, ERR));
+    fes_tx *tx = begin(stream);
+    snprintf(sql, sizeof sql, "PREPARE c_typed(text, text) AS %s", fes_statement_sql(statement, &len));
+    execute(tx, sql);
+    execute(tx, "EXECUTE c_typed('TYPED', '{\"a\":1}')");
+    fes_tx_free(tx);
+    fes_statement_free(statement);
+}
+
 /* Two rows after the first event that are no events: of no time, and of no JSON. */
 static void add_unreadable_rows(fes_stream *stream) {
     fes_tx *tx = begin(stream);
@@ -254,7 +268,9 @@ void test_errors_of_databases(void) {
         of_deadlocks(stream);
         of_broken_connections(stream);
     }
-    if (kind == FES_KIND_POSTGRES)
+    if (kind == FES_KIND_POSTGRES) {
+        of_typed_texts(stream);
         of_unsafe_servers();
+    }
     fes_stream_close(stream);
 }

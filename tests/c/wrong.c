@@ -384,6 +384,10 @@ static void errors_of_files(void) {
     fes_tx *tx = NULL, *second = NULL;
     snprintf(url, sizeof url, "sqlite:%s/no/folder.db", folder);
     FAILS(FES_CONNECT_FAILED, fes_stream_open(url, NULL, &stream, ERR));
+    snprintf(url, sizeof url, "sqlite:%s/mistyped.db?create=false", folder);
+    FAILS(FES_CONNECT_FAILED, fes_stream_open(url, NULL, &stream, ERR));
+    snprintf(url, sizeof url, "%s/mistyped.db", folder);
+    CHECK(access(url, F_OK) != 0);
     snprintf(url, sizeof url, "sqlite:%s/file.db?busy_timeout_ms=20", folder);
     OK(fes_stream_open(url, NULL, &stream, ERR));
     FAILS(FES_NOT_MIGRATED, fes_stream_add_event(stream, "A", NULL, 0, NULL, ERR));

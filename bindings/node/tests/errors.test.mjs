@@ -107,3 +107,15 @@ test('the environment opens stream, warehouse and app', async (t) => {
     assert.equal(child.stderr, '');
     assert.equal(child.stdout, 'sqlite sqlite\n');
 });
+
+test('a mistyped path makes no file where files must exist', async (t) => {
+    const db = await database(t, 'sqlite');
+    for (const opened of [EventStream, Warehouse]) {
+        const error = await fails('ConnectFailed', opened.open(db.url, { create: false }));
+        assert.equal(error.retriable, false);
+    }
+    assert.equal(fs.existsSync(db.file), false);
+    await stream(t, db);
+    assert.equal(fs.statSync(db.file).mode & 0o777, 0o600);
+    await EventStream.open(db.url, { create: false }).then((opened) => opened.close());
+});

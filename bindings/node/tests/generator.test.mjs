@@ -124,6 +124,27 @@ onEachServer('the statement works on a connection of the caller', async (t, db) 
     assert.deepEqual([event.type, event.data], ['NEW_ENTRY', { name: 'x' }]);
 }, ['postgres', 'postgres18', 'mariadb', 'mysql']);
 
+onEachServer('the statement takes typed text and text of unknown type', async (t, db) => {
+    const { stream, audit } = await audited(t, db);
+    const raw = await db.raw();
+    after(t, () => raw.close());
+    const { sql, params } = stream.statement('TYPED', { name: 'ä😀' });
+    await raw.run({ name: 'named', text: sql, values: params }); // a prepared statement of pg
+    await raw.query(`PREPARE typed(text, text) AS ${sql}`);
+    await raw.query(`EXECUTE typed('${params[0]}', '${params[1]}')`);
+    assert.deepEqual((await audit.poll()).map(({ data }) => data.name), ['ä😀', 'ä😀']);
+}, ['postgres', 'postgres18']);
+
+onEachServer('the statement does not depend on the character set of the session', async (t, db) => {
+    const { stream, audit } = await audited(t, db);
+    const raw = await db.raw();
+    after(t, () => raw.close());
+    await raw.query('SET NAMES latin1');
+    const { sql, params } = stream.statement('TEXT', { name: 'ä😀' });
+    await raw.run(sql, params);
+    assert.deepEqual((await audit.poll()).map(({ data }) => data), [{ name: 'ä😀' }]);
+}, ['mariadb', 'mysql']);
+
 onEachServer('JSON text stays as it was written', async (t, db) => {
     const { stream, audit } = await audited(t, db);
     const text = '{"b": 12345678901234567890, "a":1.0,"x":"\\u00e4"}';

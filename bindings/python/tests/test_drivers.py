@@ -91,6 +91,16 @@ def test_psycopg_takes_it_prepared_and_with_texts_that_are_typed(db: Db) -> None
     assert types_of(db) == ["PREPARED"] * 7 + ["TYPED"]
 
 
+@on("mariadb", "mysql")
+def test_the_statement_does_not_depend_on_the_character_set_of_the_session(db: Db) -> None:
+    prepared(db)
+    for driver in DRIVERS[db.kind]:
+        with closing(driver.connect(**db.parts(), charset="latin1")) as connection:
+            connection.cursor().execute(*fes.statement(db.kind, "LATIN", DATA, paramstyle=driver))
+            connection.commit()
+    assert types_of(db) == ["LATIN"] * 2
+
+
 def test_every_style_marks_its_parameters() -> None:
     marks = {
         "qmark": ("?", "?"),

@@ -318,3 +318,14 @@ def test_closing_while_other_threads_work_harms_nobody(stream: fes.EventStream) 
     for thread in threads:
         thread.join(10)
     assert len(errors) == 4
+
+
+def test_a_mistyped_path_makes_no_file_where_files_must_exist(lite: Db) -> None:
+    for opened in fes.EventStream, fes.Warehouse:
+        with pytest.raises(fes.ConnectFailed, match="create is false") as caught:
+            opened(lite.url, create=False)
+        assert not caught.value.retriable
+    assert not lite.path.exists()
+    lite.stream().close()
+    assert lite.path.stat().st_mode & 0o777 == 0o600
+    fes.EventStream(lite.url, create=False).close()

@@ -45,7 +45,9 @@ fn event(row: Row) -> Result<Event> {
     let id = match columns[0] {
         Raw::UInt(id) => id,
         Raw::Int(id) => event_id(id)?,
-        _ => fail!(CorruptEvent, "{} is not an event id", columns[0].as_sql(true)),
+        _ => {
+            fail!(CorruptEvent, "{} is not an event id: ids are positive", columns[0].as_sql(true))
+        }
     };
     let unreadable = |columns: Vec<Raw>, column| Err(unreadable(id, &columns, column));
     let ts = match columns[3] {

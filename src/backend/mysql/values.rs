@@ -90,7 +90,14 @@ impl From<mysql::Error> for Error {
         };
         let lasting =
             matches!(&why, MySqlError(error) if matches!(error.code, 1045 | 1049 | 1130 | 1698));
-        let error = Error::new(kind, format!("{why}{hint}")).with_source(why);
+        // Without the names that the driver's types have.
+        let text = match &why {
+            MySqlError(error) => format!("{} (error {})", error.message, error.code),
+            IoError(error) => error.to_string(),
+            DriverError(error) => error.to_string(),
+            why => why.to_string(),
+        };
+        let error = Error::new(kind, format!("{text}{hint}")).with_source(why);
         let error = if lasting { error.lasting() } else { error };
         match code {
             Some(code) => error.with_sql_state(code),
@@ -120,8 +127,7 @@ fn kind_of(code: u16) -> ErrorKind {
         1213 => Conflict,
         1022 | 1048 | 1062 | 1216 | 1217 | 1451 | 1452 | 1557 | 3819 | 4025 => Constraint,
         1264 | 1265 | 1366 | 1406 | 3140 | 3988 => InvalidData,
-
-        1118 | 1153 => TooLarge,
+        1118 | 1153 | 3157 => TooLarge,
         1053 | 1077 | 1079 | 1152 | 1158..=1161 | 1184 | 1927 | 3169 | 4031 => ConnectionLost,
         1317 | 1969 | 3024 => Timeout,
         _ => Database,

@@ -194,7 +194,6 @@ fn kind_of(sql_state: &str) -> ErrorKind {
         code => match &code[..code.len().min(2)] {
             "08" => ConnectionLost,
             "22" => InvalidData,
-
             "28" => ConnectFailed,
             "23" => Constraint,
             "54" => TooLarge,

@@ -198,7 +198,7 @@ impl Connector {
         } else if !path.exists() {
             let message = format!(
                 "there is no SQLite file {path:?}, and the option create is false: correct the path, \
-                 or let migrate() of a stream with create=true make it"
+                 or make it by migrate() with create=true (in a shell: fes migrate)"
             );
             return Err(Error::new(ErrorKind::ConnectFailed, message).lasting());
         }
@@ -206,14 +206,13 @@ impl Connector {
     }
 
     fn open(&self) -> Result<rusqlite::Connection> {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let uri = match self.file {
-            SqliteFile::Memory => OpenFlags::SQLITE_OPEN_URI,
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let more = match self.file {
+            SqliteFile::Memory => OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_CREATE,
+            SqliteFile::Path(_) if self.settings.create => OpenFlags::SQLITE_OPEN_CREATE,
             SqliteFile::Path(_) => OpenFlags::empty(),
         };
-        rusqlite::Connection::open_with_flags(&self.name, flags | uri)
+        rusqlite::Connection::open_with_flags(&self.name, flags | more)
             .map_err(|why| self.cannot_open(why))
     }
 

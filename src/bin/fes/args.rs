@@ -53,6 +53,9 @@ pub struct Global {
     /// Write one JSON document, or JSON Lines, for programs
     #[arg(long, global = true)]
     pub json: bool,
+    /// Whether a SQLite file that does not exist is made, where no option says it.
+    #[arg(skip)]
+    pub create: bool,
 }
 
 #[derive(Subcommand)]

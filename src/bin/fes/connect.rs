@@ -9,7 +9,9 @@ use std::path::Path;
 impl Global {
     /// The options of the library.
     pub fn library_options(&self) -> Result<Options> {
-        let mut options = Options::new();
+        // Only who makes tables makes files: a mistyped path is an error in all other commands.
+        let create = if self.create { "true" } else { "false" };
+        let mut options = Options::new().set("create", create)?;
         for (name, value) in &self.options {
             options = options.set(name, value)?;
         }

@@ -23,14 +23,19 @@ mod verify;
 use args::{Cli, Command};
 use clap::Parser;
 use failure::{Failure, Result, redact};
-use output::{Out, say};
+use output::{Out, printable, say};
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return not_parsed(&error),
+        Err(error) => return not_parsed(error),
+    };
+    cli.global.create = match &cli.command {
+        Command::Migrate => true,
+        Command::Run(args) => args.migrate,
+        _ => false,
     };
     let mut out = Out::new(cli.global.json);
     match dispatch(&cli, &mut out).and_then(|()| out.flush()) {
@@ -72,8 +77,11 @@ fn dispatch(cli: &Cli, out: &mut Out) -> Result {
 }
 
 /// Help, the version, or what is wrong with the arguments, which may hold a password.
-fn not_parsed(error: &clap::Error) -> ExitCode {
-    let text = error.render();
+fn not_parsed(error: clap::Error) -> ExitCode {
+    // The same with arguments in which a terminal finds nothing to act on.
+    let shown = std::env::args_os().map(|argument| printable(&argument.to_string_lossy()));
+    let text = Cli::try_parse_from(shown).err().unwrap_or(error);
+    let (error, text) = (&text, text.render());
     if !error.use_stderr() {
         let mut out = Out::new(false);
         let written = out.bytes(text.to_string().as_bytes()).and_then(|()| out.flush());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 /// Whether both texts are JSON of the same value: a database that keeps JSON in a form of its own (`jsonb`) may give
 /// it back with other spaces, another order of keys, or another way to write a number. Without rounding.
-pub(super) fn same_json(a: &str, b: &str) -> bool {
+pub(crate) fn same_json(a: &str, b: &str) -> bool {
     if a == b {
         return true;
     }
