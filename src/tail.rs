@@ -15,7 +15,7 @@ const PASSED: Duration = Duration::from_secs(1);
 const ASK_AGAIN: Duration = Duration::from_secs(3);
 
 /// A wait that is shorter than this is not worth a thread that reads the end of the stream.
-const SHORT: Duration = Duration::from_millis(100);
+const SHORT: Duration = Duration::from_millis(50);
 
 /// What reads the end of the stream, and wakes those who wait there.
 pub(crate) trait Tail: Send + Sync {
@@ -101,29 +101,34 @@ impl TailPlace {
         wait: &Wait<'_>,
         mut ask: impl FnMut() -> Result<Vec<Event>>,
     ) -> Result<Vec<Event>> {
-        wait.check()?;
-        let events = wait.run(&mut ask)?;
-        if !events.is_empty() || wait.is_over() {
-            return Ok(events);
-        }
-        if !self.hold_for(wait)? {
-            while wait.goes_on() {
-                std::thread::sleep(wait.slice());
-            }
-            wait.check()?;
-            return wait.run(ask);
-        }
-        let waiter =
-            Waiter { want: want.clone(), state: Mutex::default(), changed: Condvar::new() };
-        let attached = Attached::new(&*self.tail, Arc::new(waiter));
+        let mut attached = self.is_held().then(|| self.attach(want));
         loop {
-            // Before it asks: what comes from here on wakes it.
-            *attached.waiter.state() = State::default();
+            wait.check()?;
+            if let Some(attached) = &attached {
+                // Before it asks: what comes from here on wakes it.
+                *attached.waiter.state() = State::default();
+            }
             let events = wait.run(&mut ask)?;
-            if !events.is_empty() || !attached.waiter.sleep(wait)? {
+            if !events.is_empty() || wait.is_over() {
                 return Ok(events);
             }
+            match &attached {
+                Some(attached) if attached.waiter.sleep(wait)? => {}
+                Some(_) => return Ok(events),
+                None if self.hold_for(wait)? => attached = Some(self.attach(want)),
+                None => nap(wait),
+            }
         }
+    }
+
+    fn attach(&self, want: &Want) -> Attached<'_> {
+        let waiter =
+            Waiter { want: want.clone(), state: Mutex::default(), changed: Condvar::new() };
+        Attached::new(&*self.tail, Arc::new(waiter))
+    }
+
+    fn is_held(&self) -> bool {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sees to it that somebody reads the end of the stream; false if that is not worth it.
@@ -146,6 +151,13 @@ impl Drop for TailPlace {
         if *self.held.get_mut().unwrap_or_else(PoisonError::into_inner) {
             self.tail.release();
         }
+    }
+}
+
+/// Sleeps until the end of a short wait.
+fn nap(wait: &Wait<'_>) {
+    while wait.goes_on() {
+        std::thread::sleep(wait.slice());
     }
 }
 

@@ -121,7 +121,7 @@ class Consumer(Owner):
         if limit is not None and limit < 1:
             raise InvalidArgument(f"a poll for at most {limit} events")
         most = min(limit or 0, 2**32)
-        for wait_ms in slices(timeout):
+        for wait_ms in slices(timeout, self._on_server):
             out = c_void_p()
             try:
                 with self._handle as pointer, token(cancel) as cancelled:

@@ -118,7 +118,7 @@ class Replay(Owner):
         """
         if events := self._next(lib.fes_replay_next, _limit(limit)):
             return events
-        for wait_ms in slices(timeout) if timeout != 0 else ():
+        for wait_ms in slices(timeout, self._on_server) if timeout != 0 else ():
             with token(cancel) as cancelled:
                 if events := self._next(lib.fes_replay_next_for, _limit(limit), wait_ms, cancelled):
                     return events

@@ -57,7 +57,7 @@ class Subscription(Owner):
         (see `skip`), and those of the database. After any but
         `Closed` the call may be repeated: nothing is lost.
         """
-        for wait_ms in slices(timeout):
+        for wait_ms in slices(timeout, self._on_server):
             with self._turn:
                 delivery = self._next(wait_ms, cancel)
             if delivery is not None:

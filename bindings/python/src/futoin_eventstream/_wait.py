@@ -15,8 +15,10 @@ from ._handle import Handle, Owner, check_exit
 
 T = TypeVar("T")
 
-#: The longest time in the library without a look at signals, in ms.
+#: The longest time in the library without a look at signals, and at the end of the interpreter, in ms.
 SLICE_MS = 100
+#: The same for a wait on a server: signals are heard meanwhile, and each look asks the server.
+SERVER_SLICE_MS = 500
 
 
 class Cancel(Owner):
@@ -64,19 +66,20 @@ def token(cancel: Cancel | None) -> Handle | _Nobody:
     return _NOBODY if cancel is None else cancel._handle
 
 
-def slices(timeout: float | None) -> Iterator[int]:
+def slices(timeout: float | None, on_server: bool) -> Iterator[int]:
     """The waits in ms that a wait of `timeout` seconds (None: for ever) is made of; at least one."""
     if timeout is not None and not timeout >= 0:
         raise InvalidArgument(f"a timeout of {timeout} seconds")
     if timeout == 0:
         yield 0
         return
+    most = SERVER_SLICE_MS if on_server else SLICE_MS
     end = math.inf if timeout is None else time.monotonic() + timeout
     while True:
         left = (end - time.monotonic()) * 1000
-        yield SLICE_MS if left >= SLICE_MS else max(0, math.ceil(left))
+        yield most if left >= most else max(0, math.ceil(left))
         check_exit()
-        if left <= SLICE_MS:
+        if left <= most:
             return
 
 
