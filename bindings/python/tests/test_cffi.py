@@ -53,7 +53,8 @@ def test_events_are_added_polled_and_received(lib: Any) -> None:
     done(lib, "fes_consumer_register", consumer)
     ids = ffi.new("uint64_t[]", 2)
     one, two = ffi.new("char[]", b"USR_ADD"), ffi.new("char[]", b"[1]")
-    done(lib, "fes_stream_add_events", stream, [(one, ffi.NULL, 0), (one, two, 3)], 2, ids)
+    added = [(one, ffi.NULL, 0), (one, two, 3)]
+    done(lib, "fes_stream_add_events", stream, added, 2, ffi.sizeof("fes_new_event"), ids)
     events = handle(
         lib, "fes_events", "fes_consumer_poll", consumer, ffi.NULL, ffi.NULL, 0, 0, lib.FES_FOREVER, ffi.NULL
     )
@@ -70,7 +71,8 @@ def test_events_are_added_polled_and_received(lib: Any) -> None:
         return 0
 
     callback = ffi.callback("fes_on_events", on_events)
-    receiver = handle(lib, "fes_receiver", "fes_receiver_open", stream, b"app", b"Audit", callback, ffi.NULL)
+    arguments = stream, b"app", b"Audit", callback, ffi.NULL, ffi.NULL
+    receiver = handle(lib, "fes_receiver", "fes_receiver_open", *arguments)
     done(lib, "fes_receiver_start", receiver)
     # Waits for what the receiver ends.
     other = handle(lib, "fes_consumer", "fes_consumer_open", stream, b"app", b"LIVE")
