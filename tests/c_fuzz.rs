@@ -1,5 +1,9 @@
 //! Any text through the C functions: JSON, names, options, URLs. A million inputs (or
-//! `FES_FUZZ_COUNT`); the count and the seed are printed, and `FES_FUZZ_SEED` runs the same again.
+//! `FES_FUZZ_COUNT`); the count and the seed are printed, and `FES_FUZZ_SEED` runs the same again. And programs
+//! of calls in any order, one for 4000 inputs.
+
+#[path = "c_support/calls.rs"]
+mod calls;
 
 use futoin_eventstream::OPTIONS;
 use futoin_eventstream::ffi::*;
@@ -212,6 +216,23 @@ fn open(url: &CStr, err: *mut *mut fes_error) -> (fes_status, bool) {
         fes_stream_close(out);
         (status, given)
     }
+}
+
+#[test]
+fn no_order_of_calls_crashes_the_c_interface() {
+    let seed = number("FES_FUZZ_SEED", std::process::id().into());
+    let count = number("FES_FUZZ_COUNT", 1_000_000).div_ceil(4000) as u32;
+    eprintln!("FES_FUZZ_SEED={seed}");
+    let config = Config { cases: count, failure_persistence: None, ..Config::default() };
+    let random = TestRng::from_seed(RngAlgorithm::XorShift, &[seed.to_le_bytes(); 2].concat());
+    let checked = |bytes: Vec<u8>| {
+        calls::run(&bytes);
+        Ok(())
+    };
+    TestRunner::new_with_rng(config, random).run(&vec(any::<u8>(), 0..1000), checked).unwrap();
+    let succeeded = calls::SUCCEEDED.load(std::sync::atomic::Ordering::Relaxed);
+    eprintln!("{count} programs, {succeeded} calls that succeeded");
+    assert!(succeeded > 10 * u64::from(count) || count < 100, "programs that do nothing");
 }
 
 #[test]
