@@ -54,6 +54,13 @@ fn subscribe(stream: &EventStream, name: &str) -> Subscription {
     stream.subscribe("app", name, Want::all(), &Options::new()).unwrap()
 }
 
+/// A subscription that has to read an event from the database, because it is older.
+fn subscribe_behind(stream: &EventStream, name: &str) -> (Subscription, u64) {
+    stream.consumer("app", name).unwrap().register().unwrap();
+    let id = stream.add_event("A", &1).unwrap();
+    (subscribe(stream, name), id)
+}
+
 /// Takes deliveries until the event comes, whatever fails meanwhile.
 #[track_caller]
 fn comes(subscription: &Subscription, id: u64) {
@@ -76,12 +83,10 @@ on_servers!(
     |db| {
         let proxy = Proxy::before(&db.url);
         let stream = through(&proxy, db, &PATIENT);
-        let direct = db.stream();
         for (least, time) in [(TIME, TIME), (Duration::ZERO, Duration::ZERO)] {
-            let subscription = subscribe(&stream, "Waits");
-            let id = direct.add_event("A", &1).unwrap();
+            let (subscription, id) = subscribe_behind(&stream, "Waits");
             proxy.set(Mode::Silent);
-            // It is to read what is before the tail, and the read hangs; later ones find it hanging.
+            // The read hangs; later ones find it hanging.
             for _ in 0..3 {
                 let next = soon("next", least, || subscription.next(time));
                 assert!(next.unwrap().is_none());
@@ -92,8 +97,7 @@ on_servers!(
             comes(&subscribe(&stream, "Waits"), id);
         }
         // One that waits for ever holds up nobody else, and hears of the end.
-        let subscription = subscribe(&stream, "Waits");
-        direct.add_event("A", &2).unwrap();
+        let (subscription, _) = subscribe_behind(&stream, "Waits");
         proxy.set(Mode::Silent);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| subscription.next(Duration::MAX));
@@ -113,8 +117,7 @@ on_servers!(
     |db| {
         let proxy = Proxy::before(&db.url);
         let stream = through(&proxy, db, &PATIENT);
-        let subscription = subscribe(&stream, "Slow");
-        let id = db.stream().add_event("A", &1).unwrap();
+        let (subscription, id) = subscribe_behind(&stream, "Slow");
         proxy.set(Mode::Slow(Duration::from_millis(400)));
         // Shorter than any answer: it is not asked anew each time.
         let start = Instant::now();

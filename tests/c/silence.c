@@ -117,11 +117,12 @@ static void open_all(void) {
     OK(fes_warehouse_migrate(dwh, ERR));
     OK(fes_consumer_open(stream, "app", "Silent", &consumer, ERR));
     OK(fes_consumer_register(consumer, ERR));
+    /* Before the subscription, which has to read it then. */
+    OK(fes_stream_add_event(stream, "A", NULL, 0, NULL, ERR));
     OK(fes_stream_subscribe(stream, "app", "Silent", NULL, 0, NULL, &subscription, ERR));
     OK(fes_replay_open(dwh, stream, 1, NULL, 0, &replay, ERR));
     OK(fes_archiver_open(stream, dwh, NULL, &archiver, ERR));
     OK(fes_discarder_open(stream, NULL, &discarder, ERR));
-    OK(fes_stream_add_event(stream, "A", NULL, 0, NULL, ERR));
     fes_options_free(options);
 }
 
