@@ -41,6 +41,20 @@ fn texts(events: &[Event]) -> Vec<&str> {
     events.iter().map(|event| event.data.as_str()).collect()
 }
 
+/// The data that a subscriber gets, so many events of the type TEXT.
+fn pushed(stream: &EventStream, count: usize) -> Vec<String> {
+    stream.consumer("app", "Pushed").unwrap().register().unwrap();
+    let want = Want::types(&["TEXT"]).unwrap();
+    let subscription = stream.subscribe("app", "Pushed", want, &Options::new()).unwrap();
+    let mut texts = Vec::new();
+    while texts.len() < count {
+        let delivery = subscription.next(std::time::Duration::from_secs(20)).unwrap().unwrap();
+        texts.extend(delivery.events.iter().map(|event| event.data.as_str().to_owned()));
+        subscription.ack().unwrap();
+    }
+    texts
+}
+
 fn json(text: &str) -> NewEvent {
     NewEvent::from_json("TEXT", text).unwrap()
 }
@@ -57,7 +71,9 @@ on_each_server!(every_text_comes_back_byte_for_byte, |db| {
         tx.add(event).unwrap();
     }
     tx.commit().unwrap();
-    assert_eq!(texts(&everything(&stream)), [TEXTS, TEXTS, TEXTS].concat());
+    let all = [TEXTS, TEXTS, TEXTS].concat();
+    assert_eq!(texts(&everything(&stream)), all);
+    assert_eq!(pushed(&stream, all.len()), all);
     // The database holds the same text, for those who read it by SQL.
     let column = if db.kind == DatabaseKind::Postgres { "data::text" } else { "data" };
     let stored = db.raw().texts(&format!("SELECT {column} FROM evt_queue ORDER BY id LIMIT 10"));

@@ -62,6 +62,20 @@ fn ordinary(db: &support::Db) -> String {
     })
 }
 
+/// The data that a subscriber gets, so many events of the type TEXT.
+fn pushed(stream: &EventStream, count: usize) -> Vec<String> {
+    stream.consumer("app", "Pushed").unwrap().register().unwrap();
+    let want = Want::types(&["TEXT"]).unwrap();
+    let subscription = stream.subscribe("app", "Pushed", want, &Options::new()).unwrap();
+    let mut texts = Vec::new();
+    while texts.len() < count {
+        let delivery = subscription.next(std::time::Duration::from_secs(20)).unwrap().unwrap();
+        texts.extend(delivery.events.iter().map(|event| event.data.as_str().to_owned()));
+        subscription.ack().unwrap();
+    }
+    texts
+}
+
 fn own(url: &str) -> mysql::Conn {
     let options = mysql::OptsBuilder::from_opts(mysql::Opts::from_url(url).unwrap());
     mysql::Conn::new(options.prefer_socket(false)).unwrap()
@@ -99,6 +113,9 @@ fn goes_round(url: &str, mode: &str) {
     connection.query_drop("COMMIT").unwrap();
     let polled = consumer.poll(None, &Want::types(&["TEXT"]).unwrap()).unwrap();
     assert_eq!(texts(&polled), all, "polled in the mode {mode:?}");
+
+    assert_eq!(pushed(&stream, all.len()), all, "pushed in the mode {mode:?}");
+    stream.consumer("app", "Pushed").unwrap().unregister().unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let file = format!("sqlite://{}", folder.path().join("dwh.db").display());
