@@ -106,6 +106,20 @@
  * No call and no thread of the library raises SIGPIPE: it is blocked in the thread while a driver writes
  * to a server, and the mask is as it was when the call returns and inside callbacks.
  *
+ * Stack, memory, cancelled threads
+ * --------------------------------
+ *
+ * - A call needs 48 KiB of stack and gives FES_OUT_OF_RESOURCES where less is left; what closes or frees is done
+ *   by another thread then. Measured were 20 KiB at most: 19 with SQLite and PostgreSQL, 20 with MySQL and
+ *   MariaDB, with TLS and without. A library that is built without optimization needs 256 KiB. On stacks that
+ *   are not the thread's own, as those of coroutines, nothing is checked.
+ *   Threads of the library have 2 MiB.
+ * - Where the system gives no thread, no descriptor, or no memory for the copy of a text that goes in or for
+ *   the JSON of events, a call gives FES_OUT_OF_RESOURCES. Other memory that is refused ends the process
+ *   (abort), with a line on the standard error. Nothing else of the library writes there.
+ * - pthread_cancel takes effect when the call has returned (on Linux): end the call by its cancel token or its
+ *   time. Callbacks on the thread of a call, of run_once and run_for, are not cancelled either.
+ *
  * Order of shutdown
  * -----------------
  *
@@ -120,10 +134,12 @@
  * Callbacks come from threads of the library, or, for what run_once and run_for tell, from the thread that
  * called these. What they may call:
  *
- * - fes_on_events and fes_on_notice: every function, but not the close of the handle that they are of.
- *   Stopping that handle asks its thread to end and returns at once; running the archiver again gives
- *   FES_INVALID_ARGUMENT; setting up or starting a started receiver is refused as it is elsewhere.
+ * - fes_on_events (also of LIVE) and fes_on_notice (of every kind): every function, but not the close of the
+ *   handle that they are of. Stopping that handle asks its thread to end and returns at once; running the
+ *   archiver again gives FES_INVALID_ARGUMENT, running the discarder again works; setting up or starting a
+ *   started receiver is refused as it is elsewhere.
  * - Two callbacks that stop each other's handle do not wait for each other.
+ * - fes_on_destroy: every function, but none of the handle that its user data was of.
  * - fes_on_log: fes_cancel_token_..., fes_status_name, fes_error_...; what gives a fes_status is refused with
  *   FES_INVALID_ARGUMENT. It must close and free nothing.
  *

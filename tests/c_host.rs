@@ -19,6 +19,7 @@ const SOURCES: &[&str] = &[
     "tests/c/logs.c",
     "tests/c/resources.c",
     "tests/c/silence.c",
+    "tests/c/stacks.c",
 ];
 
 fn compile(libraries: &Libraries) -> std::path::PathBuf {
@@ -164,6 +165,11 @@ fn a_thread_that_is_refused_is_an_error() {
     play("no_threads", "sqlite::memory:", nothing_is_asked_for);
 }
 
+#[test]
+fn memory_that_is_refused_for_a_large_text_is_an_error() {
+    play("no_memory", "sqlite::memory:", nothing_is_asked_for);
+}
+
 /// [`play`] looks at the standard error.
 #[test]
 fn a_caught_panic_writes_nothing() {
@@ -184,3 +190,15 @@ on_servers!(
         });
     }
 );
+
+/// The calls of a driver fit into what the library asks for; without it they fail and nothing crashes.
+/// `include/preface.txt` tells the numbers.
+on_each_server!(no_call_uses_more_stack_than_it_asks_for, |db| {
+    for url in ways(db) {
+        play("stacks", &url, |used| eprintln!("{}: {used}", db.server));
+    }
+});
+
+on_each_server!(a_cancelled_thread_ends_after_its_call, |db| {
+    play("cancelled_threads", &db.url, nothing_is_asked_for);
+});

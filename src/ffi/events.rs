@@ -1,7 +1,7 @@
 //! `fes_events`: a batch of events as one array, or as one JSON text.
 
 use super::text::{give_text, terminated};
-use super::{Done, Out, borrow, fes_error, fes_status, free, guard, layout};
+use super::{Done, Out, borrow, fes_error, fes_status, free, guard, layout, no_memory};
 use crate::event::{Event, Timestamp, UnreadableEvent, check_json};
 use std::ffi::c_char;
 use std::fmt::Write as _;
@@ -95,7 +95,8 @@ impl fes_events {
     }
 
     fn make_data_json(&self) -> crate::Result<Vec<u8>> {
-        let mut out = String::with_capacity(self.texts.len() + 2);
+        let mut out = String::new();
+        out.try_reserve(self.texts.len() + 2).map_err(no_memory)?;
         for event in &self.list {
             out.push(if out.is_empty() { '[' } else { ',' });
             out.push_str(self.data(event)?);
@@ -105,7 +106,9 @@ impl fes_events {
     }
 
     fn make_json(&self) -> crate::Result<Vec<u8>> {
-        let mut out = String::from("[");
+        let mut out = String::new();
+        out.try_reserve(self.texts.len() + 64 * self.list.len() + 2).map_err(no_memory)?;
+        out.push('[');
         for event in &self.list {
             let kind = serde_json::Value::from(self.text(event.r#type, event.type_len));
             let data = self.data(event)?;

@@ -11,6 +11,7 @@
 mod app;
 mod archiver;
 mod cancel;
+mod cancellation;
 mod checks;
 mod consumer;
 mod discarder;
@@ -21,6 +22,7 @@ mod notice;
 mod options;
 mod panics;
 mod receiver;
+mod stack;
 mod statement;
 mod stream;
 mod subscription;
@@ -79,7 +81,9 @@ fn guard(err: *mut *mut fes_error, body: impl FnOnce() -> Done) -> fes_status {
     let err = unsafe { Out::optional(err, std::ptr::null_mut()) };
     let result = match log::is_inside() {
         true => Err(refuse("on_log must call no function of the library that can fail")),
-        false => caught(body).unwrap_or_else(|panic| Err(fes_error::from_panic(&*panic))),
+        false => stack::check().and_then(|()| {
+            caught(body).unwrap_or_else(|panic| Err(fes_error::from_panic(&*panic)))
+        }),
     };
     match result {
         Ok(()) => fes_status::FES_OK,
@@ -98,12 +102,12 @@ fn guard_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     caught(body).unwrap_or(otherwise)
 }
 
-/// Runs the body of an entry and catches its panic; on another thread if this one has come so far with
-/// its end that what the driver of PostgreSQL keeps for each thread is gone, as it is in a handler of
-/// `atexit` and in the destructor of a static object.
+/// Runs the body of an entry and catches its panic; on another thread if this one has too little stack
+/// left, or has come so far with its end that what the driver of PostgreSQL keeps for each thread is gone,
+/// as it is in a handler of `atexit` and in the destructor of a static object.
 fn caught<T>(body: impl FnOnce() -> T) -> thread::Result<T> {
     let is_gone = |why: tokio::runtime::TryCurrentError| why.is_thread_local_destroyed();
-    match tokio::runtime::Handle::try_current().is_err_and(is_gone) {
+    match stack::check().is_err() || tokio::runtime::Handle::try_current().is_err_and(is_gone) {
         false => panics::caught(body),
         true => beside(Lent(body)),
     }
@@ -122,6 +126,7 @@ impl<T> Lent<T> {
 
 /// Without a thread nothing is done: a handle stays open then, until the process is gone.
 fn beside<T, F: FnOnce() -> T>(body: Lent<F>) -> thread::Result<T> {
+    let _not_cancelled = cancellation::NotCancelled::begin();
     thread::scope(|scope| {
         let run = move || panics::caught(|| Lent(body.take()()));
         match thread::Builder::new().name("fes-exit".to_owned()).spawn_scoped(scope, run) {
@@ -253,12 +258,24 @@ fn utf8<'a>(bytes: &'a [u8], name: &str) -> Done<&'a str> {
     std::str::from_utf8(bytes).map_err(|why| refuse(format!("{name} is not UTF-8: {why}")))
 }
 
-/// JSON text of the caller; none is `null`.
-unsafe fn json<'a>(data: *const c_char, len: usize) -> Done<&'a str> {
+/// A copy of the JSON text of the caller; none is `null`.
+unsafe fn json(data: *const c_char, len: usize) -> Done<String> {
     match data.is_null() && len == 0 {
-        true => Ok("null"),
-        false => unsafe { text_of(data, len, "data") },
+        true => Ok("null".to_owned()),
+        false => copied(unsafe { text_of(data, len, "data") }?),
     }
+}
+
+/// A copy of a text that may be long. Where the system gives no memory for that, the call fails.
+fn copied(text: &str) -> Done<String> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(text.len()).map_err(no_memory)?;
+    copy.push_str(text);
+    Ok(copy)
+}
+
+fn no_memory(why: std::collections::TryReserveError) -> Error {
+    Error::new(ErrorKind::OutOfResources, format!("the process has no memory for this: {why}"))
 }
 
 /// An array of the caller. Empty, it may be NULL.

@@ -1,6 +1,7 @@
 //! Panics are caught at the boundary and become errors of the call: they write nothing to the standard
 //! error, which is the program's.
 
+use super::cancellation::NotCancelled;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
@@ -12,12 +13,14 @@ thread_local! {
 }
 
 /// This thread is in an entry, until dropped.
-struct Entry;
+struct Entry {
+    _not_cancelled: NotCancelled,
+}
 
 impl Entry {
     fn begin() -> Self {
         DEPTH.set(DEPTH.get() + 1);
-        Entry
+        Entry { _not_cancelled: NotCancelled::begin() }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `fes_value` and `fes_rows`: values of the caller's own SQL.
 
 use super::text::{give_text, terminated};
-use super::{Done, array, free, layout, refuse, text_of};
+use super::{Done, array, copied, free, layout, no_memory, refuse, text_of};
 use crate::value::{Rows, Value};
 use std::ffi::c_char;
 
@@ -60,11 +60,14 @@ unsafe fn read(value: &fes_value) -> Done<Value> {
         kind if kind == FES_VALUE_UINT as u32 => Value::Uint(number.cast_unsigned()),
         kind if kind == FES_VALUE_REAL as u32 => Value::Real(value.real),
         kind if kind == FES_VALUE_TEXT as u32 => {
-            Value::Text(unsafe { text_of(value.bytes, value.len, "a parameter") }?.to_owned())
+            Value::Text(copied(unsafe { text_of(value.bytes, value.len, "a parameter") }?)?)
         }
         kind if kind == FES_VALUE_BYTES as u32 => {
             let bytes = unsafe { array(value.bytes.cast::<u8>(), value.len, "a parameter") }?;
-            Value::Bytes(bytes.to_vec())
+            let mut copy = Vec::new();
+            copy.try_reserve_exact(bytes.len()).map_err(no_memory)?;
+            copy.extend_from_slice(bytes);
+            Value::Bytes(copy)
         }
         kind => return Err(refuse(format!("there is no fes_value_kind {kind}"))),
     })

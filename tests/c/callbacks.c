@@ -88,6 +88,13 @@ static void use_the_rest(void) {
     OK(fes_receiver_stop(receiver, ERR));
     fes_receiver_close(receiver);
     fes_consumer_close(consumer);
+    if (w.dwh) {
+        fes_replay *replay = NULL;
+        OK(fes_replay_open(w.dwh, w.stream, 1, NULL, 0, &replay, ERR));
+        OK(fes_replay_next(replay, 1, &events, ERR));
+        fes_events_free(events);
+        fes_replay_close(replay);
+    }
     fes_stream *another = NULL;
     OK(fes_stream_open("sqlite::memory:", NULL, &another, ERR));
     OK(fes_stream_migrate(another, ERR));
@@ -95,9 +102,13 @@ static void use_the_rest(void) {
     OK(fes_log_set(NULL, NULL, NULL, FES_LOG_OFF, ERR));
 }
 
-static void own_receiver(void) {
+static void own_receiver_stats(void) {
     uint64_t delivered = 0;
     OK(fes_receiver_stats(w.receiver, &delivered, NULL, NULL, NULL, NULL, ERR));
+}
+
+static void own_receiver(void) {
+    own_receiver_stats();
     CHECK(fes_receiver_set_on_notice(w.receiver, nothing, NULL, NULL, NULL) == FES_INVALID_ARGUMENT);
     CHECK(fes_receiver_start(w.receiver, NULL) == FES_INVALID_ARGUMENT); /* it is started */
 }
@@ -139,6 +150,72 @@ static void receivers(void) {
     OK(fes_receiver_set_on_notice(w.receiver, in_receiver_notice, NULL, NULL, ERR));
     OK(fes_receiver_start(w.receiver, ERR));
     wait_until(1);
+    end_world();
+}
+
+static void live(void) {
+    make_world();
+    OK(fes_receiver_open(w.stream, "app", "LIVE", in_events, NULL, NULL, &w.receiver, ERR));
+    OK(fes_receiver_start(w.receiver, ERR));
+    for (int i = 0; i < 4000 && atomic_load(&w.done) == 0; i++, usleep(5000))
+        add(); /* it gets what comes once it is ready */
+    wait_until(1);
+    OK(fes_receiver_stop(w.receiver, ERR));
+    end_world();
+}
+
+/* In the first notice of each kind everything is used. */
+static void in_each_notice(void *user, uint32_t notice, uint64_t number, const char *text, const fes_error *error) {
+    (void)user, (void)number, (void)text, (void)error;
+    if (atomic_load(&w.done) & 1u << notice)
+        return;
+    use_the_rest();
+    if (w.receiver)
+        own_receiver_stats();
+    if (notice == FES_NOTICE_STOPPED && w.receiver)
+        OK(fes_receiver_stop(w.receiver, ERR));
+    if (notice == FES_NOTICE_STOPPED && w.archiver)
+        OK(fes_archiver_stop(w.archiver, ERR));
+    atomic_fetch_or(&w.done, 1u << notice);
+}
+
+static void wait_for(const uint32_t *notices, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        for (int n = 0; n < 4000 && !(atomic_load(&w.done) & 1u << notices[i]); n++)
+            usleep(5000);
+    for (size_t i = 0; i < count; i++)
+        CHECK(atomic_load(&w.done) & 1u << notices[i]);
+}
+
+static int32_t fail(void *user, uint64_t seq, const fes_events *events) {
+    (void)user, (void)seq, (void)events;
+    return 7;
+}
+
+static void each_notice(void) {
+    static const uint32_t first[] = {FES_NOTICE_READY, FES_NOTICE_NEW_EVENTS, FES_NOTICE_RECEIVER_ERROR,
+                                     FES_NOTICE_SKIPPED};
+    static const uint32_t last[] = {FES_NOTICE_WORKER_ERROR, FES_NOTICE_STOPPED};
+    static const uint32_t archived[] = {FES_NOTICE_NEW_EVENTS, FES_NOTICE_PROCESSED_EVENTS};
+    make_world();
+    OK(fes_receiver_open(w.stream, "app", "Own", fail, NULL, NULL, &w.receiver, ERR));
+    OK(fes_receiver_set_poison(w.receiver, FES_POISON_SKIP_AFTER, 1, ERR));
+    OK(fes_receiver_set_on_notice(w.receiver, in_each_notice, NULL, NULL, ERR));
+    OK(fes_receiver_start(w.receiver, ERR));
+    add();
+    wait_for(first, 4);
+    forget("Own");
+    add();
+    wait_for(last, 2);
+    end_world();
+    make_world();
+    OK(fes_archiver_open(w.stream, w.dwh, NULL, &w.archiver, ERR));
+    OK(fes_archiver_set_on_notice(w.archiver, in_each_notice, NULL, NULL, ERR));
+    add();
+    OK(fes_archiver_start(w.archiver, ERR));
+    wait_for(archived, 2);
+    OK(fes_archiver_stop(w.archiver, ERR));
+    wait_for(last + 1, 1);
     end_world();
 }
 
@@ -312,8 +389,10 @@ static void logs(void) {
 
 void scene_callbacks(void) {
     receivers();
+    live();
     discarders();
     archivers();
+    each_notice();
     apps();
     two_that_stop_each_other();
     logs();

@@ -31,8 +31,11 @@ static const struct {
     {"forks", scene_forks},
     {"logs", scene_logs},
     {"no_threads", scene_no_threads},
+    {"no_memory", scene_no_memory},
     {"panics", scene_panics},
     {"silence", scene_silence},
+    {"stacks", scene_stacks},
+    {"cancelled_threads", scene_cancelled_threads},
 };
 
 int main(int argc, char **argv) {

@@ -45,7 +45,10 @@ void scene_descriptors(void);
 void scene_forks(void);
 void scene_logs(void);
 void scene_no_threads(void);
+void scene_no_memory(void);
 void scene_panics(void);
 void scene_silence(void);
+void scene_stacks(void);
+void scene_cancelled_threads(void);
 
 #endif

@@ -47,6 +47,7 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => PermissionDenied,
             Some(ErrorCode::CannotOpen | ErrorCode::NotADatabase) => ConnectFailed,
             Some(ErrorCode::TooBig) => TooLarge,
+            Some(ErrorCode::OutOfMemory) => OutOfResources,
             _ if text.contains("no such table") => NotMigrated,
             _ => Database,
         };
