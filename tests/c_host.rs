@@ -191,8 +191,8 @@ on_servers!(
     }
 );
 
-/// The calls of a driver fit into what the library asks for; without it they fail and nothing crashes.
-/// `include/preface.txt` tells the numbers.
+// The calls of a driver fit into what the library asks for; without it they fail and nothing crashes.
+// `include/preface.txt` tells the numbers.
 on_each_server!(no_call_uses_more_stack_than_it_asks_for, |db| {
     for url in ways(db) {
         play("stacks", &url, |used| eprintln!("{}: {used}", db.server));
