@@ -37,9 +37,11 @@ pub(super) fn sql(queue: &str, promised: bool) -> String {
     )
 }
 
-/// The condition of reads that no standby fulfils, whoever sent them there: it is a division by zero
-/// on one, evaluated once for each read.
-pub(super) const ON_PRIMARY: &str = "(SELECT 1 / (NOT pg_catalog.pg_is_in_recovery())::int) = 1";
+/// The id after which to read, on no standby, whoever sent the read there: it is a division by zero on
+/// one. Where the index is searched it is evaluated once, also if no row is there, and costs no row
+/// anything.
+pub(super) const AFTER_ON_PRIMARY: &str =
+    "(SELECT $1::bigint / (NOT pg_catalog.pg_is_in_recovery())::int)";
 
 /// The error of a read that has reached a standby.
 pub(super) fn of_standby(error: Error) -> Error {

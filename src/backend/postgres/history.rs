@@ -30,7 +30,7 @@ impl Sql {
         let queue = settings.event_table.quoted('"');
         let consumers = settings.consumer_table.quoted('"');
         let now = "clock_timestamp() AT TIME ZONE 'UTC'";
-        let [read, read_want] = read_sql(&table, "true");
+        let [read, read_want] = read_sql(&table, "$1");
         Sql {
             copy: format!("COPY {table}(id, type, data, ts) FROM STDIN"),
             read,

@@ -67,19 +67,19 @@ fn insert_error(error: Error, table: &TableName) -> Error {
     if by_id { above_limit(table) } else { error }
 }
 
-/// Reads of a table, without and with a filter, where a condition holds. The upper bound of the first
-/// stands outside: with two bounds, and no statistics yet, the server would sort all that is behind the
-/// lower one.
-fn read_sql(table: &str, condition: &str) -> [String; 2] {
+/// Reads of a table after an id, which `$1` is part of, without and with a filter. The upper bound of
+/// the first stands outside: with two bounds, and no statistics yet, the server would sort all that is
+/// behind the lower one.
+fn read_sql(table: &str, after: &str) -> [String; 2] {
     let columns = "id, type, data, ts";
     [
         format!(
-            "SELECT {columns} FROM (SELECT {columns} FROM {table} WHERE id > $1 ORDER BY id \
-             LIMIT $3) AS next WHERE id <= $2 AND {condition} ORDER BY id"
+            "SELECT {columns} FROM (SELECT {columns} FROM {table} WHERE id > {after} ORDER BY id \
+             LIMIT $3) AS next WHERE id <= $2 ORDER BY id"
         ),
         format!(
-            "SELECT {columns} FROM {table} WHERE id > $1 AND id <= $2 AND type::text = ANY($4) \
-             AND {condition} ORDER BY id LIMIT $3"
+            "SELECT {columns} FROM {table} WHERE id > {after} AND id <= $2 AND type::text = ANY($4) \
+             ORDER BY id LIMIT $3"
         ),
     ]
 }
@@ -110,7 +110,7 @@ impl Sql {
         let queue = settings.event_table.quoted('"');
         let consumers = settings.consumer_table.quoted('"');
         let now = "clock_timestamp() AT TIME ZONE 'UTC'";
-        let [read, read_want] = read_sql(&queue, check::ON_PRIMARY);
+        let [read, read_want] = read_sql(&queue, check::AFTER_ON_PRIMARY);
         Sql {
             insert: insert_sql(&settings.event_table),
             insert_returning: format!("{} {}", insert_sql(&settings.event_table), returning_id()),
