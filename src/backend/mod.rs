@@ -163,11 +163,13 @@ impl Backend {
     }
 }
 
-/// The error of adding an event: what a CHECK of the table refuses, such as MariaDB's of a JSON column, is
-/// data that the table cannot hold.
+/// The error of adding an event: what MariaDB's type JSON refuses, which is a CHECK without a name of its own,
+/// is data that the table cannot hold.
 pub(crate) fn of_insert(error: Error) -> Error {
     match error.sql_state() {
-        Some("275" | "23514" | "3819" | "4025") => error.with_kind(ErrorKind::InvalidData),
+        Some("4025") if error.message().contains(".data` failed") => {
+            error.with_kind(ErrorKind::InvalidData)
+        }
         _ => error,
     }
 }
