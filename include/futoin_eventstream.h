@@ -868,7 +868,7 @@ typedef struct {
  * @param user the `user_data` of `fes_receiver_open`
  * @param seq the delivery's number, from 0; a gap tells a LIVE receiver that a group was skipped
  * @param events the events, which end with the call
- * @return 0 to acknowledge, anything else to get the same events again
+ * @return 0 to acknowledge, anything else to get the same events again: `fes_events_refuse` tells why
  */
 typedef int32_t (*fes_on_events)(void *user,
                                  uint64_t seq,
@@ -1160,6 +1160,17 @@ fes_status fes_events_data_json(const fes_events *events,
                                 const char **json,
                                 size_t *len,
                                 fes_error **err);
+
+/**
+ * Tells why a `fes_on_events` fails, which is the text of `FES_NOTICE_RECEIVER_ERROR` and
+ * `FES_NOTICE_SKIPPED` then: `return fes_events_refuse(events, "the disk is full");`.
+ *
+ * @param events the events that the callback was given, or NULL: nothing is told
+ * @param why the reason, which is copied, or NULL: none; bytes that are not UTF-8 are replaced
+ * @return 1, for the callback to return
+ */
+int32_t fes_events_refuse(const fes_events *events,
+                          const char *why);
 
 /**
  * Frees events, with all texts of them.

@@ -13,15 +13,23 @@
  *     }
  *
  * A failure throws fes::Error, which has the status. With FES_NO_EXCEPTIONS defined before the include (or
- * -fno-exceptions), nothing is thrown: a failure is kept for the thread, fes::last_error() gives it until the
- * next call that succeeds clears it, and a handle whose making failed is false in a condition.
+ * -fno-exceptions), nothing is thrown: what fails gives false, 0, nothing, or a handle that is false in a
+ * condition, and the compiler warns where that is ignored. The object keeps its first failure, error(), until
+ * clear_error(); what is made by, or given, an object that could not be made fails for the same reason.
+ * fes::last_error() is that of the thread's last call. One program may have sources of both kinds; objects do not
+ * pass from one kind to the other.
  *
- * Handles are moved, not copied. A moved-from or failed handle may be asked anything and gives
- * FES_INVALID_ARGUMENT. Views (std::string_view) live as long as what they were taken from. A method is
- * named as the C function without its prefix; what it says of errors, units and threads holds here, too.
+ * Handles are moved, not copied. A moved-from or failed handle is empty; it may be asked anything and gives
+ * FES_INVALID_ARGUMENT. Views (std::string_view) live as long as what they were taken from, and those of what ends
+ * with the statement do not compile. A text with a NUL inside is FES_INVALID_ARGUMENT. A method is named as the C
+ * function without its prefix; what it says of errors, units and threads holds here, too.
  */
 #ifndef FUTOIN_EVENTSTREAM_HPP
 #define FUTOIN_EVENTSTREAM_HPP
+
+#if (defined(_MSVC_LANG) ? _MSVC_LANG : __cplusplus) < 201703L
+#error "futoin_eventstream.hpp needs C++17: compile with -std=c++17 or newer, or use futoin_eventstream.h"
+#else
 
 #include "futoin_eventstream/app.hpp"
 #include "futoin_eventstream/base.hpp"
@@ -32,5 +40,7 @@
 #include "futoin_eventstream/receiver.hpp"
 #include "futoin_eventstream/sql.hpp"
 #include "futoin_eventstream/stream.hpp"
+
+#endif
 
 #endif

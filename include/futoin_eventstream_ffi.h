@@ -199,6 +199,8 @@ fes_status fes_events_data_json(const fes_events *events,
                                 const char **json,
                                 size_t *len,
                                 fes_error **err);
+int32_t fes_events_refuse(const fes_events *events,
+                          const char *why);
 void fes_events_free(fes_events *events);
 size_t fes_rows_count(const fes_rows *rows);
 size_t fes_rows_columns(const fes_rows *rows);

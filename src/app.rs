@@ -1,7 +1,7 @@
 //! The service app: stream, archiver and discarder from one configuration.
 
 use crate::config::Options;
-use crate::error::Result;
+use crate::error::{Result, fail};
 use crate::history::{Archiver, Discarder, HistoryNotice, Warehouse};
 use crate::stream::EventStream;
 use std::sync::Arc;
@@ -37,6 +37,12 @@ impl ServiceApp {
     /// # Errors
     /// `InvalidUrl`, `InvalidOption`, `ConnectFailed`, `ForeignSqlite`.
     pub fn open(url: &str, warehouse: Option<&str>, options: &Options) -> Result<Self> {
+        if warehouse.is_some_and(str::is_empty) {
+            fail!(
+                InvalidUrl,
+                "the URL of the warehouse is an empty text: null says that there is no history"
+            );
+        }
         let stream = EventStream::open_with(url, options)?;
         let warehouse = warehouse.map(|url| Warehouse::open_with(url, options)).transpose()?;
         Self::of(stream, warehouse)

@@ -98,6 +98,12 @@ impl EventData {
     /// [`ErrorKind::InvalidData`] with the place of the first mistake.
     pub fn from_json(text: impl Into<String>) -> Result<Self> {
         let text = text.into();
+        if text.is_empty() {
+            fail!(
+                InvalidData,
+                "event data is an empty text, which is not JSON: null says that there is none"
+            );
+        }
         match check_json(&text) {
             Ok(()) => Ok(EventData(text)),
             Err(why) => {
@@ -455,6 +461,8 @@ mod tests {
         ] {
             assert_eq!(EventData::from_json(text).unwrap().as_str(), text);
         }
+        let empty = EventData::from_json("").unwrap_err();
+        assert!(empty.message().contains("null says that there is none"), "{empty}");
         for text in ["", "{", "nul", "1 2", "'a'", "\"\u{1}\"", "[1,]", "NaN"] {
             assert_eq!(EventData::from_json(text).unwrap_err().kind(), ErrorKind::InvalidData);
         }

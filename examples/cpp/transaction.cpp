@@ -2,7 +2,7 @@
 #include "example.hpp"
 
 static void add_user(fes::Stream &stream, const std::string &name, bool keep) {
-    const bool dollar = fes_stream_kind(stream.get()) == FES_KIND_POSTGRES;
+    const bool dollar = stream.kind() == FES_KIND_POSTGRES;
     fes::Transaction tx = stream.begin();
     tx.execute(dollar ? "INSERT INTO users(name) VALUES ($1)" : "INSERT INTO users(name) VALUES (?)", {name});
     tx.add_event("USR_ADD");
@@ -25,5 +25,6 @@ int main(int argc, char **argv) {
         std::cout << "user: " << rows.at(i, 0).text() << '\n';
 
     // The same on a connection of your own: run this statement in its transaction.
-    std::cout << fes::Statement(FES_KIND_POSTGRES, "USR_ADD", "{}").sql().substr(0, 51) << '\n';
+    const fes::Statement statement(FES_KIND_POSTGRES, "USR_ADD", "{}");
+    std::cout << statement.sql().substr(0, 51) << '\n';
 }

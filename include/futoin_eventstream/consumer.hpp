@@ -5,47 +5,43 @@
 #include "events.hpp"
 
 namespace fes {
+inline namespace FES_MODE {
 
 /** A consumer that polls. */
-class Consumer {
+class [[nodiscard]] Consumer : public detail::Handle<fes_consumer, fes_consumer_close> {
 public:
-    explicit Consumer(fes_consumer *consumer) : handle_(consumer) {}
-    explicit operator bool() const { return bool(handle_); }
+    using Owner::Owner;
 
-    bool register_() {
-        return detail::run([&](auto err) { return fes_consumer_register(handle_.get(), err); });
+    FES_CHECKED bool register_() {
+        return run([&](auto err) { return fes_consumer_register(get(), err); });
     }
-    bool register_at(fes_start start, std::int64_t value = 0) {
-        return detail::run(
-            [&](auto err) { return fes_consumer_register_at(handle_.get(), start, value, err); });
+    FES_CHECKED bool register_at(fes_start start, std::int64_t value = 0) {
+        return run([&](auto err) { return fes_consumer_register_at(get(), start, value, err); });
     }
     /** Whether it was registered. */
-    bool unregister() {
+    FES_CHECKED bool unregister() {
         bool was = false;
-        detail::run([&](auto err) { return fes_consumer_unregister(handle_.get(), &was, err); });
+        run([&](auto err) { return fes_consumer_unregister(get(), &was, err); });
         return was;
     }
 
     Events poll(std::optional<std::uint64_t> last_id = {}, const Want &want = {},
-                Milliseconds timeout = Milliseconds(0), const Cancel *cancel = nullptr,
-                std::size_t limit = 0) {
-        return Events(detail::made<fes_events>([&](auto out, auto err) {
-            return fes_consumer_poll(handle_.get(), last_id ? &*last_id : nullptr, want.data(), want.size(),
-                                     limit, detail::milliseconds(timeout), detail::token(cancel), out, err);
-        }));
+                Milliseconds timeout = Milliseconds(0), const Cancel *cancel = nullptr, std::size_t limit = 0) {
+        return make<Events>(
+            [&](auto out, auto err) {
+                return fes_consumer_poll(get(), last_id ? &*last_id : nullptr, want.data(), want.size(), limit,
+                                         detail::milliseconds(timeout), detail::token(cancel), out, err);
+            },
+            want);
     }
 
-    bool acknowledge(std::uint64_t last_id) {
-        return detail::run(
-            [&](auto err) { return fes_consumer_acknowledge(handle_.get(), last_id, err); });
+    FES_CHECKED bool acknowledge(std::uint64_t last_id) {
+        return run([&](auto err) { return fes_consumer_acknowledge(get(), last_id, err); });
     }
     /** Passes over exactly this event, if it is the next one and cannot be read: see `Error::unreadable`. */
-    bool skip(std::uint64_t id) {
-        return detail::run([&](auto err) { return fes_consumer_skip(handle_.get(), id, err); });
+    FES_CHECKED bool skip(std::uint64_t id) {
+        return run([&](auto err) { return fes_consumer_skip(get(), id, err); });
     }
-
-private:
-    detail::Handle<fes_consumer, fes_consumer_close> handle_;
 };
 
 /** A delivery of a subscription. */
@@ -63,45 +59,41 @@ struct SubscriptionStats {
 
 /** A consumer that is pushed to. Iterating waits for deliveries, and acknowledges each when the next one is
  *  asked for, until `cancel` ends it. */
-class Subscription {
+class [[nodiscard]] Subscription : public detail::Handle<fes_subscription, fes_subscription_close> {
 public:
-    explicit Subscription(fes_subscription *subscription) : handle_(subscription) {}
-    explicit operator bool() const { return bool(handle_); }
+    using Owner::Owner;
 
     /** Nothing if there is none in time. */
-    std::optional<Delivery> next(Milliseconds timeout, const Cancel *cancel = nullptr) {
+    FES_CHECKED std::optional<Delivery> next(Milliseconds timeout, const Cancel *cancel = nullptr) {
         Delivery delivery;
-        fes_events *events = detail::made<fes_events>([&](auto out, auto err) {
-            return fes_subscription_next(handle_.get(), detail::milliseconds(timeout), detail::token(cancel),
-                                         out, &delivery.seq, err);
+        delivery.events = make<Events>([&](auto out, auto err) {
+            return fes_subscription_next(get(), detail::milliseconds(timeout), detail::token(cancel), out,
+                                         &delivery.seq, err);
         });
-        if (!events)
-            return {};
-        delivery.events = Events(events);
+        if (!delivery.events)
+            return std::nullopt;
         return delivery;
     }
     /** A descriptor for event loops: see `fes_subscription_fd`. -1 after a failure. */
-    int fd() const {
+    FES_CHECKED int fd() const {
         int fd = -1;
-        detail::run([&](auto err) { return fes_subscription_fd(handle_.get(), &fd, err); });
+        run([&](auto err) { return fes_subscription_fd(get(), &fd, err); });
         return fd;
     }
-    bool ack() {
-        return detail::run([&](auto err) { return fes_subscription_ack(handle_.get(), err); });
+    FES_CHECKED bool ack() {
+        return run([&](auto err) { return fes_subscription_ack(get(), err); });
     }
     /** Passes over the event that `next` has named because it cannot be read: see `Error::unreadable`. */
-    bool skip(std::uint64_t id) {
-        return detail::run([&](auto err) { return fes_subscription_skip(handle_.get(), id, err); });
+    FES_CHECKED bool skip(std::uint64_t id) {
+        return run([&](auto err) { return fes_subscription_skip(get(), id, err); });
     }
-    SubscriptionStats stats() const {
+    [[nodiscard]] SubscriptionStats stats() const {
         SubscriptionStats s;
-        detail::run([&](auto err) {
-            return fes_subscription_stats(handle_.get(), &s.delivered, &s.skipped, &s.overflows, err);
-        });
+        run([&](auto err) { return fes_subscription_stats(get(), &s.delivered, &s.skipped, &s.overflows, err); });
         return s;
     }
 
-    class Deliveries {
+    class [[nodiscard]] Deliveries {
     public:
         struct End {};
         class Iterator {
@@ -125,8 +117,7 @@ public:
 
     private:
         friend class Subscription;
-        Deliveries(Subscription &subscription, const Cancel &cancel)
-            : subscription_(subscription), cancel_(cancel) {}
+        Deliveries(Subscription &subscription, const Cancel &cancel) : subscription_(subscription), cancel_(cancel) {}
 
         void advance() {
             current_.reset();
@@ -143,13 +134,15 @@ public:
         std::optional<Delivery> current_;
     };
 
-    /** For `for (fes::Delivery &delivery : subscription.deliveries(cancel))`. */
-    Deliveries deliveries(const Cancel &cancel) { return Deliveries(*this, cancel); }
-
-private:
-    detail::Handle<fes_subscription, fes_subscription_close> handle_;
+    /** For `for (fes::Delivery &delivery : subscription.deliveries(cancel))`. Both must live until its end. */
+    Deliveries deliveries(const Cancel &cancel FES_LIFETIMEBOUND) &FES_LIFETIMEBOUND {
+        return Deliveries(*this, cancel);
+    }
+    Deliveries deliveries(const Cancel &cancel) && = delete;
+    Deliveries deliveries(const Cancel &&cancel) & = delete;
 };
 
+} // namespace FES_MODE
 } // namespace fes
 
 #endif

@@ -5,10 +5,9 @@
 #include "stream.hpp"
 
 #include <functional>
-#include <memory>
-#include <vector>
 
 namespace fes {
+inline namespace FES_MODE {
 
 /** What receivers, archivers, discarders and apps tell: see `fes_on_notice`. `error` may be nullptr. */
 struct Notice {
@@ -17,24 +16,28 @@ struct Notice {
     std::string_view text;
     const fes_error *error;
 };
+/** What it throws is of no use to anybody, and let go. */
 using OnNotice = std::function<void(const Notice &)>;
-/** Gives whether the events are acknowledged; throwing brings them again, too. */
+/** Gives whether the events are acknowledged. Throwing brings them again, too; the `what()` of a std::exception
+ *  is what the library tells of the failure. */
 using OnEvents = std::function<bool(std::uint64_t seq, const Events &events)>;
 
 namespace detail {
-/** The functions of a handle, at a place that does not move. */
-struct Callbacks {
-    OnEvents on_events;
+
+/** The functions of a handle, at places that do not move. */
+class Callbacks {
+protected:
+    Callbacks() = default;
 
     static std::int32_t events(void *user, std::uint64_t seq, const fes_events *events) {
-        const auto call = [&] {
-            return static_cast<Callbacks *>(user)->on_events(seq, Events::borrowed(events)) ? 0 : 1;
-        };
+        const auto call = [&] { return (*static_cast<OnEvents *>(user))(seq, Events::borrowed(events)) ? 0 : 1; };
 #ifndef FES_NO_EXCEPTIONS
         try {
             return call();
+        } catch (const std::exception &thrown) {
+            return fes_events_refuse(events, thrown.what());
         } catch (...) {
-            return 2;
+            return fes_events_refuse(events, "the callback threw something else than a std::exception");
         }
 #else
         return call();
@@ -46,41 +49,41 @@ struct Callbacks {
 #ifndef FES_NO_EXCEPTIONS
         try {
             call();
-        } catch (...) { // of no use to anybody
+        } catch (...) {
         }
 #else
         call();
 #endif
     }
+    std::unique_ptr<OnEvents> on_events_;
+    std::vector<std::unique_ptr<OnNotice>> on_notice_; // those before may be at work until the handle is closed
 };
 
 /** A handle with its callbacks, which live until it is closed. */
-template <typename T, void (*close)(T *)> class WithCallbacks {
+template <typename T, void (*close)(T *)> class WithCallbacks : protected Callbacks, public Handle<T, close> {
 public:
-    WithCallbacks() : callbacks_(std::make_unique<Callbacks>()) {}
+    WithCallbacks() = default;
+    explicit WithCallbacks(T *handle) noexcept : Handle<T, close>(handle) {}
     WithCallbacks(WithCallbacks &&) noexcept = default;
     WithCallbacks &operator=(WithCallbacks &&other) noexcept {
-        handle_ = std::move(other.handle_); // closes what was here, before its callbacks go
-        callbacks_ = std::move(other.callbacks_);
-        told_ = std::move(other.told_);
+        Handle<T, close>::operator=(std::move(other)); // closes what was here, before its callbacks go
+        Callbacks::operator=(std::move(other));
         return *this;
     }
-    explicit operator bool() const { return bool(handle_); }
-    T *get() const noexcept { return handle_.get(); }
 
 protected:
     /** What is refused has no effect: the callback that a thread may be calling stays as it is. */
     template <typename Set> bool tell(OnNotice on_notice, Set set) {
         auto told = std::make_unique<OnNotice>(std::move(on_notice));
-        if (!run([&](auto err) { return set(get(), Callbacks::notice, told.get(), nullptr, err); }))
-            return false;
-        told_.push_back(std::move(told)); // those before may be at work until the handle is closed
-        return true;
+        on_notice_.reserve(on_notice_.size() + 1);
+        const bool done = this->run(
+            [&](auto err) { return set(this->get(), *told ? Callbacks::notice : nullptr, told.get(), nullptr, err); });
+        if (done)
+            on_notice_.push_back(std::move(told));
+        return done;
     }
-    std::unique_ptr<Callbacks> callbacks_; // dropped after the handle
-    std::vector<std::unique_ptr<OnNotice>> told_;
-    Handle<T, close> handle_;
 };
+
 } // namespace detail
 
 /** What a receiver did so far: see `fes_receiver_stats`. */
@@ -93,47 +96,50 @@ struct ReceiverStats {
 };
 
 /** A consumer that is called back; its destructor waits for the last call. Set it up before `start`. */
-class Receiver : public detail::WithCallbacks<fes_receiver, fes_receiver_close> {
+class [[nodiscard]] Receiver : public detail::WithCallbacks<fes_receiver, fes_receiver_close> {
 public:
+    Receiver() = default;
     Receiver(const Stream &stream, const std::string &user, const std::string &component, OnEvents on_events) {
-        callbacks_->on_events = std::move(on_events);
-        handle_.reset(detail::made<fes_receiver>([&](auto out, auto err) {
-            return fes_receiver_open(stream.get(), user.c_str(), component.c_str(),
-                                     detail::Callbacks::events, callbacks_.get(), nullptr, out, err);
-        }));
+        const auto call = on_events ? Callbacks::events : nullptr;
+        on_events_ = std::make_unique<OnEvents>(std::move(on_events));
+        open(
+            [&](auto out, auto err) {
+                return fes_receiver_open(stream.get(), user.c_str(), component.c_str(), call, on_events_.get(), nullptr,
+                                         out, err);
+            },
+            stream, detail::Text{"user", user}, detail::Text{"component", component});
     }
-    bool want(const Want &want) {
-        return detail::run(
-            [&](auto err) { return fes_receiver_set_want(get(), want.data(), want.size(), err); });
+    FES_CHECKED bool want(const Want &want) {
+        return run([&](auto err) { return fes_receiver_set_want(get(), want.data(), want.size(), err); }, want);
     }
-    bool options(const Options &options) {
-        return detail::run([&](auto err) { return fes_receiver_set_options(get(), options.get(), err); });
+    FES_CHECKED bool options(const Options &options) {
+        return run([&](auto err) { return fes_receiver_set_options(get(), options.get(), err); }, options);
     }
-    bool poison(fes_poison poison, std::uint32_t count = 0) {
-        return detail::run([&](auto err) { return fes_receiver_set_poison(get(), poison, count, err); });
+    FES_CHECKED bool poison(fes_poison poison, std::uint32_t count = 0) {
+        return run([&](auto err) { return fes_receiver_set_poison(get(), poison, count, err); });
     }
-    bool on_notice(OnNotice call) { return tell(std::move(call), fes_receiver_set_on_notice); }
-    bool start() {
-        return detail::run([&](auto err) { return fes_receiver_start(get(), err); });
+    FES_CHECKED bool on_notice(OnNotice call) { return tell(std::move(call), fes_receiver_set_on_notice); }
+    FES_CHECKED bool start() {
+        return run([&](auto err) { return fes_receiver_start(get(), err); });
     }
-    bool stop() {
-        return detail::run([&](auto err) { return fes_receiver_stop(get(), err); });
+    FES_CHECKED bool stop() {
+        return run([&](auto err) { return fes_receiver_stop(get(), err); });
     }
-    bool stop_for(Milliseconds timeout, const Cancel *cancel = nullptr) {
-        return detail::run([&](auto err) {
+    FES_CHECKED bool stop_for(Milliseconds timeout, const Cancel *cancel = nullptr) {
+        return run([&](auto err) {
             return fes_receiver_stop_for(get(), detail::milliseconds(timeout), detail::token(cancel), err);
         });
     }
-    ReceiverStats stats() const {
+    [[nodiscard]] ReceiverStats stats() const {
         ReceiverStats s;
-        detail::run([&](auto err) {
-            return fes_receiver_stats(get(), &s.delivered, &s.skipped, &s.overflows, &s.failures, &s.given_up,
-                                      err);
+        run([&](auto err) {
+            return fes_receiver_stats(get(), &s.delivered, &s.skipped, &s.overflows, &s.failures, &s.given_up, err);
         });
         return s;
     }
 };
 
+} // namespace FES_MODE
 } // namespace fes
 
 #endif

@@ -1,11 +1,13 @@
 //! `fes_events`: a batch of events as one array, or as one JSON text.
 
 use super::text::{give_text, terminated};
-use super::{Done, Out, borrow, fes_error, fes_status, free, guard, layout, no_memory};
+use super::{
+    Done, Out, borrow, fes_error, fes_status, free, guard, guard_or, layout, lock, no_memory,
+};
 use crate::event::{Event, Timestamp, UnreadableEvent, check_json};
-use std::ffi::c_char;
+use std::ffi::{CStr, c_char};
 use std::fmt::Write as _;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// One event. The texts belong to the `fes_events` that it is in. This structure stays as it is: what
 /// later versions tell of an event comes by further functions of `fes_events`.
@@ -39,6 +41,8 @@ pub struct fes_events {
     checked: bool,
     json: OnceLock<Vec<u8>>,
     data_json: OnceLock<Vec<u8>>,
+    /// Why the callback that was given them fails.
+    refusal: Mutex<Option<String>>,
 }
 
 // The pointers of the list point into `texts`, which does not change.
@@ -74,7 +78,13 @@ impl fes_events {
             checked,
             json: OnceLock::new(),
             data_json: OnceLock::new(),
+            refusal: Mutex::default(),
         }
+    }
+
+    /// What `fes_events_refuse` was told last.
+    pub(super) fn refusal(&self) -> Option<String> {
+        lock(&self.refusal).take()
     }
 
     fn text(&self, start: *const c_char, len: usize) -> &str {
@@ -216,6 +226,24 @@ pub unsafe extern "C" fn fes_events_data_json(
     guard(err, || unsafe {
         give_json(events, |events| &events.data_json, fes_events::make_data_json, json, len)
     })
+}
+
+/// Tells why a `fes_on_events` fails, which is the text of `FES_NOTICE_RECEIVER_ERROR` and
+/// `FES_NOTICE_SKIPPED` then: `return fes_events_refuse(events, "the disk is full");`.
+///
+/// @param events the events that the callback was given, or NULL: nothing is told
+/// @param why the reason, which is copied, or NULL: none; bytes that are not UTF-8 are replaced
+/// @return 1, for the callback to return
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_events_refuse(events: *const fes_events, why: *const c_char) -> i32 {
+    guard_or((), || {
+        let Some(events) = (unsafe { events.as_ref() }) else { return };
+        if !why.is_null() {
+            let why = unsafe { CStr::from_ptr(why) }.to_string_lossy();
+            *lock(&events.refusal) = Some(why.into_owned());
+        }
+    });
+    1
 }
 
 /// Frees events, with all texts of them.

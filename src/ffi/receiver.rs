@@ -26,7 +26,7 @@ use std::time::Duration;
 /// @param user the `user_data` of `fes_receiver_open`
 /// @param seq the delivery's number, from 0; a gap tells a LIVE receiver that a group was skipped
 /// @param events the events, which end with the call
-/// @return 0 to acknowledge, anything else to get the same events again
+/// @return 0 to acknowledge, anything else to get the same events again: `fes_events_refuse` tells why
 pub type fes_on_events =
     Option<unsafe extern "C" fn(user: *mut c_void, seq: u64, events: *const fes_events) -> i32>;
 
@@ -66,7 +66,10 @@ impl OnEvents {
         let events = fes_events::new(delivery.events.iter().map(|event| &**event), self.checked);
         match unsafe { (self.call)(self.user.get(), delivery.seq, &events) } {
             0 => Ok(()),
-            code => Err(format!("the callback returned {code}").into()),
+            code => {
+                let why = events.refusal();
+                Err(why.unwrap_or_else(|| format!("the callback returned {code}")).into())
+            }
         }
     }
 }

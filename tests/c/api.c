@@ -298,7 +298,7 @@ static int32_t on_events(void *user, uint64_t seq, const fes_events *events) {
     OK(fes_events_json(events, &json, NULL, ERR));
     if (atomic_load(&failures_left) > 0) {
         atomic_fetch_sub(&failures_left, 1);
-        return 7;
+        return fes_events_refuse(events, "the disk is full");
     }
     atomic_fetch_add(&calls, (int)fes_events_count(events));
     return 0;
@@ -309,7 +309,7 @@ static void on_notice(void *user, uint32_t notice, uint64_t number, const char *
     (void)error;
     if (notice == FES_NOTICE_READY)
         atomic_store(&ready, 1);
-    if (notice == FES_NOTICE_SKIPPED && number > 0 && strstr(text, "7"))
+    if (notice == FES_NOTICE_SKIPPED && number > 0 && strcmp(text, "the disk is full") == 0)
         atomic_fetch_add(&skipped_notices, 1);
 }
 

@@ -176,6 +176,8 @@ static void nulls_of_consumers(fes_stream *stream) {
     OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
     REFUSED(fes_events_json(events, NULL, NULL, ERR));
     REFUSED(fes_events_data_json(events, NULL, NULL, ERR));
+    CHECK(fes_events_refuse(NULL, "why") == 1 && fes_events_refuse(events, NULL) == 1);
+    CHECK(fes_events_refuse(events, "\xff") == 1); /* no callback was given them: forgotten */
     fes_events_free(events);
     OK(fes_stream_subscribe(stream, "u", "C", NULL, 0, NULL, &subscription, ERR));
     REFUSED(fes_subscription_next(NULL, 0, NULL, &events, NULL, ERR));
@@ -446,6 +448,7 @@ void test_each_error(void) {
     const char *bad_types[] = {"lower"};
     FAILS(FES_INVALID_TYPE, fes_stream_add_event(stream, "lower", NULL, 0, NULL, ERR));
     FAILS(FES_INVALID_DATA, fes_stream_add_event(stream, "A", "{", 1, NULL, ERR));
+    FAILS(FES_INVALID_DATA, fes_stream_add_event(stream, "A", "", 0, NULL, ERR));
     FAILS(FES_INVALID_COMPONENT, fes_consumer_open(stream, "u", "no-no", &consumer, ERR));
     FAILS(FES_INVALID_USER, fes_consumer_open(stream, "a:b", "C", &consumer, ERR));
     FAILS(FES_IDENT_TOO_LONG,

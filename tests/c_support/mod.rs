@@ -35,9 +35,20 @@ impl Libraries {
 
     /// Compiles a program of `sources`, strictly, and gives its path.
     pub fn compile(&self, name: &str, sources: &[&str], flags: &[&str]) -> PathBuf {
+        let compiler = if sources[0].ends_with(".cpp") { "g++" } else { "gcc" };
+        self.compile_by(compiler, name, sources, flags)
+    }
+
+    /// The same by another compiler.
+    pub fn compile_by(
+        &self,
+        compiler: &str,
+        name: &str,
+        sources: &[&str],
+        flags: &[&str],
+    ) -> PathBuf {
         let program = self.path().join(name);
-        let cpp = sources[0].ends_with(".cpp");
-        let (compiler, standard) = if cpp { ("g++", "-std=c++17") } else { ("gcc", "-std=c11") };
+        let standard = if sources[0].ends_with(".cpp") { "-std=c++17" } else { "-std=c11" };
         run(Command::new(compiler)
             .args([standard, "-g", "-Wall", "-Wextra", "-Werror", "-pedantic", "-pthread"])
             .args(flags)
@@ -51,6 +62,20 @@ impl Libraries {
             .args(["-lfutoin_eventstream"])
             .arg(format!("-Wl,-rpath,{}", self.path().display())));
         program
+    }
+}
+
+/// The C++ compilers: gcc's, and clang's where it is there and can build programs with these flags (its
+/// sanitizers are a package of their own).
+pub fn cpp_compilers(flags: &[&str]) -> Vec<&'static str> {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("empty.cpp");
+    std::fs::write(&source, "int main() {}\n").unwrap();
+    let mut clang = Command::new("clang++");
+    clang.args(flags).arg(source).arg("-o").arg(folder.path().join("empty"));
+    match clang.output().is_ok_and(|output| output.status.success()) {
+        true => vec!["g++", "clang++"],
+        false => vec!["g++"],
     }
 }
 

@@ -23,7 +23,11 @@ impl ToSql for Value {
             Value::Int(number) => ToSqlOutput::Borrowed(ValueRef::Integer(*number)),
             Value::Uint(number) => ToSqlOutput::Owned(match i64::try_from(*number) {
                 Ok(number) => number.into(),
-                Err(why) => return Err(rusqlite::Error::ToSqlConversionFailure(why.into())),
+                Err(_) => {
+                    let message =
+                        format!("{number} is above the integers of SQLite: bind it as text");
+                    return Err(rusqlite::Error::ToSqlConversionFailure(message.into()));
+                }
             }),
             Value::Real(number) => ToSqlOutput::Borrowed(ValueRef::Real(*number)),
             Value::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
@@ -36,6 +40,9 @@ impl From<rusqlite::Error> for Error {
     fn from(why: rusqlite::Error) -> Self {
         use ErrorKind::*;
         let text = why.to_string();
+        if let rusqlite::Error::ToSqlConversionFailure(_) = why {
+            return Error::new(InvalidArgument, text).with_source(why);
+        }
         let code = match &why {
             rusqlite::Error::SqliteFailure(failure, _) => Some(*failure),
             rusqlite::Error::SqlInputError { error, .. } => Some(*error),
