@@ -243,7 +243,7 @@ impl Consumer {
                 result => result?,
             };
             let Some(timed) = timed.filter(|_| self.reader.doubts() == doubts) else { continue };
-            lock(&self.cursor.standing).gave(timed.chunk.given(), self.reader.asks());
+            self.reader.gave(&mut lock(&self.cursor.standing), timed.chunk.given());
             self.ahead.given(&self.reader, &timed, want, limit);
             return Ok(timed.chunk.events);
         }
@@ -369,7 +369,7 @@ impl Consumer {
         for _ in 0..TRIES {
             let doubts = self.reader.doubts();
             if position.seen.replace(doubts).is_some_and(|seen| seen != doubts) {
-                self.verify_live(position)?;
+                self.verify_live(position, doubts)?;
             }
             let last_id = last_id.filter(|id| *id <= position.since || *id > position.before);
             let read = self.reader.pool()?.repeatable(|connection| {
@@ -395,6 +395,7 @@ impl Consumer {
             let last = chunk.events.last().map_or(after, |event| event.id);
             position.last = Some(Position { id: last, anchor: chunk.anchor });
             position.since = position.since.max(last);
+            position.life = self.reader.life();
             position.barren = chunk.events.is_empty().then(|| Barren {
                 after,
                 want: want.clone(),
@@ -445,11 +446,11 @@ impl Consumer {
     }
 
     /// Says once that the stream was rewound.
-    fn verify_live(&self, position: &mut LivePosition) -> Result<()> {
+    fn verify_live(&self, position: &mut LivePosition, doubts: u64) -> Result<()> {
         position.barren = None;
         let Some(at) = position.last else { return Ok(()) };
         let (now, life, rewound) = self.reader.pool()?.repeatable(|connection| {
-            self.reader.verify_unregistered(connection, at, position.life)
+            self.reader.verify_unregistered(connection, at, position.life, doubts)
         })?;
         (position.last, position.life) = (Some(now), Some(life));
         match rewound {
@@ -593,13 +594,16 @@ impl Cursor {
     /// are. Says once that the stream was rewound.
     fn verified(&self, reader: &Reader) -> Result<u64> {
         let doubts = reader.doubts();
-        let standing = *lock(&self.standing);
-        if standing.seen == Some(doubts) {
+        let known = lock(&self.standing);
+        if known.seen == Some(doubts) {
             return Ok(doubts);
         }
-        let verify = |c: &mut Connection| reader.verify(c, &self.ident, &standing);
-        let verdict = reader.pool()?.repeatable(verify)?;
-        let verdict = verdict.ok_or_else(|| not_registered(&self.ident))?;
+        let standing = known.clone();
+        drop(known);
+        let Some(verdict) = reader.find(&self.ident, &standing, doubts)? else {
+            lock(&self.standing).forget();
+            return Err(not_registered(&self.ident));
+        };
         lock(&self.standing).adopt(&verdict, doubts);
         verdict.rewound.map_or(Ok(doubts), Err)
     }
@@ -613,12 +617,12 @@ impl Cursor {
     fn store(&self, reader: &Reader, last_id: EventId, doubts: u64) -> Result<Option<EventId>> {
         let drawn = |connection: &mut Connection| {
             reader.ask(connection)?;
-            let due = lock(&self.standing).anchor_to_compare();
-            if let Some(anchor) = due
-                && rewind::is_another(connection, anchor)?
-            {
-                reader.doubt(false);
-                return Ok(());
+            let due = lock(&self.standing).due_for_comparison();
+            for anchor in due {
+                if rewind::is_another(connection, anchor)? {
+                    reader.doubt(true);
+                    return Ok(());
+                }
             }
             let known = lock(&self.standing).has_given(last_id);
             if known && !reader.is_drawn(connection, last_id)? {
@@ -634,9 +638,10 @@ impl Cursor {
 
     /// As [`store`](Self::store), for a position that is surely one of the stream.
     fn move_to(&self, reader: &Reader, at: Position, doubts: u64) -> Result<Option<EventId>> {
-        let standing = *lock(&self.standing);
+        let standing = lock(&self.standing);
         let known = standing.stored.id;
         let mark = (at.id > known).then(|| standing.mark(at)).flatten();
+        drop(standing);
         match reader.store(&self.ident, &Move { to: at.id, known, mark }, doubts)? {
             Stored::Unsure => Ok(None),
             Stored::At(cursor) if cursor < known => {
@@ -645,7 +650,7 @@ impl Cursor {
                 Ok(None)
             }
             Stored::At(cursor) => {
-                lock(&self.standing).moved(at, cursor);
+                lock(&self.standing).moved(at, cursor, reader.asks());
                 Ok(Some(cursor))
             }
         }

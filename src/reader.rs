@@ -1,6 +1,6 @@
 //! Reading settled events, and storing cursors, for all who use one stream handle.
 
-mod doubt;
+pub(crate) mod doubt;
 
 use crate::backend::cursors::Move;
 use crate::backend::pool::Pool;
@@ -51,18 +51,19 @@ pub(crate) struct Reader {
     /// The last doubt that came from asking the server, not from a break.
     found_out: AtomicU64,
     asked: Mutex<Asked>,
-    /// How often the server was asked, and showed the same life.
-    asks: AtomicU64,
+    /// How often the server was asked, and the last time that it showed the life that is known.
+    begun: AtomicU64,
+    same: AtomicU64,
     /// When it was asked last for events that cannot be reached.
     looked: Mutex<Option<Instant>>,
     standings: Mutex<HashMap<Ident, Arc<Mutex<Standing>>>>,
 }
 
-/// When the server was asked last for its life, and what it said.
+/// When the server was asked last for its life, and what it said when there were so many doubts.
 #[derive(Default)]
 struct Asked {
     when: Option<Instant>,
-    life: Option<Life>,
+    life: Option<(Life, u64)>,
 }
 
 /// How often the server is asked whether the stream is still the same.
@@ -115,7 +116,8 @@ impl Reader {
             doubts: AtomicU64::new(0),
             found_out: AtomicU64::new(0),
             asked: Mutex::default(),
-            asks: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            same: AtomicU64::new(0),
             looked: Mutex::default(),
             standings: Mutex::default(),
         }
@@ -146,25 +148,31 @@ impl Reader {
         }
     }
 
-    /// Moves the cursor of a consumer and gives where it is now; `None` if it is not registered.
-    /// `Unsure` if there are more doubts than those that were known to who asks: then nothing was
-    /// written, or it may have been.
+    /// Moves the cursor of a consumer and gives where it is now. `Unsure` if there are more doubts than those that were known to who asks, or
+    /// the consumer is missing: then nothing was written, or it may have been.
     pub fn store(&self, ident: &Ident, to: &Move, doubts: u64) -> Result<Stored> {
         let mut lease = self.pool()?.lend()?;
-        if self.doubts() != doubts {
-            return Ok(Stored::Unsure);
-        }
-        let alone = lease.call(|connection| connection.advance_alone(ident, to));
+        let alone = lease.call(|connection| {
+            self.ask(connection)?;
+            match self.doubts() == doubts {
+                true => connection.advance_alone(ident, to).map(Some),
+                false => Ok(None),
+            }
+        });
         drop(lease);
         let written = match alone {
+            Ok(None) => return Ok(Stored::Unsure),
             Err(error) if error.kind() == ErrorKind::ConnectionLost => return Ok(Stored::Unsure),
             Err(error) => return Err(error),
-            Ok(Some(written)) => written,
-            Ok(None) => self.write(Change::Cursor(ident.clone(), to.clone()))?,
+            Ok(Some(Some(written))) => written,
+            Ok(Some(None)) => self.write(Change::Cursor(ident.clone(), to.clone()))?,
         };
         match written {
             Written::Cursor(Some(cursor)) => Ok(Stored::At(cursor)),
-            Written::Cursor(None) => Err(not_registered(ident)),
+            Written::Cursor(None) => {
+                self.doubt(false);
+                Ok(Stored::Unsure)
+            }
             Written::Event(_) => fail!(Internal, "an event was added in place of a cursor"),
         }
     }
@@ -236,7 +244,7 @@ impl Reader {
             && known.id == found.id
             && known != found
         {
-            self.doubt(false);
+            self.doubt(true);
             let why = format!("event {} is another one than was read before", found.id);
             return Err(rewind::error(&[why], &[], from.id));
         }

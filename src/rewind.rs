@@ -6,6 +6,8 @@
 //!
 //! - The stored cursor counts. What was given or acknowledged behind it holds only if the last event
 //!   that was given is still the same one.
+//! - What was given, and where the cursor was moved to, since the server was last asked for its life may
+//!   be of two lives. So the last event of each delivery since then must be the same one, too.
 //! - The stored cursor itself is set back if it stands above the highest id drawn, or if the event
 //!   that was there is another one, or is gone although it was not discarded: discarding begins with
 //!   the oldest, so that nothing below it would be there.
@@ -19,30 +21,77 @@ use crate::event::EventId;
 use crate::life::{Anchor, Life, Mark, Position};
 use std::time::{Duration, Instant};
 
-/// How often a consumer compares its last event, whatever it reads.
+/// How often a consumer compares its last events, whatever it reads.
 const COMPARE_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a reliable consumer knows of itself.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Standing {
     /// Where its stored cursor was when it was seen last.
     pub stored: Position,
-    /// The last event that was given.
-    given: Option<Anchor>,
-    /// The last event that was given before the server was last asked for its life.
-    proven: Option<Anchor>,
-    /// How often it had been asked when `given` was.
-    given_at: u64,
+    /// What was given.
+    trail: Trail,
     /// The life that this is all about; `None` before the first look.
     pub life: Option<Life>,
     /// The doubts that were there when it was verified.
     pub seen: Option<u64>,
+    /// Since when its row is missing.
+    pub missed: Option<Instant>,
     /// Ids up to this were given before the stream was rewound, and up to that since then: what is
     /// between the two means nothing, and its caller does not know yet.
     before: EventId,
     since: EventId,
-    /// When its last event was compared.
+    /// When its last events were compared.
     compared: Option<Instant>,
+}
+
+/// The events that a consumer was given, as far as they may be of two lives.
+#[derive(Clone, Debug, Default)]
+struct Trail {
+    /// Given before the server was last asked for its life, or where it began.
+    start: Position,
+    /// The last event of each delivery since then, with the number of the question before it.
+    given: Vec<(Anchor, u64)>,
+    /// Some of them are not here.
+    thinned: bool,
+    /// Where the cursor was before it was moved since then, and the number of the question before that.
+    sure: EventId,
+    moved: u64,
+}
+
+/// How often the server was asked for its life: what was given between two answers is of one life if
+/// they are the same.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asks {
+    /// Questions so far.
+    pub begun: u64,
+    /// The last one that was answered with the life that is known.
+    pub same: u64,
+}
+
+/// Most deliveries that are remembered one by one.
+const TRAIL: usize = 64;
+
+impl Trail {
+    fn last(&self) -> Option<Anchor> {
+        self.given.last().map(|(anchor, _)| *anchor).or(self.start.anchor)
+    }
+
+    fn anchors(&self) -> impl Iterator<Item = Anchor> {
+        self.start.anchor.into_iter().chain(self.given.iter().map(|(anchor, _)| *anchor))
+    }
+
+    fn push(&mut self, event: Anchor, asks: Asks) {
+        let proven = self.given.iter().take_while(|(_, asked)| *asked < asks.same).count();
+        if let Some((anchor, _)) = self.given.drain(..proven).next_back() {
+            (self.start, self.thinned) = (Position { id: anchor.id, anchor: Some(anchor) }, false);
+        }
+        if self.given.len() >= TRAIL {
+            self.given.remove(0);
+            self.thinned = true;
+        }
+        self.given.push((event, asks.begun));
+    }
 }
 
 /// What became of a consumer's position.
@@ -68,20 +117,18 @@ enum Found {
 }
 
 impl Standing {
-    /// The event was given; the server had been asked so often for its life.
-    pub fn gave(&mut self, event: Option<Anchor>, asked: u64) {
-        if event.is_some() {
-            if self.given_at < asked {
-                self.proven = self.given;
-            }
-            (self.given, self.given_at) = (event, asked);
-            self.since = self.since.max(event.map_or(0, |event| event.id));
+    /// The last event of a delivery was given. Whether the server should be asked for its life soon.
+    pub fn gave(&mut self, event: Option<Anchor>, asks: Asks) -> bool {
+        if let Some(event) = event {
+            self.trail.push(event, asks);
+            self.since = self.since.max(event.id);
         }
+        self.trail.given.len() >= TRAIL / 2
     }
 
     /// Whether the id was given by this process.
     pub fn has_given(&self, id: EventId) -> bool {
-        self.given.is_some_and(|anchor| id <= anchor.id) || id <= self.stored.id
+        self.trail.last().is_some_and(|anchor| id <= anchor.id) || id <= self.stored.id
     }
 
     /// What a caller acknowledges; nothing, if that is of the time before the stream was rewound.
@@ -92,22 +139,29 @@ impl Standing {
     /// Takes what was found out when so many doubts were there.
     pub fn adopt(&mut self, verdict: &Verdict, doubts: u64) {
         if verdict.rewound.is_some() {
-            let given = self.given.map_or(0, |anchor| anchor.id);
+            let given = self.trail.last().map_or(0, |anchor| anchor.id);
             self.before = self.before.max(given).max(self.stored.id);
             self.since = verdict.stored.id;
         }
-        if verdict.rewound.is_some() || verdict.relearn {
-            (self.given, self.proven) = (None, None);
-        }
+        let begins = self.seen.is_none() || self.life.is_none();
         self.stored = verdict.stored;
         if verdict.relearn {
             self.stored.anchor = None;
         }
-        (self.life, self.seen) = (Some(verdict.life), Some(doubts));
+        if verdict.rewound.is_some() || verdict.relearn || begins {
+            self.trail = Trail { start: self.stored, sure: self.stored.id, ..Trail::default() };
+        }
+        (self.life, self.seen, self.missed) = (Some(verdict.life), Some(doubts), None);
     }
 
     /// The cursor was moved, to `at` or, by somebody else, further.
-    pub fn moved(&mut self, at: Position, cursor: EventId) {
+    pub fn moved(&mut self, at: Position, cursor: EventId, asks: Asks) {
+        if self.trail.moved < asks.same {
+            self.trail.sure = self.stored.id;
+        }
+        if cursor > self.stored.id {
+            self.trail.moved = asks.begun;
+        }
         if cursor == at.id {
             self.stored = at;
         } else if cursor > self.stored.id {
@@ -115,25 +169,46 @@ impl Standing {
         }
     }
 
-    /// Whether the last event may have been given in another life already, if that was found out by
-    /// asking so often.
-    pub fn is_late(&self, asked: u64) -> bool {
-        self.given_at >= asked
+    /// Where the cursor has to go back to because it was moved too far while the stream may have been
+    /// another one; everything up to `firm` was given in this one, and more of it unless `broken`.
+    fn overdone(
+        &self,
+        cursor: EventId,
+        firm: EventId,
+        broken: bool,
+        changed: bool,
+        asks: Asks,
+    ) -> Option<EventId> {
+        let sure = if self.trail.moved < asks.same { self.stored.id } else { self.trail.sure };
+        // A lower one was restored, or is somebody else's.
+        let to = match broken {
+            true if cursor >= self.stored.id => firm,
+            false if cursor == self.stored.id && changed => firm.max(sure),
+            _ => return None,
+        };
+        (cursor > to).then_some(to)
     }
 
-    /// At most once a second, the event that is to be looked at: reads with a filter do not meet it.
-    pub fn anchor_to_compare(&mut self) -> Option<Anchor> {
+    /// At most once a second, the events that are to be looked at: reads with a filter do not meet them.
+    pub fn due_for_comparison(&mut self) -> Vec<Anchor> {
         if self.compared.is_some_and(|when| when.elapsed() < COMPARE_AGAIN) {
-            return None;
+            return Vec::new();
         }
         self.compared = Some(Instant::now());
-        self.given.or(self.stored.anchor)
+        self.trail.anchors().collect()
+    }
+
+    /// Its row is gone, and somebody else may register under its name: what was given means nothing then.
+    pub fn forget(&mut self) {
+        let given = self.trail.last().map_or(0, |anchor| anchor.id);
+        let before = self.before.max(given).max(self.stored.id);
+        *self = Standing { before, ..Standing::default() };
     }
 
     /// What is known of the position `id`, for a cursor that goes there.
     pub fn position(&self, id: EventId) -> Position {
-        let known = [self.given, self.proven, self.stored.anchor];
-        let anchor = known.into_iter().flatten().filter(|a| a.id <= id).max_by_key(|a| a.id);
+        let known = self.trail.anchors().chain(self.stored.anchor);
+        let anchor = known.filter(|anchor| anchor.id <= id).max_by_key(|anchor| anchor.id);
         Position { id, anchor }
     }
 
@@ -145,33 +220,27 @@ impl Standing {
 }
 
 /// Looks whether the stream is still the one that the consumer knows; `None` if it is not registered.
-/// A stored cursor that means nothing any more is set back. `late` says that its last event may be one
-/// of another life.
+/// A stored cursor that means nothing any more is set back. `changed` says that the stream may have been
+/// another one since the server was last asked, when `asks` was so.
 pub(crate) fn verify(
     connection: &mut Connection,
     ident: &Ident,
     standing: &Standing,
-    late: bool,
+    changed: bool,
+    asks: Asks,
 ) -> Result<Option<Verdict>> {
     loop {
         // In this order: the cursor of a consumer at work moves on, and so does the highest id drawn.
         let Some(cursor) = connection.cursor(ident)? else { return Ok(None) };
         let life = connection.life()?;
+        let changed =
+            changed || standing.life.is_some_and(|before| is_another_life(&before, &life));
         let mut why = Vec::new();
-        let given = standing.given.filter(|anchor| anchor.id > cursor.id);
-        let goes_on = match given {
-            Some(anchor) => {
-                let mut same = is_same(connection, anchor, standing.life.as_ref(), &life)?;
-                if same && late {
-                    same = was_same(connection, standing, cursor.id, &life)?;
-                }
-                if !same {
-                    why.push(format!("event {}, which was given, is not the same now", anchor.id));
-                }
-                same
-            }
-            None => false,
-        };
+        let (firm, broken) = firm(connection, standing, cursor.id, &life, changed)?;
+        let given = standing.trail.last().filter(|anchor| anchor.id > cursor.id);
+        let goes_on = given.is_some() && broken.is_none();
+        let back = standing.overdone(cursor.id, firm, broken.is_some(), changed, asks);
+        why.extend(broken);
         if cursor.id < standing.stored.id {
             why.push(format!(
                 "the stored cursor of {ident} went back from {} to {}",
@@ -185,13 +254,20 @@ pub(crate) fn verify(
             None => (None, None),
         };
         let at = Position { id: cursor.id, anchor: known };
+        let back = match back {
+            Some(to) => Some((to, None)),
+            None if goes_on => None,
+            None => floor(connection, at, before.as_ref(), &life)?
+                .map(|(to, reason)| (to, Some(reason))),
+        };
         let mut stored = at;
-        if !goes_on && let Some((to, reason)) = floor(connection, at, before.as_ref(), &life)? {
+        if let Some((to, reason)) = back {
             if !connection.set_back(ident, cursor.id, to)? {
                 continue;
             }
-            why.push(reason);
-            stored = Position { id: to, anchor: known.filter(|anchor| anchor.id <= to) };
+            why.extend(reason);
+            let known = standing.position(to).anchor;
+            stored = Position { id: to, anchor: at.anchor.filter(|a| a.id <= to).or(known) };
         }
         let rewound = (!why.is_empty()).then(|| {
             let changes = standing.life.or(before).map(|before| life.changes(&before));
@@ -204,6 +280,45 @@ pub(crate) fn verify(
         let relearn = before.or(standing.life).is_some_and(|before| before.form != life.form);
         return Ok(Some(Verdict { stored, upto, life, relearn, rewound }));
     }
+}
+
+/// How far everything that was given is of this life, and what is not, in words.
+fn firm(
+    connection: &mut Connection,
+    standing: &Standing,
+    cursor: EventId,
+    life: &Life,
+    changed: bool,
+) -> Result<(EventId, Option<String>)> {
+    let (trail, before) = (&standing.trail, standing.life.as_ref());
+    let mut firm = 0;
+    if trail.start.anchor.is_none() && !trail.given.is_empty() {
+        let other = |before: &Life| {
+            (before.place, before.made) != (life.place, life.made) || before.drawn > life.drawn
+        };
+        if trail.start.id > 0 && changed && before.is_some_and(other) {
+            let why =
+                format!("nothing is known of event {}, behind which it was read", trail.start.id);
+            return Ok((0, Some(why)));
+        }
+        firm = trail.start.id;
+    }
+    for anchor in trail.anchors() {
+        let is_same = match look(connection, anchor)? {
+            Found::Same => true,
+            Found::Other(other) => is_text_only(anchor, other, before, life),
+            // It may have been discarded, which begins with the oldest events, or deleted by hand.
+            Found::Gone(below) => anchor.id <= cursor && !(below && changed),
+        };
+        let is_behind_a_gap = trail.thinned && changed && anchor.id > trail.start.id;
+        if !is_same || is_behind_a_gap {
+            let what = if is_same { "may not have been" } else { "is not the same now" };
+            let why = format!("event {}, which was given, {what}", anchor.id);
+            return Ok((firm, Some(why)));
+        }
+        firm = anchor.id;
+    }
+    Ok((firm, None))
 }
 
 /// Where a stored cursor that means nothing any more is to be set back to, and why.
@@ -255,40 +370,6 @@ fn floor(
     Ok(Some((0, format!("{why}, and the stored cursor was {}", at.id))))
 }
 
-/// Whether the stream was the same when the last event was given, after the last look at its life.
-fn was_same(
-    connection: &mut Connection,
-    standing: &Standing,
-    cursor: EventId,
-    life: &Life,
-) -> Result<bool> {
-    let before = standing.life.as_ref();
-    Ok(match standing.proven {
-        Some(anchor) => match look(connection, anchor)? {
-            Found::Same => true,
-            Found::Other(other) => is_text_only(anchor, other, before, life),
-            // It may have been discarded.
-            Found::Gone(below) => anchor.id <= cursor && !below,
-        },
-        None => before.is_none_or(|before| {
-            (before.place, before.made) == (life.place, life.made) && before.drawn <= life.drawn
-        }),
-    })
-}
-
-fn is_same(
-    connection: &mut Connection,
-    anchor: Anchor,
-    before: Option<&Life>,
-    life: &Life,
-) -> Result<bool> {
-    Ok(match look(connection, anchor)? {
-        Found::Same => true,
-        Found::Other(other) => is_text_only(anchor, other, before, life),
-        Found::Gone(_) => false,
-    })
-}
-
 /// Whether the event is the same, but for its text, which a column of another type changed.
 fn is_text_only(anchor: Anchor, other: Anchor, before: Option<&Life>, life: &Life) -> bool {
     other.head == anchor.head && before.is_some_and(|before| before.form != life.form)
@@ -322,6 +403,11 @@ fn look(connection: &mut Connection, anchor: Anchor) -> Result<Found> {
     }
 }
 
+/// Whether more changed than what maintenance changes.
+fn is_another_life(before: &Life, life: &Life) -> bool {
+    life.differs(before) && !life.is_maintained(before)
+}
+
 /// Whether another event is there than the one that was.
 pub(crate) fn is_another(connection: &mut Connection, anchor: Anchor) -> Result<bool> {
     Ok(matches!(look(connection, anchor)?, Found::Other(_)))
@@ -346,6 +432,11 @@ pub(crate) fn verify_unregistered(
                     return Ok((Position::at(at.id), life, None));
                 }
                 format!("event {} is another one than it was", anchor.id)
+            }
+            Some((anchor, Found::Gone(true)))
+                if before.is_some_and(|b| is_another_life(&b, &life)) =>
+            {
+                format!("event {} is gone, and was not discarded", anchor.id)
             }
             _ => return Ok((at, life, None)),
         }

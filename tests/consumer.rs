@@ -2,7 +2,9 @@
 
 mod support;
 
-use futoin_eventstream::{Consumer, ErrorKind, Event, EventStream, MAX_EVENT_ID, NewEvent, Want};
+use futoin_eventstream::{
+    Consumer, DatabaseKind, ErrorKind, Event, EventStream, MAX_EVENT_ID, NewEvent, Want,
+};
 use support::{Db, failure};
 
 fn poll(consumer: &Consumer, last_id: Option<u64>) -> Vec<u64> {
@@ -242,4 +244,44 @@ on_each_server!(what_the_options_forbid_is_a_security_error, |db| {
     let live = no_polling.live("app").unwrap();
     assert_eq!(failure(live.poll(Some(0), &Want::all())), ErrorKind::SecurityError);
     assert_eq!(stored(db), 0);
+});
+
+on_each_server!(triggers_of_the_tables_hide_no_id_and_no_cursor, |db| {
+    let stream = db.stream();
+    let consumer = stream.consumer("app", "Audit").unwrap();
+    consumer.register().unwrap();
+    let mut raw = db.raw();
+    let key = match db.kind {
+        DatabaseKind::Sqlite => "INTEGER PRIMARY KEY AUTOINCREMENT",
+        DatabaseKind::Postgres => "bigserial PRIMARY KEY",
+        DatabaseKind::Mysql => "bigint AUTO_INCREMENT PRIMARY KEY",
+    };
+    raw.exec(&format!("CREATE TABLE audit (n {key}, what bigint)"));
+    raw.exec("INSERT INTO audit(what) VALUES (1), (2), (3)");
+    for (n, event, column) in
+        [(1, "INSERT ON evt_queue", "id"), (2, "UPDATE ON evt_consumers", "last_evt_id")]
+    {
+        let note = format!("INSERT INTO audit(what) VALUES (NEW.{column})");
+        let on = format!("CREATE TRIGGER note{n} AFTER {event} FOR EACH ROW");
+        match db.kind {
+            DatabaseKind::Sqlite => raw.exec(&format!("{on} BEGIN {note}; END")),
+            DatabaseKind::Mysql => raw.exec(&format!("{on} {note}")),
+            DatabaseKind::Postgres => {
+                raw.exec(&format!(
+                    "CREATE FUNCTION note{n}() RETURNS trigger LANGUAGE plpgsql AS \
+                     $$ BEGIN {note}; RETURN NULL; END $$"
+                ));
+                raw.exec(&format!("{on} EXECUTE FUNCTION note{n}()"));
+            }
+        }
+    }
+    let mut last = None;
+    for n in 0..10 {
+        let mut added = vec![stream.add_event("A", &n).unwrap()];
+        added.extend(stream.add_events(&vec![NewEvent::new("B", &n).unwrap(); 2]).unwrap());
+        assert_eq!(poll(&consumer, last), added);
+        last = added.pop();
+    }
+    assert!(poll(&consumer, last).is_empty());
+    assert!(raw.number("SELECT count(*) FROM audit") >= 40);
 });

@@ -83,6 +83,16 @@ impl Connection {
         each!(self, c => c.set_back(ident, from, to))
     }
 
+    /// Whether this connection was asked for the life of the stream. A file of SQLite that is replaced shows
+    /// on each connection.
+    pub fn was_asked(&self) -> bool {
+        match self {
+            Connection::Sqlite(_) => true,
+            Connection::Postgres(c) => c.was_asked(),
+            Connection::Mysql(c) => c.was_asked(),
+        }
+    }
+
     /// What identifies the life of the stream.
     pub fn life(&mut self) -> Result<Life> {
         each!(self, c => c.life())

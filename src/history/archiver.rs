@@ -238,12 +238,17 @@ impl Archiver {
 }
 
 impl Core {
-    /// Registers, if needed, and finds out where the archiver stands.
-    fn resume(&self, standing: &Standing) -> Result<Verdict> {
+    /// Registers, if needed, and finds out where the archiver stands. One that was there is not registered
+    /// again at once: a restore has its row away for a moment.
+    fn resume(&self, standing: &Standing, doubts: u64) -> Result<Verdict> {
+        if standing.life.is_some() {
+            let verdict = self.reader.find(&self.ident, standing, doubts)?;
+            return verdict.ok_or_else(|| self.unregistered());
+        }
         self.reader.pool()?.repeatable(|connection| {
             connection.register(&self.ident, 0)?;
             connection.advance(&self.ident, &Move::none())?;
-            let verdict = self.reader.verify(connection, &self.ident, standing)?;
+            let verdict = self.reader.verify(connection, &self.ident, standing, doubts)?;
             verdict.ok_or_else(|| self.unregistered())
         })
     }
@@ -260,8 +265,11 @@ impl Core {
             if chunk.events.is_empty() {
                 // Shows that it is alive, and finds out that ids are drawn again.
                 let cursor = connection.advance(&self.ident, &Move::none())?;
-                let cursor = cursor.ok_or_else(|| self.unregistered())?;
-                if cursor < known || !self.reader.is_drawn(connection, from.id.max(cursor))? {
+                let stands = match cursor.filter(|cursor| *cursor >= known) {
+                    Some(cursor) => self.reader.is_drawn(connection, from.id.max(cursor))?,
+                    None => false,
+                };
+                if !stands {
                     self.reader.doubt(false);
                 }
                 self.reader.check_reachable(connection)?;
@@ -433,7 +441,7 @@ impl Pass {
             .last()
             .map_or(after, |event| Position { id: event.id, anchor: Some(Anchor::of(event)) });
         self.latecomers.stored(stored.iter().map(|event| event.id), done.id);
-        self.standing.gave(done.anchor, core.reader.asks());
+        core.reader.gave(&mut self.standing, done.anchor);
         self.after = Some(done);
         self.ahead = ahead.filter(|_| done.id == last);
         if self.unacknowledged.0.is_empty() {
@@ -477,7 +485,9 @@ impl Pass {
         let core = self.core.clone();
         let (known, mark) = (self.standing.stored.id, self.standing.mark(done));
         match core.reader.store(&core.ident, &Move { to: done.id, known, mark }, doubts)? {
-            Stored::At(cursor) if cursor >= known => self.standing.moved(done, cursor),
+            Stored::At(cursor) if cursor >= known => {
+                self.standing.moved(done, cursor, core.reader.asks());
+            }
             Stored::At(_) => {
                 // Somebody has moved it back.
                 core.reader.doubt(false);
@@ -496,7 +506,11 @@ impl Pass {
     /// still has of them is archived again. An empty history begins at the cursor: it is a new one
     /// after the old one was moved away.
     fn resume(&mut self, doubts: u64) -> Result<Position> {
-        let verdict = self.core.resume(&self.standing)?;
+        let verdict = self.core.resume(&self.standing, doubts).inspect_err(|error| {
+            if error.kind() == ErrorKind::NotRegistered {
+                self.standing = Standing::default();
+            }
+        })?;
         self.standing.adopt(&verdict, doubts);
         if let Some(error) = verdict.rewound {
             return Err(error);

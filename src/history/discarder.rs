@@ -239,7 +239,7 @@ impl Pass {
         let verified = pool.repeatable(|connection| {
             for ident in connection.idents()? {
                 let standing = Standing::default();
-                reader.verify(connection, &Ident::stored(ident), &standing)?;
+                reader.verify(connection, &Ident::stored(ident), &standing, doubts)?;
             }
             Ok(())
         });

@@ -166,10 +166,9 @@ impl Replay {
             Some((_, life)) => life,
         };
         let at = Position { id: self.position, anchor: self.anchor };
-        let (now, life, rewound) = self
-            .reader
-            .pool()?
-            .repeatable(|connection| self.reader.verify_unregistered(connection, at, life))?;
+        let (now, life, rewound) = self.reader.pool()?.repeatable(|connection| {
+            self.reader.verify_unregistered(connection, at, life, doubts)
+        })?;
         (self.position, self.anchor, self.seen) = (now.id, now.anchor, Some((doubts, Some(life))));
         rewound.map_or(Ok(()), Err)
     }
@@ -200,6 +199,7 @@ impl Replay {
             return self.live(limit);
         }
         self.anchor = chunk.anchor;
+        self.seen = Some((doubts, self.reader.life()));
         if chunk.settled_to == after {
             // Not even the newest event is there: the npm package's discarder leaves none.
             return self.history(limit);

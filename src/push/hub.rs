@@ -296,7 +296,7 @@ impl HubTask {
         if self.doubts != Some(doubts) {
             let reader = &self.reader;
             let (at, life, rewound) =
-                reader.verify_unregistered(connection, self.position, self.life)?;
+                reader.verify_unregistered(connection, self.position, self.life, doubts)?;
             self.position = at;
             (self.life, self.doubts, self.counter) = (Some(life), Some(doubts), None);
             wake_all(&lock(&self.members));
@@ -386,11 +386,11 @@ impl HubTask {
 
     /// Stores the cursors that are due, in one transaction, in the order of their idents so that
     /// two hubs never wait for each other.
-    fn store_cursors(&self, connection: &mut Connection) -> Result<()> {
+    fn store_cursors(&self, connection: &mut Connection, doubts: u64) -> Result<()> {
         let mut due: Vec<(Arc<Member>, (Position, Move))> = self
             .members()
             .into_iter()
-            .filter_map(|member| member.due().map(|cursor| (member, cursor)))
+            .filter_map(|member| member.due(doubts).map(|cursor| (member, cursor)))
             .collect();
         if due.is_empty() {
             return Ok(());
@@ -403,8 +403,8 @@ impl HubTask {
             due.iter().map(stored).collect()
         })?;
         for ((member, (at, _)), cursor) in due.iter().zip(cursors) {
-            if !member.stored(*at, cursor) {
-                // Somebody has moved it back.
+            if !member.stored(*at, cursor, self.reader.asks()) {
+                // Somebody has moved it back, or it is missing.
                 self.reader.doubt(false);
             }
         }
@@ -440,7 +440,7 @@ impl Task for HubTask {
         };
         let next = begun.and_then(|()| self.verify(&mut connection)).and_then(|doubts| {
             let counter = connection.change_counter()?;
-            self.store_cursors(&mut connection)?;
+            self.store_cursors(&mut connection, doubts)?;
             if counter.is_some_and(|counter| self.is_quiet(counter)) {
                 let busy = self.moved_at.elapsed() < IDLE;
                 return Ok(Next::Sleep(if busy { CHEAP_LOOK } else { CHEAP_IDLE_LOOK }));

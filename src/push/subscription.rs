@@ -13,8 +13,9 @@ use crate::error::{Error, ErrorKind, Result, fail};
 use crate::event::{Event, EventId};
 use crate::life::{Anchor, Position};
 use crate::line::{GRACE, in_time};
+use crate::reader::doubt::MISSED;
 use crate::reader::{Reader, not_registered};
-use crate::rewind::{Standing, Verdict};
+use crate::rewind::{Asks, Standing, Verdict};
 use std::collections::VecDeque;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
@@ -83,6 +84,8 @@ struct State {
     standing: Standing,
     stored_at: Instant,
     delivered: u64,
+    /// The stream was rewound: told before any other error.
+    rewound: Option<Error>,
     error: Option<Error>,
     /// The event after `position` that could not be read.
     unreadable: Option<EventId>,
@@ -207,7 +210,9 @@ impl Member {
     /// The next call of `next` gives this error.
     pub fn fail(&self, error: &Error) {
         let mut state = self.state();
-        if !state.is_gone() {
+        if error.kind() == ErrorKind::StreamRewound {
+            state.rewound = Some(error.copy());
+        } else if !state.is_gone() {
             state.error = Some(error.copy());
         }
         drop(state);
@@ -224,37 +229,36 @@ impl Member {
         self.wake();
     }
 
-    /// Where the cursor is to be stored now, if it is time to, and how.
-    pub fn due(&self) -> Option<(Position, Move)> {
+    /// Where the cursor is to be stored now, if it is time to, and how; nothing before it was verified when
+    /// there were so many doubts.
+    pub fn due(&self, doubts: u64) -> Option<(Position, Move)> {
         let state = self.state();
+        if state.standing.seen != Some(doubts) {
+            return None;
+        }
         let (at, acknowledged) = state.cursor();
         let interval = if acknowledged { self.ack_interval } else { IDLE_STORE };
         let due = at.id > state.standing.stored.id && state.stored_at.elapsed() >= interval;
         due.then(|| (at, state.move_to(at)))
     }
 
-    /// The cursor was to be moved to `at`; it is at `cursor` now, unless the consumer is not
-    /// registered any more. Whether all is well: it did not go back.
-    pub fn stored(&self, at: Position, cursor: Option<EventId>) -> bool {
+    /// The cursor was to be moved to `at`; it is at `cursor` now, if it is there. Whether all is well: it did
+    /// not go back, and is not missing.
+    pub fn stored(&self, at: Position, cursor: Option<EventId>, asks: Asks) -> bool {
         let mut state = self.state();
         state.stored_at = Instant::now();
         let known = state.standing.stored.id;
-        let Some(cursor) = cursor else {
-            state.standing.stored = at;
-            drop(state);
-            self.unregistered();
-            return true;
-        };
-        if cursor >= known {
-            state.standing.moved(at, cursor);
+        match cursor.filter(|cursor| *cursor >= known) {
+            Some(cursor) => state.standing.moved(at, cursor, asks),
+            None => return false,
         }
-        cursor >= known
+        true
     }
 
     /// Sees to it that a reliable member stands in the stream as it is now.
     pub fn verify(&self, reader: &Reader, connection: &mut Connection, doubts: u64) -> Result<()> {
         let state = self.state();
-        let (standing, live) = (state.standing, matches!(state.queue, Queue::Live(..)));
+        let (standing, live) = (state.standing.clone(), matches!(state.queue, Queue::Live(..)));
         let ended = state.is_gone();
         drop(state);
         if standing.seen == Some(doubts) || ended {
@@ -262,22 +266,29 @@ impl Member {
         }
         let verdict = match live {
             true => None,
-            false => reader.verify(connection, &self.ident, &standing)?,
+            false => reader.verify(connection, &self.ident, &standing, doubts)?,
         };
         let mut state = self.state();
-        let gone = !live && verdict.is_none();
         match verdict {
             Some(verdict) => {
                 state.adopt(&verdict, doubts);
-                state.error = verdict.rewound.or(state.error.take());
+                state.rewound = verdict.rewound.or(state.rewound.take());
             }
-            None => state.standing.seen = Some(doubts),
+            None if live => state.standing.seen = Some(doubts),
+            // A restore has its row away for a moment: it is looked for again.
+            None => {
+                let since = *state.standing.missed.get_or_insert_with(Instant::now);
+                if since.elapsed() < MISSED {
+                    return Ok(());
+                }
+                state.standing.seen = Some(doubts);
+                drop(state);
+                self.unregistered();
+                return Ok(());
+            }
         }
         drop(state);
         self.wake();
-        if gone {
-            self.unregistered();
-        }
         Ok(())
     }
 
@@ -345,6 +356,9 @@ impl State {
 
     /// The error to tell now, once; but that the consumer is gone is told by every call.
     fn take_error(&mut self) -> Option<Error> {
+        if self.rewound.is_some() {
+            return self.rewound.take();
+        }
         if self.is_gone() { self.error.as_ref().map(Error::copy) } else { self.error.take() }
     }
 
@@ -397,13 +411,13 @@ impl State {
         }
     }
 
-    fn next_step(&mut self, limit: usize, request_max: usize, asks: u64) -> Step {
+    fn next_step(&mut self, limit: usize, request_max: usize, reader: &Reader) -> Step {
         if self.outstanding.len() + self.void >= request_max {
             return Step::Wait;
         }
         match &mut self.queue {
             Queue::Live(groups, _) => match groups.take() {
-                Some((seq, events)) => Step::Deliver(self.deliver(seq, events, asks)),
+                Some((seq, events)) => Step::Deliver(self.deliver(seq, events, reader)),
                 None => Step::Wait,
             },
             Queue::Reliable(tail) => match tail.take(self.position, limit) {
@@ -414,17 +428,17 @@ impl State {
                 }
                 Taken::Events(events, upto) => {
                     self.position = upto;
-                    Step::Deliver(self.deliver(self.next_seq, events, asks))
+                    Step::Deliver(self.deliver(self.next_seq, events, reader))
                 }
             },
         }
     }
 
-    fn deliver(&mut self, seq: u64, events: Vec<Arc<Event>>, asks: u64) -> Delivery {
+    fn deliver(&mut self, seq: u64, events: Vec<Arc<Event>>, reader: &Reader) -> Delivery {
         self.next_seq = seq + 1;
         self.delivered += events.len() as u64;
         let anchor = events.last().map(|event| Anchor::of(event));
-        self.standing.gave(anchor, asks);
+        reader.gave(&mut self.standing, anchor);
         self.outstanding.push_back((seq, Position { id: self.position, anchor }));
         Delivery { seq, events }
     }
@@ -518,10 +532,10 @@ impl Subscription {
             }
             let drawn = connection.highest_drawn()?;
             connection.advance(&ident, &Move::none())?;
-            let verdict = reader.verify(connection, &ident, &standing)?;
+            let verdict = reader.verify(connection, &ident, &standing, doubts)?;
             Ok((drawn, Some(verdict.ok_or_else(|| not_registered(&ident))?)))
         })?;
-        let error = verdict.and_then(|verdict| {
+        let rewound = verdict.and_then(|verdict| {
             standing.adopt(&verdict, doubts);
             verdict.rewound
         });
@@ -553,7 +567,8 @@ impl Subscription {
                 standing,
                 stored_at: Instant::now(),
                 delivered: 0,
-                error,
+                rewound,
+                error: None,
                 unreadable: None,
                 errand: Errand::None,
                 closed: false,
@@ -658,7 +673,7 @@ impl Subscription {
             self.hub.wake();
             return Step::Wait;
         }
-        state.next_step(self.member.bounds.chunk, self.request_max, reader.asks())
+        state.next_step(self.member.bounds.chunk, self.request_max, reader)
     }
 
     /// Hands out what was read before the tail; `None` if nothing of it is wanted, or the stream came
@@ -681,7 +696,7 @@ impl Subscription {
             return Ok(None);
         }
         let seq = state.next_seq;
-        Ok(Some(state.deliver(seq, chunk.events.to_vec(), reader.asks())))
+        Ok(Some(state.deliver(seq, chunk.events.to_vec(), reader)))
     }
 
     /// Acknowledges the oldest delivery that is not acknowledged.
@@ -827,7 +842,7 @@ fn store(hub: &Hub, member: &Member) -> Result<()> {
         Ok(cursor.flatten().map(|cursor| (at, cursor)))
     })?;
     if let Some((at, cursor)) = at {
-        member.stored(at, Some(cursor));
+        member.stored(at, Some(cursor), reader.asks());
     }
     Ok(())
 }

@@ -1,16 +1,22 @@
 //! Whether the stream is still the one that is known: counting doubts, asking the server, having
 //! consumers verified.
 
-use super::{ASK_AGAIN, Asked, MAX_STANDINGS, Reader, lock};
+use super::{ASK_AGAIN, MAX_STANDINGS, Reader, lock};
 use crate::backend::Connection;
 use crate::consumer::Ident;
 use crate::error::{Error, Result};
-use crate::life::{Life, Position};
-use crate::rewind::{self, Standing, Verdict};
+use crate::life::{Anchor, Life, Position};
+use crate::line;
+use crate::rewind::{self, Asks, Standing, Verdict};
 use crate::settle::Spans;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A consumer that was there is missed for so long before it counts as unregistered, and looked for so
+/// often.
+pub(crate) const MISSED: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Reader {
     /// How many doubts there were. Whoever has seen fewer has to be verified.
@@ -41,40 +47,57 @@ impl Reader {
         lock(&self.asked).when = None;
     }
 
-    /// At most once a second, asks the server whether the stream is still the same: ids may be drawn
-    /// again although no connection broke (a restore or TRUNCATE under a running application).
+    /// Asks the server whether the stream is still the same: ids may be drawn again although no connection
+    /// broke (a restore or TRUNCATE under a running application). At most once a second, and first of all
+    /// on a new connection, which may lead elsewhere.
     pub fn ask(&self, connection: &mut Connection) -> Result<()> {
         let mut asked = lock(&self.asked);
-        if asked.when.is_some_and(|when| when.elapsed() < ASK_AGAIN) {
+        let recent = asked.when.is_some_and(|when| when.elapsed() < ASK_AGAIN);
+        if recent && connection.was_asked() {
             return Ok(());
         }
-        let (before, doubts) = (asked.life, self.doubts.load(Ordering::Acquire));
-        let known = self.drawn.load(Ordering::Acquire);
         asked.when = Some(Instant::now());
+        let before = asked.life;
         drop(asked);
+        let doubts = self.doubts.load(Ordering::Acquire);
+        let known = self.drawn.load(Ordering::Acquire);
+        let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let life = connection.life()?;
         if self.doubts.load(Ordering::Acquire) != doubts {
             return Ok(());
         }
-        self.lives(life);
         if life.drawn < known {
             self.doubt(true);
-        } else if let Some(before) = before.filter(|before| life.differs(before)) {
-            self.doubt(!life.is_maintained(&before));
-        } else {
-            self.asks.fetch_add(1, Ordering::AcqRel);
+        } else if self.lives(before, life, doubts) {
+            self.same.fetch_max(number, Ordering::AcqRel);
         }
         Ok(())
     }
 
-    fn lives(&self, life: Life) {
-        let mut asked = lock(&self.asked);
-        *asked = Asked { when: Some(Instant::now()), life: Some(life) };
+    /// The stream has this life; the one of `before` was known when it was asked. Whether it is the same. If
+    /// it is not, and nobody has found that out since there are so many doubts, it is one more.
+    fn lives(&self, before: Option<(Life, u64)>, life: Life, doubts: u64) -> bool {
+        lock(&self.asked).life = Some((life, doubts));
+        let Some((known, when)) = before.filter(|(known, _)| life.differs(known)) else {
+            return true;
+        };
+        if when == doubts && self.doubts.load(Ordering::Acquire) == doubts {
+            self.doubt(!life.is_maintained(&known));
+        }
+        false
     }
 
-    /// How often the server was asked, and showed the same life.
-    pub fn asks(&self) -> u64 {
-        self.asks.load(Ordering::Acquire)
+    /// How often the server was asked.
+    pub fn asks(&self) -> Asks {
+        let same = self.same.load(Ordering::Acquire);
+        Asks { begun: self.begun.load(Ordering::Acquire), same }
+    }
+
+    /// The consumer was given an event.
+    pub fn gave(&self, standing: &mut Standing, event: Option<Anchor>) {
+        if standing.gave(event, self.asks()) {
+            lock(&self.asked).when = None;
+        }
     }
 
     /// What is known of a consumer, by whichever handle.
@@ -91,21 +114,37 @@ impl Reader {
         standing
     }
 
-    /// Verifies a consumer. `None` if it is not registered.
+    /// Verifies a consumer when there were so many doubts. `None` if it is not registered.
     pub fn verify(
         &self,
         connection: &mut Connection,
         ident: &Ident,
         standing: &Standing,
+        doubts: u64,
     ) -> Result<Option<Verdict>> {
         let found_out = self.found_out.load(Ordering::Acquire);
         let found_out = standing.seen.is_some_and(|seen| found_out > seen);
-        let late = found_out && standing.is_late(self.asks());
-        let verdict = rewind::verify(connection, ident, standing, late)?;
+        let before = lock(&self.asked).life;
+        let verdict = rewind::verify(connection, ident, standing, found_out, self.asks())?;
         if let Some(verdict) = &verdict {
-            self.lives(verdict.life);
+            self.lives(before, verdict.life, doubts);
         }
         Ok(verdict)
+    }
+
+    /// As [`verify`](Self::verify), on a connection of the pool. One that was there before is looked for
+    /// again and again for a while: a restore has its row away for a moment.
+    pub fn find(&self, ident: &Ident, standing: &Standing, doubts: u64) -> Result<Option<Verdict>> {
+        let end = Instant::now() + MISSED;
+        loop {
+            let verify = |c: &mut Connection| self.verify(c, ident, standing, doubts);
+            let verdict = self.pool()?.repeatable(verify)?;
+            if verdict.is_some() || standing.life.is_none() || Instant::now() >= end {
+                return Ok(verdict);
+            }
+            line::check()?;
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
 
     /// As [`verify`](Self::verify), for who has no cursor in the database.
@@ -114,9 +153,16 @@ impl Reader {
         connection: &mut Connection,
         at: Position,
         before: Option<Life>,
+        doubts: u64,
     ) -> Result<(Position, Life, Option<Error>)> {
+        let known = lock(&self.asked).life;
         let verdict = rewind::verify_unregistered(connection, at, before)?;
-        self.lives(verdict.1);
+        self.lives(known, verdict.1, doubts);
         Ok(verdict)
+    }
+
+    /// The life of the stream, as it is known.
+    pub fn life(&self) -> Option<Life> {
+        lock(&self.asked).life.map(|(life, _)| life)
     }
 }

@@ -1,6 +1,7 @@
 //! What the Rust tests share: databases of their own on every server that is there.
 #![allow(dead_code)] // each test program uses a part of it
 
+pub mod lives;
 pub mod pg_splitter;
 pub mod proxy;
 pub mod spare;

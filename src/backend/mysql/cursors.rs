@@ -27,14 +27,15 @@ impl Sql {
         let queue = settings.event_table.quoted('`');
         // Exact, also where the column's collation ignores case; the first half uses the index.
         let exactly = "ident = ? AND ident = ? COLLATE utf8mb4_bin";
-        // LAST_INSERT_ID(x) brings x back in the same round trip. The columns change one after the
-        // other; nothing is written where the cursor is before what the caller knows of.
+        // LAST_INSERT_ID(x) brings x back in the same round trip, 0 if a trigger of the table hides it.
+        // The columns change one after the other; nothing is written where the cursor is before what the
+        // caller knows of.
         let advance = |mark: &str| {
             format!(
                 "UPDATE {consumers} SET {mark}last_time = IF(last_evt_id < ? OR last_time < \
                  UTC_TIMESTAMP() - INTERVAL 10 SECOND, UTC_TIMESTAMP(), last_time), \
-                 last_evt_id = LAST_INSERT_ID(IF(last_evt_id < ?, last_evt_id, \
-                 GREATEST(last_evt_id, ?))) WHERE {exactly}"
+                 last_evt_id = LAST_INSERT_ID(1 + IF(last_evt_id < ?, last_evt_id, \
+                 GREATEST(last_evt_id, ?))) - 1 WHERE {exactly}"
             )
         };
         let mut table = settings.consumer_table.clone();
@@ -75,8 +76,15 @@ impl Connection {
         };
         done.inspect_err(|_| sql.marks.forget())?;
         self.committed()?;
-        let found = self.client.affected_rows() > 0;
-        Ok(found.then(|| self.client.last_insert_id()))
+        let (found, answer) = (self.client.affected_rows() > 0, self.client.last_insert_id());
+        match answer {
+            0 if found => {
+                let row: Option<(EventId, Option<String>)> =
+                    self.client.exec_first(&sql.cursor, (name, name))?;
+                Ok(row.map(|(id, _)| id))
+            }
+            _ => Ok(found.then(|| answer.saturating_sub(1))),
+        }
     }
 
     /// Whether the table of consumers has the column.
@@ -118,6 +126,10 @@ impl Connection {
         self.client.exec_drop(&all.cursors.set_back, (to, name, name, from))?;
         self.committed()?;
         Ok(self.client.affected_rows() > 0)
+    }
+
+    pub fn was_asked(&self) -> bool {
+        self.life.is_some()
     }
 
     /// One round trip, but for the first time.

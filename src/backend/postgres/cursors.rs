@@ -116,6 +116,10 @@ impl Connection {
         Ok(!self.run(&all.cursors.set_back, params, grant)?.is_empty())
     }
 
+    pub fn was_asked(&self) -> bool {
+        self.life.is_some()
+    }
+
     /// One round trip, but for the first time.
     pub fn life(&mut self) -> Result<Life> {
         match self.try_life() {
