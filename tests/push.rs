@@ -107,16 +107,24 @@ on_each_server!(deliveries_are_numbered_and_wait_for_their_acknowledgement, |db|
     subscription.ack().unwrap();
     assert_eq!(subscription.next(LONG).unwrap().unwrap().seq, 1);
     // Not acknowledged: it comes again to the next subscription.
-    subscription.close().unwrap();
+    close(&subscription);
     assert_eq!(subscription.next(LONG).unwrap_err().kind(), ErrorKind::Closed);
-    assert_eq!(cursor(db, "app:Acks"), 2);
+    until("the cursor is stored", || cursor(db, "app:Acks") == 2);
     let again = subscribe(&stream, "Acks", &[("request_max", "2")]);
     assert_eq!(ids(&again.next(LONG).unwrap().unwrap()), [3, 4]);
     assert_eq!(ids(&again.next(LONG).unwrap().unwrap()), [5, 6]);
     again.ack().unwrap();
-    again.close().unwrap();
-    assert_eq!(cursor(db, "app:Acks"), 4);
+    close(&again);
+    until("the cursor is stored", || cursor(db, "app:Acks") == 4);
 });
+
+/// Where storing the cursor takes longer than a moment, it goes on behind the call.
+fn close(subscription: &Subscription) {
+    match subscription.close() {
+        Err(error) if error.kind() == ErrorKind::Timeout => {}
+        result => result.unwrap(),
+    }
+}
 
 on_each_server!(the_cursor_is_stored_soon_after_the_acknowledgement, |db| {
     let stream = db.stream();
