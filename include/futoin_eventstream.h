@@ -184,13 +184,13 @@
 #define FES_VERSION_PATCH 0
 
 /**
- * The version of what this header declares. It grows when something is added; a library with
- * another SONAME has another one that does not fit.
+ * The version of what this header declares. Raised when functions are added. Not comparable
+ * between SONAMEs.
  */
 #define FES_ABI_VERSION 1
 
 /**
- * As a `timeout_ms`: without an end.
+ * The value of `timeout_ms` for no time limit.
  */
 #define FES_FOREVER 4294967295
 
@@ -232,7 +232,7 @@ enum fes_status
      */
     FES_IDENT_TOO_LONG = 6,
     /**
-     * An id that is no event id, or above the highest one that was ever drawn.
+     * An id that is no event id, or above the highest one that was ever allocated.
      */
     FES_INVALID_LAST_ID = 7,
     /**
@@ -330,7 +330,7 @@ enum fes_status
      */
     FES_STREAM_REWOUND = 47,
     /**
-     * An event appeared below ids that were settled before: its id was drawn, or given, before its
+     * An event appeared below ids that were settled before: its id was allocated, or given, before its
      * INSERT. Consumers that have passed over it will not get it.
      */
     FES_LATE_EVENT = 48,
@@ -537,7 +537,7 @@ typedef uint32_t fes_notice;
 /**
  * What a receiver does about events that its callback fails on, again and again.
  */
-enum fes_poison
+enum fes_poison_policy
 #if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
   : uint32_t
 #endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
@@ -558,9 +558,9 @@ enum fes_poison
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
-typedef enum fes_poison fes_poison;
+typedef enum fes_poison_policy fes_poison_policy;
 #else
-typedef uint32_t fes_poison;
+typedef uint32_t fes_poison_policy;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -1848,7 +1848,7 @@ fes_status fes_receiver_set_options(const fes_receiver *receiver,
  * What to do about events that the callback fails on; before the first start.
  *
  * @param receiver the receiver
- * @param poison a `fes_poison`
+ * @param poison a `fes_poison_policy`
  * @param count 1 or more for `FES_POISON_SKIP_AFTER`, else 0
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
  * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
@@ -2112,7 +2112,7 @@ void fes_replay_close(fes_replay *replay);
  * @param stream the stream
  * @param warehouse NULL, or the warehouse with its history
  * @param from_id the first id; 0 for the first one that there is
- * @param to_id the last id; 0 for the highest that was drawn
+ * @param to_id the last id; 0 for the highest that was allocated
  * @param examples the most ids told of each finding
  * @param out gets the text, to be freed with `fes_text_free`
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
@@ -2134,7 +2134,7 @@ fes_status fes_stream_verify_json(const fes_stream *stream,
  * @param stream the stream
  * @param warehouse NULL, or the warehouse with its history
  * @param from_id the first id; 0 for the first one that there is
- * @param to_id the last id; 0 for the highest that was drawn
+ * @param to_id the last id; 0 for the highest that was allocated
  * @param examples the most ids told of each finding
  * @param timeout_ms after how many milliseconds to end; `FES_FOREVER` has no end
  * @param cancel NULL, or a token that ends it
@@ -2193,7 +2193,7 @@ fes_status fes_archiver_open(const fes_stream *stream,
                              fes_error **err);
 
 /**
- * Who is told how the archiver fares, in place of who was before.
+ * Sets the notice callback, replacing any previous one.
  *
  * @param archiver the archiver
  * @param on_notice what is called with every notice
@@ -2310,7 +2310,7 @@ fes_status fes_discarder_open(const fes_stream *stream,
                               fes_error **err);
 
 /**
- * Who is told how the discarder fares, in place of who was before.
+ * Sets the notice callback, replacing any previous one.
  *
  * @param discarder the discarder
  * @param on_notice what is called with every notice

@@ -82,12 +82,12 @@ enum fes_notice {
     FES_NOTICE_STOPPED = 10,
 };
 typedef uint32_t fes_notice;
-enum fes_poison {
+enum fes_poison_policy {
     FES_POISON_RETRY = 0,
     FES_POISON_STOP = 1,
     FES_POISON_SKIP_AFTER = 2,
 };
-typedef uint32_t fes_poison;
+typedef uint32_t fes_poison_policy;
 enum fes_log_level {
     FES_LOG_OFF = 0,
     FES_LOG_ERROR = 1,

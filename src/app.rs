@@ -1,8 +1,8 @@
 //! The service app: stream, archiver and discarder from one configuration.
 
 use crate::config::Options;
-use crate::error::{Result, fail};
 use crate::history::{Archiver, Discarder, HistoryNotice, Warehouse};
+use crate::model::error::{Result, fail};
 use crate::stream::EventStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

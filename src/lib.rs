@@ -2,62 +2,45 @@
 #![deny(unsafe_code)]
 #![doc = include_str!("../docs/tour.md")]
 
-mod ahead;
 mod app;
-mod aside;
 mod backend;
-mod cancel;
 mod config;
-mod consumer;
 mod doctor;
-mod error;
-mod event;
 #[doc(hidden)]
 pub mod ffi;
-mod generator;
-mod group;
-mod hint;
 mod history;
-mod late;
-mod life;
-mod line;
-mod poll;
+mod model;
 mod push;
-mod reader;
+mod read;
 mod receiver;
-mod recent;
-mod rewind;
 mod settle;
-mod start;
-mod storing;
 mod stream;
-mod tail;
-mod url;
-mod value;
+mod sync;
 mod verify;
-mod worker;
+mod write;
 
 pub use app::ServiceApp;
 pub use backend::{DatabaseKind, HolderInfo};
-pub use cancel::CancelToken;
 pub use config::{OPTIONS, OptionSpec, Options};
-pub use consumer::{Component, INTERNAL_USER, Ident, LIVE, Want};
 pub use doctor::{Check, CheckStatus, DoctorOptions};
-pub use error::{Error, ErrorKind, Result};
-pub use event::{
+pub use history::{Archiver, Discarder, HistoryNotice, Replay, Warehouse, WorkerHealth};
+pub use model::error::{Error, ErrorKind, Result};
+pub use model::event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, MAX_TYPE_LEN, NewEvent, Timestamp,
     UnreadableEvent,
 };
-pub use generator::{EventTarget, Statement, Transaction};
-pub use history::{Archiver, Discarder, HistoryNotice, Replay, Warehouse, WorkerHealth};
-pub use poll::Consumer;
+pub use model::ident::{Component, INTERNAL_USER, Ident, LIVE, Want};
+pub use model::value::{Rows, Value};
 pub use push::{Deliveries, Delivery, Subscription, SubscriptionStats};
+pub use read::consumer::Consumer;
+pub use read::start_at::StartAt;
 pub use receiver::{
-    CallbackResult, LiveReceiver, Notice, Poison, ReceiverOptions, ReceiverStats, ReliableReceiver,
+    CallbackResult, LiveReceiver, Notice, PoisonPolicy, ReceiverOptions, ReceiverStats,
+    ReliableReceiver,
 };
-pub use start::StartAt;
 pub use stream::{ConsumerLag, EventStream, Lag};
-pub use value::{Rows, Value};
+pub use sync::cancel::CancelToken;
 pub use verify::{Example, Finding, FindingKind, Verification, VerifyOptions, VerifyProgress};
+pub use write::transaction::{EventTarget, Statement, Transaction};
 
 pub use {mysql, postgres, rusqlite};

@@ -1,14 +1,15 @@
 //! Receivers: a [`Subscription`] with a thread that calls back.
 
 use crate::config::Options;
-use crate::consumer::{LIVE, Want};
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{EventId, EventType};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::{EventId, EventType};
+use crate::model::ident::{LIVE, Want};
 use crate::push::{Delivery, Subscription, SubscriptionStats, Waiting};
 use crate::stream::EventStream;
-use crate::worker::{Backoff, Next, Signal, Task, Worker, panic_error};
+use crate::sync::lock::lock;
+use crate::sync::worker::{Backoff, Next, Signal, Task, Worker, panic_error};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// What a callback gives back: `Ok` acknowledges the delivery, an error brings it again.
@@ -20,7 +21,7 @@ type OnNotice = Arc<dyn Fn(&Notice) + Send + Sync>;
 /// What a receiver does about events that its callback fails on, again and again, and about those
 /// that cannot be read from the database (`CorruptEvent`, told as a [`Notice::WorkerError`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Poison {
+pub enum PoisonPolicy {
     /// Bring them again for ever, with a back-off. The default: nothing passes unprocessed.
     #[default]
     Retry,
@@ -43,7 +44,7 @@ pub enum Notice {
     WorkerError(Error),
     /// The callback failed, with this message; the events will come again.
     ReceiverError(String),
-    /// An event was given up, by [`Poison::SkipAfter`].
+    /// An event was given up, by [`PoisonPolicy::SkipAfter`].
     Skipped {
         /// Its id.
         id: EventId,
@@ -52,7 +53,7 @@ pub enum Notice {
         /// The callback's last error.
         error: String,
     },
-    /// The receiver has ended: by `stop`, by [`Poison::Stop`], or after a [`Notice::WorkerError`] of
+    /// The receiver has ended: by `stop`, by [`PoisonPolicy::Stop`], or after a [`Notice::WorkerError`] of
     /// kind `NotRegistered`, because its consumer was unregistered by somebody (the option
     /// `reregister` registers it again instead).
     Stopped,
@@ -61,16 +62,16 @@ pub enum Notice {
 /// Settings of one receiver.
 ///
 /// ```
-/// use futoin_eventstream::{Poison, ReceiverOptions, Want};
+/// use futoin_eventstream::{PoisonPolicy, ReceiverOptions, Want};
 /// let options = ReceiverOptions::new()
 ///     .want(Want::types(&["USR_ADD"]).unwrap())
-///     .poison(Poison::SkipAfter(5))
+///     .poison(PoisonPolicy::SkipAfter(5))
 ///     .on_notice(|notice| eprintln!("{notice:?}"));
 /// ```
 #[derive(Clone)]
 pub struct ReceiverOptions {
     want: Want,
-    poison: Poison,
+    poison: PoisonPolicy,
     on_notice: OnNotice,
     options: Options,
 }
@@ -79,7 +80,7 @@ impl Default for ReceiverOptions {
     fn default() -> Self {
         ReceiverOptions {
             want: Want::all(),
-            poison: Poison::default(),
+            poison: PoisonPolicy::default(),
             on_notice: Arc::new(|_| {}),
             options: Options::new(),
         }
@@ -99,7 +100,7 @@ impl ReceiverOptions {
     }
 
     /// What to do about events that the callback fails on.
-    pub fn poison(mut self, poison: Poison) -> Self {
+    pub fn poison(mut self, poison: PoisonPolicy) -> Self {
         self.poison = poison;
         self
     }
@@ -139,10 +140,6 @@ struct Core {
     callback: Arc<Mutex<Callback>>,
     stats: Arc<Mutex<ReceiverStats>>,
     worker: Mutex<Option<Arc<Worker>>>,
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Core {
@@ -332,8 +329,8 @@ impl ReceiverTask {
         self.notice(Notice::ReceiverError(error.clone()));
         pending.failures += 1;
         match self.options.poison {
-            Poison::Stop => return Ok(Next::Done),
-            Poison::SkipAfter(limit) if pending.failures >= limit => {
+            PoisonPolicy::Stop => return Ok(Next::Done),
+            PoisonPolicy::SkipAfter(limit) if pending.failures >= limit => {
                 if pending.single || pending.delivery.events.len() == 1 {
                     self.skip(&pending, error);
                     pending.single = true;
@@ -342,7 +339,7 @@ impl ReceiverTask {
                 pending.single = true;
                 pending.failures = 0;
             }
-            Poison::SkipAfter(_) | Poison::Retry => {}
+            PoisonPolicy::SkipAfter(_) | PoisonPolicy::Retry => {}
         }
         self.pending = Some(pending);
         Ok(Next::Sleep(self.backoff.next()))
@@ -359,11 +356,11 @@ impl ReceiverTask {
         };
         self.unread = Some((row.id, failures));
         match (self.options.poison, &self.subscription) {
-            (Poison::Stop, _) => {
+            (PoisonPolicy::Stop, _) => {
                 self.notice(Notice::WorkerError(error));
                 Ok(Next::Done)
             }
-            (Poison::SkipAfter(limit), Some(subscription)) if failures >= limit => {
+            (PoisonPolicy::SkipAfter(limit), Some(subscription)) if failures >= limit => {
                 let id = row.id;
                 subscription.skip(id)?;
                 self.unread = None;
@@ -498,7 +495,7 @@ macro_rules! receiver {
             /// a call on a server is cut off. Whether it has ended; if not, `on_events` is still at
             /// work.
             pub fn stop_for(&self, time: Duration) -> bool {
-                crate::worker::stop_for(time, |time| self.0.stop_within(time), || self.0.cut())
+                crate::sync::worker::stop_for(time, |time| self.0.stop_within(time), || self.0.cut())
             }
 
             /// As [`stop_for`](Self::stop_for), but cuts nothing off.

@@ -1,21 +1,21 @@
 //! The settled horizon: which ids can no longer appear.
 //!
-//! Ids are drawn when a row is inserted and seen when its transaction commits. Whoever can still
+//! Ids are allocated when a row is inserted and seen when its transaction commits. Whoever can still
 //! make an id appear *holds* something on the event table that the server shows, from before the
-//! id is drawn until the transaction ends. So at each **look**, in this order,
+//! id is allocated until the transaction ends. So at each **look**, in this order,
 //!
-//! 1. read `drawn`, the highest id drawn so far;
+//! 1. read `allocated`, the highest id allocated so far;
 //! 2. list the holders;
 //!
-//! and an id up to `drawn` is settled once every holder that was there when it may have been drawn
+//! and an id up to `allocated` is settled once every holder that was there when it may have been allocated
 //! is gone. A holder that appears between two looks was not there when the earlier look listed the
-//! holders, so it cannot draw an id up to the `drawn` that the earlier look read before: that is
-//! its **floor**. The horizon is the lowest of `drawn` and the floors of those still there. It
+//! holders, so it cannot draw an id up to the `allocated` that the earlier look read before: that is
+//! its **floor**. The horizon is the lowest of `allocated` and the floors of those still there. It
 //! advances while new transactions keep coming, and needs no clock.
 //!
 //! This module is that rule alone: no SQL, no time, no input or output.
 
-use crate::event::EventId;
+use crate::model::event::EventId;
 use std::collections::{HashMap, VecDeque};
 
 /// Who may still make an id appear, as a look at the server names it.
@@ -33,65 +33,66 @@ pub(crate) struct Holder {
 pub(crate) struct Tracker {
     /// For each holder: no id up to this can come from it.
     floors: HashMap<Holder, EventId>,
-    /// What the look before read as `drawn`; 0 before the first.
-    drawn_before: EventId,
+    /// What the look before read as `allocated`; 0 before the first.
+    allocated_before: EventId,
 }
 
 impl Tracker {
-    /// What the look before read as `drawn`.
-    pub fn drawn_before(&self) -> EventId {
-        self.drawn_before
+    /// What the look before read as `allocated`.
+    pub fn allocated_before(&self) -> EventId {
+        self.allocated_before
     }
 
     /// Takes one look and gives the horizon: every id up to it is settled.
     ///
-    /// `drawn` must have been read before `holders` were listed.
-    pub fn look(&mut self, drawn: EventId, holders: Vec<Holder>) -> EventId {
-        if drawn < self.drawn_before {
+    /// `allocated` must have been read before `holders` were listed.
+    pub fn look(&mut self, allocated: EventId, holders: Vec<Holder>) -> EventId {
+        if allocated < self.allocated_before {
             // Ids went backwards: another database stands behind the same name now.
             *self = Tracker::default();
         }
-        // Not of other heirs, which have no heirs: else a floor would be handed on for ever.
+        // An heir inherits from non-heirs only. Otherwise a floor could pass from heir to heir for
+        // ever.
         let inherited = self
             .floors
             .iter()
             .filter(|(holder, _)| !holder.heir)
             .map(|(_, floor)| *floor)
-            .fold(self.drawn_before, EventId::min);
+            .fold(self.allocated_before, EventId::min);
         let floors: HashMap<Holder, EventId> = holders
             .into_iter()
             .map(|holder| {
-                let new = if holder.heir { inherited } else { self.drawn_before };
+                let new = if holder.heir { inherited } else { self.allocated_before };
                 let floor = self.floors.get(&holder).copied().unwrap_or(new);
                 (holder, floor)
             })
             .collect();
         self.floors = floors;
-        self.drawn_before = drawn;
-        self.floors.values().copied().fold(drawn, EventId::min)
+        self.allocated_before = allocated;
+        self.floors.values().copied().fold(allocated, EventId::min)
     }
 }
 
 /// The same rule where the server tells how old a holding is, instead of a name for it.
 ///
 /// All times are milliseconds of one clock, the server's. A holder that began after an earlier
-/// look was not there when that look had read `drawn`, so that is its floor.
+/// look was not there when that look had read `allocated`, so that is its floor.
 #[derive(Debug, Default)]
 pub(crate) struct AgeTracker {
-    /// Past looks that may still be a floor: when, and what was drawn.
+    /// Past looks that may still be a floor: when, and what was allocated.
     looks: VecDeque<(i64, EventId)>,
 }
 
 impl AgeTracker {
     /// Takes one look and gives the horizon.
     ///
-    /// `drawn` was read before the look; at `now` (or up to `slack` ms around it) there were
+    /// `allocated` was read before the look; at `now` (or up to `slack` ms around it) there were
     /// holders that `began` then.
-    pub fn look(&mut self, drawn: EventId, now: i64, slack: i64, began: &[i64]) -> EventId {
+    pub fn look(&mut self, allocated: EventId, now: i64, slack: i64, began: &[i64]) -> EventId {
         let Some(oldest) = began.iter().min() else {
             self.looks.clear();
-            self.looks.push_back((now, drawn));
-            return drawn;
+            self.looks.push_back((now, allocated));
+            return allocated;
         };
         // The oldest holder has the lowest floor; looks before its floor are needed no more.
         let before = self.looks.iter().take_while(|(when, _)| when + slack < *oldest).count();
@@ -105,8 +106,8 @@ impl AgeTracker {
                 index % 2 == 1
             });
         }
-        self.looks.push_back((now, drawn));
-        floor.min(drawn)
+        self.looks.push_back((now, allocated));
+        floor.min(allocated)
     }
 }
 
@@ -124,33 +125,33 @@ pub(crate) struct Spans {
     known: Vec<(EventId, EventId)>,
 }
 
-/// So many readers that stand apart do not make each other look again.
+/// Up to this many readers at distant positions keep a span of their own.
 const MAX_SPANS: usize = 16;
 
 impl Spans {
-    /// Adds that every id above `after`, up to `upto`, is settled.
-    pub fn add(&mut self, mut after: EventId, mut upto: EventId) {
-        if upto <= after {
+    /// Adds that every id above `after`, up to `up_to`, is settled.
+    pub fn add(&mut self, mut after: EventId, mut up_to: EventId) {
+        if up_to <= after {
             // Nothing was learnt: no reason to forget something.
             return;
         }
         self.known.retain(|known| {
-            let apart = known.1 < after || upto < known.0;
+            let apart = known.1 < after || up_to < known.0;
             if !apart {
-                (after, upto) = (after.min(known.0), upto.max(known.1));
+                (after, up_to) = (after.min(known.0), up_to.max(known.1));
             }
             apart
         });
         if self.known.len() >= MAX_SPANS {
             self.known.remove(0);
         }
-        self.known.push((after, upto));
+        self.known.push((after, up_to));
     }
 
-    /// How far a reader may read on that has read up to `position`.
+    /// The highest settled id for a reader at `position`.
     pub fn upto_from(&self, position: EventId) -> EventId {
-        let around = self.known.iter().find(|(after, upto)| (*after..=*upto).contains(&position));
-        around.map_or(position, |(_, upto)| *upto)
+        let around = self.known.iter().find(|(after, up_to)| (*after..=*up_to).contains(&position));
+        around.map_or(position, |(_, up_to)| *up_to)
     }
 }
 
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_there_settles_all_that_was_drawn() {
+    fn nobody_there_settles_all_that_was_allocated() {
         assert_eq!(Tracker::default().look(7, vec![]), 7);
     }
 
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn by_age_a_holder_does_not_hold_what_was_drawn_before_it_began() {
+    fn by_age_a_holder_does_not_hold_what_was_allocated_before_it_began() {
         let mut tracker = AgeTracker::default();
         assert_eq!(tracker.look(5, 100, 2, &[50]), 0);
         assert_eq!(tracker.look(9, 200, 2, &[110, 120]), 5);
@@ -294,7 +295,7 @@ mod tests {
         fn no_settled_id_ever_appears(steps in proptest::collection::vec(step(), 1..200)) {
             let mut tracker = Tracker::default();
             let mut open: BTreeMap<String, Vec<EventId>> = BTreeMap::new();
-            let (mut serial, mut drawn, mut noted) = (0u64, 0, None);
+            let (mut serial, mut allocated, mut noted) = (0u64, 0, None);
             let (mut horizon, mut gone) = (0, BTreeSet::new());
             let nth = |open: &BTreeMap<String, Vec<EventId>>, n: usize| open.keys().nth(n).cloned();
             for step in steps {
@@ -304,8 +305,8 @@ mod tests {
                         open.insert(format!("{serial:04}"), vec![]);
                     }
                     Step::Draw(who) => if let Some(key) = nth(&open, who) && !key.starts_with('-') {
-                        drawn += 1;
-                        open.get_mut(&key).unwrap().push(drawn);
+                        allocated += 1;
+                        open.get_mut(&key).unwrap().push(allocated);
                     },
                     Step::End(who, commit) => if let Some(key) = nth(&open, who) {
                         for id in open.remove(&key).unwrap() {
@@ -317,14 +318,14 @@ mod tests {
                         let ids = open.remove(&key).unwrap();
                         open.insert(format!("-1/{key}"), ids);
                     },
-                    Step::ReadDrawn => noted = Some(drawn),
-                    Step::ListHolders => if let Some(drawn) = noted.take() {
+                    Step::ReadDrawn => noted = Some(allocated),
+                    Step::ListHolders => if let Some(allocated) = noted.take() {
                         let keys: Vec<&str> = open.keys().map(String::as_str).collect();
-                        horizon = horizon.max(tracker.look(drawn, holders(&keys)));
+                        horizon = horizon.max(tracker.look(allocated, holders(&keys)));
                     },
                 }
             }
-            prop_assert_eq!(tracker.look(drawn, vec![]), drawn);
+            prop_assert_eq!(tracker.look(allocated, vec![]), allocated);
         }
 
         /// The same model by ages: looks at whole milliseconds, which may be off by the slack.
@@ -334,14 +335,14 @@ mod tests {
         ) {
             let mut tracker = AgeTracker::default();
             let mut open: Vec<(i64, Vec<EventId>)> = Vec::new();
-            let (mut clock, mut drawn, mut horizon, mut noted) = (0, 0, 0, None);
+            let (mut clock, mut allocated, mut horizon, mut noted) = (0, 0, 0, None);
             for (step, tick, error) in steps {
                 clock += tick;
                 match step {
                     Step::Begin => open.push((clock, vec![])),
                     Step::Draw(who) => if let Some((_, ids)) = open.get_mut(who) {
-                        drawn += 1;
-                        ids.push(drawn);
+                        allocated += 1;
+                        ids.push(allocated);
                     },
                     Step::End(who, commit) => if who < open.len() {
                         for id in open.remove(who).1 {
@@ -349,14 +350,14 @@ mod tests {
                         }
                     },
                     Step::Prepare(_) => {},
-                    Step::ReadDrawn => noted = Some(drawn),
-                    Step::ListHolders => if let Some(drawn) = noted.take() {
+                    Step::ReadDrawn => noted = Some(allocated),
+                    Step::ListHolders => if let Some(allocated) = noted.take() {
                         let began: Vec<i64> = open.iter().map(|(at, _)| at + error).collect();
-                        horizon = horizon.max(tracker.look(drawn, clock, 3, &began));
+                        horizon = horizon.max(tracker.look(allocated, clock, 3, &began));
                     },
                 }
             }
-            prop_assert_eq!(tracker.look(drawn, clock, 3, &[]), drawn);
+            prop_assert_eq!(tracker.look(allocated, clock, 3, &[]), allocated);
         }
     }
 }

@@ -2,20 +2,20 @@
 
 use crate::backend::pool::Pool;
 use crate::backend::{Backend, DatabaseKind, HolderInfo, migrate, of_insert};
+use crate::config::url::{self, Location};
 use crate::config::{Options, Settings};
-use crate::consumer::{LIVE, Want};
-use crate::error::{Result, fail};
-use crate::event::{EventId, NewEvent};
-use crate::generator;
-use crate::generator::sealed::Table;
-use crate::generator::{EventTarget, Statement, Transaction};
-use crate::hint::Hint;
-use crate::late::late_error;
-use crate::poll::Consumer;
+use crate::model::error::{Result, fail};
+use crate::model::event::{EventId, NewEvent};
+use crate::model::ident::{LIVE, Want};
 use crate::push::{Hub, Subscription};
-use crate::reader::Reader;
-use crate::tail::TailPlace;
-use crate::url::{self, Location};
+use crate::read::consumer::Consumer;
+use crate::read::late::late_error;
+use crate::read::reader::Reader;
+use crate::read::tail::TailPlace;
+use crate::sync::wakeup::Wakeup;
+use crate::write::transaction;
+use crate::write::transaction::sealed::Table;
+use crate::write::transaction::{EventTarget, Statement, Transaction};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -85,8 +85,8 @@ impl EventStream {
         let kind = backend.kind();
         let pool = Pool::open(backend, &settings)?;
         // After the first connection: it makes a SQLite file, which then has one true name.
-        let hint = location.name().map(|name| Hint::of(&format!("{name}/{table}")));
-        let reader = Reader::new(pool, settings.clone(), hint.unwrap_or_default());
+        let wakeup = location.name().map(|name| Wakeup::of(&format!("{name}/{table}")));
+        let reader = Reader::new(pool, settings.clone(), wakeup.unwrap_or_default());
         let reader = Arc::new(reader);
         let hub = Arc::new(Hub::new(reader.clone()));
         Ok(EventStream { kind, settings, reader, hub })
@@ -119,7 +119,7 @@ impl EventStream {
     /// version of this library made them, `PermissionDenied`, and those of the database.
     pub fn migrate(&self) -> Result<()> {
         let settings = &self.settings;
-        let mut lease = self.reader.pool()?.lend()?;
+        let mut lease = self.reader.pool()?.checkout()?;
         let migrated = lease.call(|connection| migrate::active(connection, settings));
         // A new connection finds the tables, and their schema, when it is made.
         lease.retire();
@@ -160,8 +160,8 @@ impl EventStream {
         for event in events {
             event.check_size(self.settings.max_event_bytes)?;
         }
-        let ids = generator::add_all(self.reader.pool()?.lend()?, events)?;
-        self.reader.hint.ring();
+        let ids = transaction::add_all(self.reader.pool()?.checkout()?, events)?;
+        self.reader.wakeup.notify();
         Ok(ids)
     }
 
@@ -170,8 +170,8 @@ impl EventStream {
     /// # Errors
     /// Those of the database; `Busy` on SQLite if another writer does not end in time.
     pub fn begin(&self) -> Result<Transaction> {
-        let lease = self.reader.pool()?.lend()?;
-        Transaction::begin(lease, self.settings.clone(), self.reader.hint.clone())
+        let lease = self.reader.pool()?.checkout()?;
+        Transaction::begin(lease, self.settings.clone(), self.reader.wakeup.clone())
     }
 
     /// Adds an event to the caller's own transaction (or connection) of the driver: see
@@ -268,13 +268,13 @@ impl EventStream {
     /// # Errors
     /// `NotMigrated`, `UnsafeServer`, and those of the database.
     pub fn lag(&self) -> Result<Lag> {
-        let (rows, stream, unreachable) = self.reader.pool()?.repeatable(|connection| {
+        let (rows, stream, unreachable) = self.reader.pool()?.with_retry(|connection| {
             Ok((connection.consumers()?, connection.stream_row()?, connection.unreachable()?))
         })?;
         let lowest = rows.iter().map(|row| row.last_id).min().unwrap_or(0);
         let (look, holders) = self.reader.look(lowest)?;
         let pool = self.reader.pool()?;
-        let late = pool.repeatable(|c| {
+        let late = pool.with_retry(|c| {
             self.reader.latecomers(c, look.after, look.horizon.min(stream.highest))
         })?;
         let late = (!late.is_empty()).then(|| {
@@ -313,7 +313,7 @@ impl EventStream {
 /// How far the consumers of a stream are: see [`EventStream::lag`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lag {
-    /// The highest event id ever drawn.
+    /// The highest event id ever allocated.
     pub highest_id: EventId,
     /// The first id that is not settled, if events wait behind it.
     pub first_unsettled: Option<EventId>,

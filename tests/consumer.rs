@@ -119,7 +119,7 @@ on_each_server!(the_cursor_never_moves_back, |db| {
     assert_eq!(poll(&other.consumer("app", "Audit").unwrap(), Some(ids[0])), ids[4..]);
 });
 
-on_each_server!(skipping_ahead_is_allowed_up_to_the_highest_id_drawn, |db| {
+on_each_server!(skipping_ahead_is_allowed_up_to_the_highest_id_allocated, |db| {
     let (stream, ids) = with_events(db, 4);
     let consumer = registered(&stream, "Audit");
     let last = ids[3];
@@ -147,7 +147,7 @@ on_each_server!(acknowledging_ahead_works_after_all_events_were_discarded, |db| 
     assert_eq!(failure(consumer.acknowledge(ids[3] + 1)), ErrorKind::InvalidLastId);
 });
 
-on_each_server!(a_cursor_that_was_never_drawn_is_an_error_never_silence, |db| {
+on_each_server!(a_cursor_that_was_never_allocated_is_an_error_never_silence, |db| {
     // As after the database was restored from a backup that is older than the consumers'.
     let (stream, ids) = with_events(db, 3);
     registered(&stream, "Audit");

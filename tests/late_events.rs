@@ -1,4 +1,4 @@
-//! Ids that are drawn, or given, before their INSERT: kept out by `strict_ids`, and found afterwards by
+//! Ids that are allocated, or given, before their INSERT: kept out by `strict_ids`, and found afterwards by
 //! the archiver and by `lag` where they are not kept out.
 
 mod support;

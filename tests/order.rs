@@ -518,7 +518,7 @@ on_servers!(lock_tables_loses_nothing, [mariadb, mysql], |db| {
     readers.get(&[late, late + 1]);
 });
 
-// Statements that are slow to insert what they drew.
+// Statements that are slow to insert what they allocated.
 
 on_servers!(
     a_slow_insert_of_many_rows_is_waited_for,
@@ -573,7 +573,7 @@ on_servers!(an_insert_that_is_slow_after_drawing_its_id_is_waited_for, [mariadb,
         ),
     );
     let behind = insert_type(db, &mut raw, OTHER_TYPE);
-    assert_eq!(behind, known[1] + 4, "the slow insert has not drawn its ids");
+    assert_eq!(behind, known[1] + 4, "the slow insert has not allocated its ids");
     raw.exec("SET SESSION TRANSACTION ISOLATION LEVEL READ UNCOMMITTED");
     assert_eq!(raw.number("SELECT COUNT(*) FROM evt_queue"), 3, "its row is there already");
     readers.get_some(&known, &[], SOON);
@@ -610,17 +610,17 @@ on_servers!(
         locker.texts("SELECT id FROM gate WHERE id = 1 FOR UPDATE");
         let waiting = in_background(db, db.insert_sql(TYPE));
         let other = insert_type(db, &mut raw, OTHER_TYPE);
-        // PostgreSQL has drawn the id of the waiting one already, the others have not.
-        let drawn = db.kind == DatabaseKind::Postgres;
-        assert_eq!(other, if drawn { 2 } else { 1 });
-        if drawn {
+        // PostgreSQL has allocated the id of the waiting one already, the others have not.
+        let allocated = db.kind == DatabaseKind::Postgres;
+        assert_eq!(other, if allocated { 2 } else { 1 });
+        if allocated {
             readers.get_nothing();
         } else {
             readers.get_some(&[other], &[], SOON);
         }
         locker.exec("COMMIT");
         waiting.join().unwrap();
-        if drawn {
+        if allocated {
             readers.get_some(&[1, 2], &[1], SOON);
         } else {
             readers.get(&[2]);

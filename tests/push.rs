@@ -4,7 +4,7 @@
 mod support;
 
 use futoin_eventstream::{
-    DatabaseKind, Delivery, ErrorKind, EventStream, LiveReceiver, NewEvent, Options, Poison,
+    DatabaseKind, Delivery, ErrorKind, EventStream, LiveReceiver, NewEvent, Options, PoisonPolicy,
     ReceiverOptions, ReliableReceiver, Subscription, Want,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -318,7 +318,7 @@ on_each_server!(a_failing_callback_gets_the_same_events_again, |db| {
 on_each_server!(a_poison_event_is_skipped_alone_and_never_silently, |db| {
     let stream = db.stream();
     let all = add(&stream, 5);
-    let options = ReceiverOptions::new().poison(Poison::SkipAfter(2));
+    let options = ReceiverOptions::new().poison(PoisonPolicy::SkipAfter(2));
     let (options, notices) = noticed(options);
     let (sender, received) = channel();
     let receiver = ReliableReceiver::new(&stream, "app", "Poison", options, move |delivery| {
@@ -342,7 +342,7 @@ on_each_server!(a_poison_event_is_skipped_alone_and_never_silently, |db| {
 on_each_server!(a_receiver_that_shall_stop_at_poison_stops, |db| {
     let stream = db.stream();
     add(&stream, 2);
-    let (options, notices) = noticed(ReceiverOptions::new().poison(Poison::Stop));
+    let (options, notices) = noticed(ReceiverOptions::new().poison(PoisonPolicy::Stop));
     let receiver =
         ReliableReceiver::new(&stream, "app", "Stops", options, |_| Err("no".into())).unwrap();
     receiver.start().unwrap();
@@ -550,7 +550,7 @@ on_servers!(
     }
 );
 
-on_servers!(ids_that_are_drawn_again_are_told_to_subscribers, [postgres, postgres18], |db| {
+on_servers!(ids_that_are_allocated_again_are_told_to_subscribers, [postgres, postgres18], |db| {
     let stream = db.stream();
     let subscription = subscribe(&stream, "Reset", &[]);
     add(&stream, 10);

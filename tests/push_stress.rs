@@ -62,8 +62,8 @@ on_each_server!(subscriptions_lose_nothing_beside_overlapping_writers, |db| {
         let cursor = format!("SELECT last_evt_id FROM evt_consumers WHERE ident = '{last}'");
         let highest = db.raw().number("SELECT MAX(id) FROM evt_queue");
         let cursor = db.raw().number(&cursor);
-        // The last ids that were drawn may be of transactions that were rolled back: they are passed
-        // over, too. A cursor above all that were drawn is an error of the poll.
+        // The last ids that were allocated may be of transactions that were rolled back: they are passed
+        // over, too. A cursor above all that were allocated is an error of the poll.
         let wants_all = component != "Some";
         assert!(!wants_all || cursor >= highest, "{run}, {component}: {cursor}, {highest}");
         let left = stream.consumer("app", component).unwrap().poll(None, &Want::all()).unwrap();

@@ -275,7 +275,7 @@ fn a_pool_that_is_led_to_a_standby_is_refused_while_the_watch_is_at_the_primary(
 }
 
 on_servers!(
-    ids_that_are_drawn_again_after_setval_are_told_and_none_is_lost,
+    ids_that_are_allocated_again_after_setval_are_told_and_none_is_lost,
     [postgres, postgres18],
     |db| {
         let stream = db.stream();

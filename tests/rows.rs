@@ -5,7 +5,7 @@ mod support;
 
 use futoin_eventstream::{
     Archiver, Consumer, DatabaseKind, ErrorKind, Event, EventId, EventStream, HistoryNotice,
-    NewEvent, Notice, Options, Poison, ReceiverOptions, ReliableReceiver, Want, Warehouse,
+    NewEvent, Notice, Options, PoisonPolicy, ReceiverOptions, ReliableReceiver, Want, Warehouse,
 };
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -191,7 +191,7 @@ fn receive(
     stream: &EventStream,
     component: &str,
     want: Want,
-    poison: Poison,
+    poison: PoisonPolicy,
 ) -> (ReliableReceiver, Receiver<EventId>, Receiver<String>) {
     let (sender, received) = channel();
     let (notify, notices) = channel();
@@ -225,13 +225,16 @@ on_each_server!(poison_policies_apply_to_an_unreadable_event, |db| {
         let first = add(&stream, &["A"]);
         let begin = || {
             let all = Want::all();
-            [("Retry", Poison::Retry), ("Stop", Poison::Stop), ("Skip", Poison::SkipAfter(2))].map(
-                |(component, poison)| {
-                    let consumer = registered(&stream, &name(component));
-                    consumer.acknowledge(first[0] - 1).unwrap();
-                    receive(&stream, &name(component), all.clone(), poison)
-                },
-            )
+            [
+                ("Retry", PoisonPolicy::Retry),
+                ("Stop", PoisonPolicy::Stop),
+                ("Skip", PoisonPolicy::SkipAfter(2)),
+            ]
+            .map(|(component, poison)| {
+                let consumer = registered(&stream, &name(component));
+                consumer.acknowledge(first[0] - 1).unwrap();
+                receive(&stream, &name(component), all.clone(), poison)
+            })
         };
         let running = at_tail.then(begin);
         if let Some(running) = &running {
@@ -276,8 +279,8 @@ on_each_server!(poison_policies_apply_to_an_unreadable_event, |db| {
 on_each_server!(an_unreadable_event_at_the_tail_does_not_hold_up_other_subscribers, |db| {
     let stream = db.stream();
     let mut raw = soften(db);
-    let other = receive(&stream, "Other", Want::types(&["A", "C"]).unwrap(), Poison::Retry);
-    let same = receive(&stream, "Same", Want::all(), Poison::Retry);
+    let other = receive(&stream, "Other", Want::types(&["A", "C"]).unwrap(), PoisonPolicy::Retry);
+    let same = receive(&stream, "Same", Want::all(), PoisonPolicy::Retry);
     let first = add(&stream, &["A"])[0];
     assert_eq!(other.1.recv_timeout(PATIENCE), Ok(first));
     assert_eq!(same.1.recv_timeout(PATIENCE), Ok(first));
@@ -444,7 +447,7 @@ on_each_server!(the_command_shows_an_unreadable_event_and_passes_over_exactly_it
 
 const LIMIT: EventId = futoin_eventstream::MAX_EVENT_ID;
 
-/// Sets what the next id is drawn from: the last id that was drawn.
+/// Sets what the next id is allocated from: the last id that was allocated.
 fn set_counter(db: &Db, last: EventId) {
     let next = last + 1;
     db.raw().exec(&match db.kind {
@@ -551,7 +554,8 @@ on_each_server!(ids_that_nobody_is_ever_given_are_told, |db| {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
-    let (_receiver, _received, notices) = receive(&stream, "Pushed", Want::all(), Poison::Retry);
+    let (_receiver, _received, notices) =
+        receive(&stream, "Pushed", Want::all(), PoisonPolicy::Retry);
     assert_eq!(notices.recv_timeout(PATIENCE).unwrap(), "CorruptEvent");
     db.raw().exec("DELETE FROM evt_queue WHERE id > 999999999999999999 OR id < 1");
     assert_eq!(stream.lag().unwrap().warnings, Vec::<String>::new());

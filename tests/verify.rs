@@ -237,7 +237,7 @@ on_each_server!(an_event_of_another_stream_in_the_history_is_found, |db| {
     ]);
 });
 
-on_each_server!(a_cursor_above_what_was_drawn_is_found, |db| {
+on_each_server!(a_cursor_above_what_was_allocated_is_found, |db| {
     let site = with_sqlite(db);
     let beyond = site.stream.lag().unwrap().highest_id + 1;
     let sql = format!("UPDATE evt_consumers SET last_evt_id = {beyond} WHERE ident = 'app:Audit'");

@@ -115,7 +115,7 @@ public:
     FES_CHECKED bool options(const Options &options) {
         return run([&](auto err) { return fes_receiver_set_options(get(), options.get(), err); }, options);
     }
-    FES_CHECKED bool poison(fes_poison poison, std::uint32_t count = 0) {
+    FES_CHECKED bool poison(fes_poison_policy poison, std::uint32_t count = 0) {
         return run([&](auto err) { return fes_receiver_set_poison(get(), poison, count, err); });
     }
     FES_CHECKED bool on_notice(OnNotice call) { return tell(std::move(call), fes_receiver_set_on_notice); }

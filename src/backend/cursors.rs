@@ -1,10 +1,10 @@
 //! Cursors as they are stored, and how they move: forward, and never over one that was moved back.
 
 use super::{Connection, each};
-use crate::consumer::Ident;
-use crate::error::Result;
-use crate::event::EventId;
-use crate::life::{Life, Mark};
+use crate::model::error::Result;
+use crate::model::event::EventId;
+use crate::model::ident::Ident;
+use crate::model::life::{Life, Mark};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// A cursor in the database.

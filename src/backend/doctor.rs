@@ -3,9 +3,9 @@
 
 use super::{Connection, each, mysql, postgres, sqlite};
 use crate::config::Settings;
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::Timestamp;
-use crate::value::{Rows, Value};
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::Timestamp;
+use crate::model::value::{Rows, Value};
 use serde::Serialize;
 
 /// How a [`Check`] turned out.
@@ -95,13 +95,13 @@ const WHY: &[(&str, &str)] = &[
     ),
     ("tables", "Nothing works without the tables."),
     ("schema", "Older tables cut long events off, or run out of ids."),
-    ("sequence", "Ids must be drawn one by one, in order."),
+    ("sequence", "Ids must be allocated one by one, in order."),
     ("ids_left", "Above 999999999999999999 no reader gives an event."),
     ("consumer_ids_left", "When they are used up nobody can register."),
     ("ids_outside", "No reader gives these events."),
     (
         "cursors",
-        "A cursor above what was drawn passes over the events to come: the stream was restored, or began anew.",
+        "A cursor above what was allocated passes over the events to come: the stream was restored, or began anew.",
     ),
     ("unreadable", "A row that is no event stops its readers, or is passed over."),
     ("late_events", "Consumers that have passed them will not get them."),
@@ -134,7 +134,7 @@ const WHY: &[(&str, &str)] = &[
     ),
     (
         "explicit_ids",
-        "An event with an id that was drawn before its INSERT, or given, can come late and be lost.",
+        "An event with an id that was allocated before its INSERT, or given, can come late and be lost.",
     ),
     ("triggers", "A trigger on the event table can change, refuse or add events."),
     ("partitions", "Writers to a partition are looked for, too."),

@@ -1,14 +1,14 @@
 //! The operations on the history, and on what shortens the event table; the SQL is in each dialect.
 
 use super::{Batch, Connection, ReadRange, each};
-use crate::consumer::Ident;
-use crate::error::Result;
-use crate::event::{Event, EventId, Timestamp};
+use crate::model::error::Result;
+use crate::model::event::{Event, EventId, Timestamp};
+use crate::model::ident::Ident;
 
 /// What to discard.
 #[derive(Clone, Copy)]
 pub(crate) struct Discard<'a> {
-    /// What the discarding before this one has left to know.
+    /// The result of the previous pass.
     pub known: Discarded,
     /// At most this many events.
     pub limit: usize,
@@ -21,7 +21,7 @@ pub(crate) struct Discard<'a> {
 pub(crate) struct Discarded {
     pub events: u64,
     /// Everything up to this is gone.
-    pub upto: EventId,
+    pub up_to: EventId,
     /// Everybody had acknowledged everything up to this; 0 if that has to be asked.
     pub bound: EventId,
     /// No id was missing among the last ones: probably none is among the next ones.
@@ -97,8 +97,8 @@ impl Connection {
     /// put a row into the consumer table. The lock is held for two round trips at most, on a table
     /// that no writer of events touches. That is also why the bound need not be asked each time.
     pub fn discard(&mut self, order: &Discard<'_>) -> Result<Discarded> {
-        let Discarded { upto: after, bound, dense, .. } = order.known;
-        let nothing = Discarded { upto: after, ..Discarded::default() };
+        let Discarded { up_to: after, bound, dense, .. } = order.known;
+        let nothing = Discarded { up_to: after, ..Discarded::default() };
         let bound = match bound > after {
             true => bound,
             false => each!(self, c => c.discard_bound(order.archiver))?,
@@ -121,7 +121,7 @@ impl Connection {
         }
         let discarded = match self {
             // Nothing to lock: whoever writes is alone.
-            Connection::Sqlite(_) => self.alone(|connection| match connection {
+            Connection::Sqlite(_) => self.in_transaction(|connection| match connection {
                 Connection::Sqlite(c) => c.delete_piece(piece),
                 _ => Ok(None),
             }),
@@ -142,7 +142,7 @@ impl Connection {
             }
             Some(events) => {
                 let dense = events == piece.cut - after;
-                Ok(Discarded { events, upto: piece.cut, bound, dense })
+                Ok(Discarded { events, up_to: piece.cut, bound, dense })
             }
         }
     }

@@ -11,12 +11,12 @@
 
 use super::postgres::session::new_mark;
 use super::{Backend, Connection, postgres, quietly};
-use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result};
-use crate::line::{self, GRACE};
-use crate::url::SqliteFile;
-use crate::value::Value;
-use crate::worker::{Next, Signal, Task, Worker};
+use crate::config::url::SqliteFile;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::ident::Ident;
+use crate::model::value::Value;
+use crate::sync::line::{self, GRACE};
+use crate::sync::worker::{Next, Signal, Task, Worker};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
@@ -68,7 +68,7 @@ impl OwnerLease {
         // Whoever owns it notices its loss before the server lets others have it.
         connection.limit(limits.into_iter().flatten().min().unwrap_or(PATIENCE))?;
         if let (Hold::Lock, Some(dead)) = (&hold, dead) {
-            connection.script(&end_when_idle(&connection, dead * 2))?;
+            connection.execute_batch(&end_when_idle(&connection, dead * 2))?;
         }
         let lost = Arc::<AtomicBool>::default();
         let keeper = Keeper {
@@ -149,9 +149,9 @@ impl Hold {
                 in_time(session, |session| session.drop_lease(ident, owner))
             }
             (_, connection @ Connection::Postgres(_)) => {
-                connection.script("SELECT pg_advisory_unlock_all()")
+                connection.execute_batch("SELECT pg_advisory_unlock_all()")
             }
-            (_, connection) => connection.script("SELECT RELEASE_ALL_LOCKS()"),
+            (_, connection) => connection.execute_batch("SELECT RELEASE_ALL_LOCKS()"),
         }
     }
 }

@@ -7,8 +7,8 @@
 
 use super::{Connection, postgres, strict_ids};
 use crate::config::{Pooler, Settings, TableName};
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::value::{Rows, Value};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::value::{Rows, Value};
 
 /// One step: its version, and its SQL with the names of tables left open.
 type Migration = (&'static str, &'static str);
@@ -38,7 +38,7 @@ const MYSQL_DWH: &[Migration] =
 struct Table<'a> {
     name: &'a TableName,
     columns: &'static [&'static str],
-    /// Its ids are drawn by the database, increasing and never again.
+    /// Its ids are allocated by the database, increasing and never again.
     draws_ids: bool,
 }
 
@@ -73,10 +73,10 @@ pub(crate) fn active(connection: &mut Connection, settings: &Settings) -> Result
         }
         match connection {
             Connection::Postgres(_) if settings.notify => {
-                connection.script(&postgres::notify_sql(events))
+                connection.execute_batch(&postgres::notify_sql(events))
             }
             Connection::Postgres(_) if settings.pooler == Pooler::Transaction => {
-                connection.script(&postgres::lease::create_sql(settings))
+                connection.execute_batch(&postgres::lease::create_sql(settings))
             }
             _ => Ok(()),
         }
@@ -135,7 +135,7 @@ fn locked(
         let released = connection.query("SELECT RELEASE_LOCK('fes_migrate')", &[]);
         return result.and_then(|()| released.map(|_| ()));
     }
-    connection.alone(|connection| {
+    connection.in_transaction(|connection| {
         if let Connection::Postgres(_) = connection {
             connection.query(&format!("SELECT pg_advisory_xact_lock({LOCK})::text"), &[])?;
         }
@@ -176,14 +176,14 @@ fn run(
             missing.push(table.name);
         }
     }
-    connection.script(&format!(
+    connection.execute_batch(&format!(
         "CREATE TABLE IF NOT EXISTS {notes} (part varchar(64) NOT NULL, \
          version varchar(16) NOT NULL, PRIMARY KEY (part, version))"
     ))?;
     for (version, sql) in steps {
         let noted = done.contains(version);
         let sql = if noted { only_for(sql, &missing, settings) } else { (*sql).to_owned() };
-        match connection.script(&fill(&sql, settings, mark, sqlite)) {
+        match connection.execute_batch(&fill(&sql, settings, mark, sqlite)) {
             // MySQL and SQLite cannot be told to add a column only where it is not there yet.
             Err(error)
                 if error.sql_state() == Some("1060")
@@ -193,7 +193,7 @@ fn run(
             }
         }
         if !noted {
-            connection.script(&format!(
+            connection.execute_batch(&format!(
                 "INSERT INTO {notes}(part, version) VALUES ('{part}', '{version}')"
             ))?;
         }

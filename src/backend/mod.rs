@@ -21,15 +21,15 @@ pub(crate) mod tls;
 pub(crate) mod verify;
 pub(crate) mod write;
 
+use crate::config::url::Location;
 use crate::config::{Settings, TableName};
-use crate::consumer::{Ident, Want};
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::{
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::{
     Event, EventId, EventType, MAX_EVENT_ID, NewEvent, UnreadableEvent, check_json,
 };
-use crate::life::Anchor;
-use crate::url::Location;
-use crate::value::{Rows, Value};
+use crate::model::ident::{Ident, Want};
+use crate::model::life::Anchor;
+use crate::model::value::{Rows, Value};
 pub(crate) use sigpipe::quietly;
 use sigpipe::{Quiet, Silence};
 use std::borrow::Borrow;
@@ -174,11 +174,11 @@ pub(crate) fn of_insert(error: Error) -> Error {
     }
 }
 
-/// Which events to read: ids in `(after, upto]`, in order, of the wanted types.
+/// Which events to read: ids in `(after, up_to]`, in order, of the wanted types.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadRange<'a> {
     pub after: EventId,
-    pub upto: EventId,
+    pub up_to: EventId,
     pub want: &'a Want,
     /// At most this many events.
     pub limit: usize,
@@ -195,7 +195,7 @@ impl<'a> ReadRange<'a> {
     pub fn all(after: EventId, want: &'a Want, settings: &Settings) -> Self {
         ReadRange {
             after,
-            upto: MAX_EVENT_ID,
+            up_to: MAX_EVENT_ID,
             want,
             limit: usize::MAX,
             max_bytes: settings.max_chunk_bytes,
@@ -209,8 +209,8 @@ impl<'a> ReadRange<'a> {
         let clamp = |id: EventId| i64::try_from(id.min(MAX_EVENT_ID)).unwrap_or(i64::MAX);
         let limit = i64::try_from(self.limit).unwrap_or(i64::MAX);
         match self.anchored {
-            true => (clamp(self.after) - 1, clamp(self.upto), limit.saturating_add(1)),
-            false => (clamp(self.after), clamp(self.upto), limit),
+            true => (clamp(self.after) - 1, clamp(self.up_to), limit.saturating_add(1)),
+            false => (clamp(self.after), clamp(self.up_to), limit),
         }
     }
 
@@ -220,7 +220,7 @@ impl<'a> ReadRange<'a> {
         self.check_json && self.want.matches(&event.event_type) && !json()
     }
 
-    /// Types to name in SQL, where a wish is limited.
+    /// The types for the SQL filter; `None` without one.
     fn types(&self) -> Option<&[EventType]> {
         self.want.list()
     }
@@ -305,7 +305,7 @@ pub(crate) struct StreamRow {
 pub(crate) struct Settled {
     /// Every id up to this, and above `after`, is settled.
     pub horizon: EventId,
-    /// Nothing was learnt of ids up to this.
+    /// The lower end, exclusive, of the range that this result speaks of.
     pub after: EventId,
     /// Committed ids were seen up to this; those above the horizon wait.
     pub visible: EventId,
@@ -404,8 +404,8 @@ impl Connection {
     }
 
     /// Whether the transaction of `begin` is still there after a statement failed.
-    pub fn in_transaction(&mut self) -> bool {
-        let mut probe = || -> Result<bool> { each!(self, c => Ok(c.in_transaction())) };
+    pub fn is_in_transaction(&mut self) -> bool {
+        let mut probe = || -> Result<bool> { each!(self, c => Ok(c.is_in_transaction())) };
         probe().unwrap_or(false)
     }
 
@@ -456,8 +456,8 @@ impl Connection {
     }
 
     /// Runs statements of ours that need no parameters, separated by `;` at line ends.
-    pub fn script(&mut self, sql: &str) -> Result<()> {
-        each!(self, c => c.script(sql))
+    pub fn execute_batch(&mut self, sql: &str) -> Result<()> {
+        each!(self, c => c.execute_batch(sql))
     }
 
     /// Adds one event and returns its id.
@@ -469,7 +469,7 @@ impl Connection {
     /// one place that ends transactions of this library. Where even that fails, whoever holds the
     /// connection drops it, which undoes the transaction: it has an open one, or the error is
     /// `ConnectionLost`. Dropping it is also what happens after a panic.
-    pub fn alone<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+    pub fn in_transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.begin()?;
         let result = work(self).and_then(|result| self.commit().map(|()| result));
         result.map_err(|error| match self.rollback() {
@@ -522,9 +522,9 @@ impl Connection {
         each!(self, c => c.read(range))
     }
 
-    /// The highest id ever drawn, as far as the server remembers; never too high.
-    pub fn highest_drawn(&mut self) -> Result<EventId> {
-        each!(self, c => c.highest_drawn())
+    /// The highest id ever allocated, as far as the server remembers; never too high.
+    pub fn highest_allocated(&mut self) -> Result<EventId> {
+        each!(self, c => c.highest_allocated())
     }
 
     /// The consumers in order of their idents.
@@ -591,7 +591,7 @@ impl Watch {
     pub fn settle(&mut self, position: EventId) -> Result<Settled> {
         match self {
             Watch::Sqlite(connection) => {
-                let horizon = connection.highest_drawn()?.max(position);
+                let horizon = connection.highest_allocated()?.max(position);
                 Ok(Settled { horizon, after: 0, visible: horizon, more: false, blocked: None })
             }
             Watch::Postgres(watch) => with_silence(|| watch.in_time(|w| w.settle(position))),
@@ -627,13 +627,13 @@ fn above_limit(table: &TableName) -> Error {
     )
 }
 
-/// Refuses ids, drawn by an insert that is to be undone then, of which one lies above the limit.
+/// Refuses ids, allocated by an insert that is to be undone then, of which one lies above the limit.
 fn within_limit(ids: &[EventId]) -> bool {
     ids.iter().all(|id| *id <= MAX_EVENT_ID)
 }
 
 /// The lowest id of a consumer table that is free: for one whose ids are still those of the npm package,
-/// when all 32,767 were drawn. NULL if all are in use.
+/// when all 32,767 were allocated. NULL if all are in use.
 fn free_consumer_id(table: &str) -> String {
     format!(
         "(SELECT MIN(a.n) FROM (SELECT 1 AS n UNION ALL SELECT id + 1 FROM {table} \
@@ -674,15 +674,15 @@ mod tests {
     fn a_panic_inside_a_transaction_leaves_neither_the_transaction_nor_the_turn() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}?busy_timeout_ms=200", folder.path().join("a.db").display());
-        let (location, settings) = crate::url::parse(&url, &Options::new()).unwrap();
+        let (location, settings) = crate::config::url::parse(&url, &Options::new()).unwrap();
         let settings = Arc::new(settings);
         let pool =
             Pool::open(Backend::new(location, settings.clone()).unwrap(), &settings).unwrap();
-        pool.once(|c| migrate::active(c, &settings)).unwrap();
+        pool.with(|c| migrate::active(c, &settings)).unwrap();
         let event = NewEvent::new("TEST", &1).unwrap();
         let panic = catch_unwind(AssertUnwindSafe(|| {
-            pool.once(|c| {
-                c.alone(|c| {
+            pool.with(|c| {
+                c.in_transaction(|c| {
                     c.insert_event(&event)?;
                     if true {
                         panic!("a defect");
@@ -692,6 +692,6 @@ mod tests {
             })
         }));
         assert!(panic.is_err());
-        assert_eq!(pool.once(|c| c.insert_event(&event)).unwrap(), 1);
+        assert_eq!(pool.with(|c| c.insert_event(&event)).unwrap(), 1);
     }
 }

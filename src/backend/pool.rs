@@ -1,22 +1,23 @@
 //! The pool of a stream's connections. It has no thread of its own: whoever needs a connection that is
 //! not there makes it, in the scope of its own limits.
 //!
-//! A connection is looked at before it is lent only where that may matter (it rested for a while,
-//! or another one of the pool broke since it was used), so that a busy stream pays no extra round
-//! trip, and a stream on a restarted server does not notice.
+//! A connection is validated at checkout only if it was idle for [`REST`], or another one of the
+//! pool broke since it was used. So a busy stream pays no extra round trip, and a stream on a
+//! restarted server does not notice.
 
 use super::session::may_change_session;
 use super::{Backend, Connection};
 use crate::config::Settings;
-use crate::error::{Error, ErrorKind, Result};
-use crate::line;
-use crate::worker::Backoff;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::sync::line;
+use crate::sync::lock::lock;
+use crate::sync::worker::Backoff;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// A connection that rested longer than this is looked at before it is lent.
+/// A connection that was idle longer than this is validated at checkout.
 const REST: Duration = Duration::from_millis(500);
 
 /// The longest time for which who waits does not look whether it is told to end.
@@ -33,7 +34,7 @@ struct Shared {
     state: Mutex<State>,
     /// A connection, or a place for one, came back.
     came: Condvar,
-    breaks: AtomicU64,
+    generation: AtomicU64,
 }
 
 #[derive(Default)]
@@ -65,7 +66,7 @@ impl Pool {
             patience: settings.connect_timeout,
             state: Mutex::default(),
             came: Condvar::new(),
-            breaks: AtomicU64::new(0),
+            generation: AtomicU64::new(0),
         })))
     }
 
@@ -75,12 +76,12 @@ impl Pool {
 
     /// How often connections of this pool were seen to break, or another server to be reached: what
     /// was learnt before may be wrong since.
-    pub fn breaks(&self) -> u64 {
-        self.0.breaks.load(Ordering::Acquire) + self.0.backend.generation()
+    pub fn generation(&self) -> u64 {
+        self.0.generation.load(Ordering::Acquire) + self.0.backend.generation()
     }
 
     /// Lends a connection that was alive a moment ago.
-    pub fn lend(&self) -> Result<Lease> {
+    pub fn checkout(&self) -> Result<PooledConnection> {
         let end = Instant::now() + self.0.patience;
         loop {
             let mut lease = self.0.get(end)?;
@@ -96,25 +97,25 @@ impl Pool {
         }
     }
 
-    /// Whether two connections are to be had at once, and one would not keep the other one waiting.
+    /// Whether two connections are free and can work in parallel.
     pub fn has_spare(&self) -> bool {
         self.0.state().taken + 2 <= self.0.max && self.0.backend.reads_beside_writes()
     }
 
-    /// Runs what only reads, or may run twice: once more if the connection turns out to be broken.
-    pub fn repeatable<T>(&self, work: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
-        match self.lend()?.call(&work) {
+    /// Runs an idempotent operation, a second time if the connection turns out to be broken.
+    pub fn with_retry<T>(&self, work: impl Fn(&mut Connection) -> Result<T>) -> Result<T> {
+        match self.checkout()?.call(&work) {
             // What was waited for in vain is not tried again: its time is over.
             Err(error) if error.ends_connection() && error.kind() != ErrorKind::Timeout => {
-                self.lend()?.call(&work)
+                self.checkout()?.call(&work)
             }
             result => result,
         }
     }
 
     /// Runs what must not run twice.
-    pub fn once<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
-        self.lend()?.call_once(work)
+    pub fn with<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
+        self.checkout()?.call_once(work)
     }
 
     /// Ends idle connections now, and lent ones when they come back; a call that hangs is cut off after a
@@ -132,11 +133,11 @@ impl Pool {
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// An idle connection, or a new one, or one that comes back until `end`.
-    fn get(self: &Arc<Self>, end: Instant) -> Result<Lease> {
+    fn get(self: &Arc<Self>, end: Instant) -> Result<PooledConnection> {
         let mut backoff = Backoff::default();
         let (mut again, mut failure) = (Instant::now(), None);
         let mut state = self.state();
@@ -149,7 +150,7 @@ impl Shared {
             }
             if let Some(slot) = state.idle.pop() {
                 state.taken += 1;
-                return Ok(Lease::of(slot, self.clone()));
+                return Ok(PooledConnection::of(slot, self.clone()));
             }
             let now = Instant::now();
             if state.taken < self.max && now >= again {
@@ -217,13 +218,13 @@ impl Shared {
 struct Place<'a>(&'a Arc<Shared>);
 
 impl Place<'_> {
-    fn fill(self) -> Result<Lease> {
+    fn fill(self) -> Result<PooledConnection> {
         let connection = self.0.backend.connect()?;
         let shared = self.0.clone();
         std::mem::forget(self);
         shared.state().reason = None;
         let slot = Slot { connection, used: Instant::now() };
-        Ok(Lease::of(slot, shared))
+        Ok(PooledConnection::of(slot, shared))
     }
 }
 
@@ -234,7 +235,7 @@ impl Drop for Place<'_> {
 }
 
 /// A connection lent from the pool, which gets it back on drop.
-pub(crate) struct Lease {
+pub(crate) struct PooledConnection {
     /// `None` only while it is dropped.
     slot: Option<Slot>,
     shared: Arc<Shared>,
@@ -243,9 +244,9 @@ pub(crate) struct Lease {
     touched: bool,
 }
 
-impl Lease {
+impl PooledConnection {
     fn of(slot: Slot, shared: Arc<Shared>) -> Self {
-        Lease { slot: Some(slot), shared, broken: false, touched: false }
+        PooledConnection { slot: Some(slot), shared, broken: false, touched: false }
     }
 
     /// Runs `work` and notes whether the connection broke.
@@ -267,7 +268,7 @@ impl Lease {
     /// Keeps the pool from lending this connection again.
     pub fn discard(&mut self) {
         self.broken = true;
-        self.shared.breaks.fetch_add(1, Ordering::AcqRel);
+        self.shared.generation.fetch_add(1, Ordering::AcqRel);
         self.shared.state().trouble = Some(Instant::now());
     }
 
@@ -308,7 +309,7 @@ impl Lease {
     }
 }
 
-impl Drop for Lease {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         self.reset_if_touched();
         let Some(mut slot) = self.slot.take() else { return };
@@ -328,7 +329,7 @@ impl Drop for Lease {
     }
 }
 
-impl Deref for Lease {
+impl Deref for PooledConnection {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
@@ -336,7 +337,7 @@ impl Deref for Lease {
     }
 }
 
-impl DerefMut for Lease {
+impl DerefMut for PooledConnection {
     fn deref_mut(&mut self) -> &mut Connection {
         &mut self.slot.as_mut().expect("a lent connection is there until it is dropped").connection
     }
@@ -351,11 +352,11 @@ mod tests {
     fn who_waits_in_vain_is_told_why_the_last_connection_could_not_be_made() {
         let options = Options::new().set("max_connections", "1").unwrap();
         let options = options.set("connect_timeout_ms", "50").unwrap();
-        let (location, settings) = crate::url::parse("sqlite::memory:", &options).unwrap();
+        let (location, settings) = crate::config::url::parse("sqlite::memory:", &options).unwrap();
         let backend = Backend::new(location, Arc::new(settings.clone())).unwrap();
         let pool = Pool::open(backend, &settings).unwrap();
-        let _lease = pool.lend().unwrap();
-        let text = || pool.lend().map(|_| ()).unwrap_err().to_string();
+        let _lease = pool.checkout().unwrap();
+        let text = || pool.checkout().map(|_| ()).unwrap_err().to_string();
         assert!(text().contains("within 50 ms: all 1 of max_connections"), "{}", text());
         pool.0.state().reason = Some(Error::new(ErrorKind::ConnectFailed, "db:5432: refused"));
         assert!(text().ends_with("failed: db:5432: refused"), "{}", text());

@@ -1,15 +1,16 @@
 //! Reaching a server: the first of its hosts that will do, in limited time, and with what the process has
 //! left of descriptors and threads.
 
+use crate::config::url::{Host, Server};
 use crate::config::{Keepalive, SessionAttrs, Settings};
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::line::{GRACE, Line, Token, in_time};
-use crate::url::{Host, Server};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::sync::line::{GRACE, Line, Token, in_time};
+use crate::sync::lock::lock;
 use std::fs::File;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 /// A connection that is being made takes up to so many descriptors.
@@ -48,7 +49,7 @@ impl Reach {
     }
 
     fn noted(&self) -> MutexGuard<'_, Vec<Weak<Line>>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lines)
     }
 
     /// The line of a new connection.
@@ -205,11 +206,11 @@ fn is_out_of_descriptors(why: &std::io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::config::Options;
-    use crate::url::Location;
+    use crate::config::url::Location;
 
     fn reach(hosts: &str) -> Arc<Reach> {
         let url = format!("postgres://u@{hosts}/d?connect_timeout_ms=900");
-        let (location, settings) = crate::url::parse(&url, &Options::new()).unwrap();
+        let (location, settings) = crate::config::url::parse(&url, &Options::new()).unwrap();
         let Location::Postgres(server) = location else { panic!() };
         Reach::new("PostgreSQL", &server, &settings)
     }

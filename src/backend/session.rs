@@ -4,7 +4,7 @@
 //! gets it: else a `SET search_path`, a `USE` or a temporary table named like the event table would
 //! redirect the events of others.
 
-use crate::error::{Error, ErrorKind};
+use crate::model::error::{Error, ErrorKind};
 
 /// Statements that begin with one of these words change rows, not the session.
 const HARMLESS: [&str; 12] = [

@@ -10,8 +10,9 @@
 //! Two changes of the mask cost less than a microsecond beside a round trip to a server. SQLite has
 //! no socket and pays nothing.
 
+use crate::sync::lock::lock;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Runs work of a driver. The signal is looked for only after a failure: work that hides a failed
 /// write from its caller must use [`Silence`] itself.
@@ -106,13 +107,13 @@ impl<C> Quiet<C> {
 
 impl Drop for Begin {
     fn drop(&mut self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Silence::begin());
+        *lock(&self.0) = Some(Silence::begin());
     }
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.0).take();
     }
 }
 

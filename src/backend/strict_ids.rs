@@ -1,19 +1,19 @@
 //! The option `strict_ids` of `migrate`: the database refuses an INSERT that names an id, so that no id
-//! is drawn before its INSERT. Statements that leave the id out, as all of ours, are not touched.
+//! is allocated before its INSERT. Statements that leave the id out, as all of ours, are not touched.
 
 use super::Connection;
 use crate::config::TableName;
-use crate::error::Result;
-use crate::event::MAX_EVENT_ID;
-use crate::value::Value;
+use crate::model::error::Result;
+use crate::model::event::MAX_EVENT_ID;
+use crate::model::value::Value;
 
 const WHY: &str = "strict_ids: leave the id out, the database draws it";
 
 /// Does nothing where it was done before.
 pub(super) fn refuse_given_ids(connection: &mut Connection, table: &TableName) -> Result<()> {
     match connection {
-        Connection::Sqlite(_) => connection.script(&sqlite_sql(table)),
-        Connection::Postgres(_) => connection.script(&postgres_sql(table)),
+        Connection::Sqlite(_) => connection.execute_batch(&sqlite_sql(table)),
+        Connection::Postgres(_) => connection.execute_batch(&postgres_sql(table)),
         Connection::Mysql(_) => {
             let name = trigger(table);
             let schema = match &table.schema {
@@ -29,7 +29,7 @@ pub(super) fn refuse_given_ids(connection: &mut Connection, table: &TableName) -
                 &[],
             )?;
             match rows.first().and_then(|row| row.first()).and_then(Value::as_i64) {
-                Some(0) => connection.script(&mysql_sql(table)),
+                Some(0) => connection.execute_batch(&mysql_sql(table)),
                 _ => Ok(()),
             }
         }

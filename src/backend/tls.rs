@@ -1,7 +1,7 @@
 //! TLS to PostgreSQL by rustls (MySQL's driver brings its own use of it).
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::url::{Tls, TlsMode};
+use crate::config::url::{Tls, TlsMode};
+use crate::model::error::{Error, ErrorKind, Result};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};

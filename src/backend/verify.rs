@@ -2,8 +2,8 @@
 //! ever give. The SQL is in each dialect.
 
 use super::{Connection, each};
-use crate::error::Result;
-use crate::event::{EventId, MAX_EVENT_ID};
+use crate::model::error::Result;
+use crate::model::event::{EventId, MAX_EVENT_ID};
 
 /// Where events are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use super::cursors::Move;
 use super::{Connection, each};
-use crate::consumer::Ident;
-use crate::error::{Result, fail};
-use crate::event::{EventId, NewEvent};
+use crate::model::error::{Result, fail};
+use crate::model::event::{EventId, NewEvent};
+use crate::model::ident::Ident;
 use std::borrow::Borrow;
 
 /// What a caller wants to have written.
@@ -37,7 +37,7 @@ impl Connection {
         if events.len() == changes.len() {
             return Ok(self.insert_group(&events)?.into_iter().map(Written::Event).collect());
         }
-        self.alone(|connection| {
+        self.in_transaction(|connection| {
             let mut ids = connection.insert_events(&events)?.into_iter();
             let written = changes.iter().map(|change| match change {
                 Change::Event(_) => match ids.next() {
@@ -59,7 +59,7 @@ impl Connection {
                 self.insert_event(event.borrow()).map(|id| vec![id])
             }
             _ if each!(self, c => c.inserts_at_once())? => self.insert_events(events),
-            _ => self.alone(|connection| connection.insert_events(events)),
+            _ => self.in_transaction(|connection| connection.insert_events(events)),
         }
     }
 

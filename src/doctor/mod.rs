@@ -5,8 +5,8 @@ mod stream;
 pub use crate::backend::doctor::{Check, CheckStatus};
 
 use crate::backend::doctor::{Checks, ROLES, failure};
-use crate::error::{Error, ErrorKind, Result};
 use crate::history::Warehouse;
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::stream::EventStream;
 
 /// What [`EventStream::doctor`] looks at.

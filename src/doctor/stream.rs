@@ -6,10 +6,10 @@ use crate::backend::doctor::{
 };
 use crate::backend::verify::Place;
 use crate::backend::{Connection, Watch, migrate};
-use crate::error::{ErrorKind, Result};
-use crate::event::MAX_EVENT_ID;
 use crate::history::{Warehouse, archiver_ident};
-use crate::reader::Reader;
+use crate::model::error::{ErrorKind, Result};
+use crate::model::event::MAX_EVENT_ID;
+use crate::read::reader::Reader;
 use crate::stream::{EventStream, Lag};
 use crate::verify::{FindingKind, VerifyOptions};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -147,9 +147,9 @@ fn order(reader: &Reader) -> Outcome {
 }
 
 fn ids_left(connection: &mut Connection) -> Outcome {
-    let drawn = connection.highest_drawn()?;
-    let seen = format!("{drawn} of {MAX_EVENT_ID}");
-    if drawn < MAX_EVENT_ID / 10 * 9 {
+    let allocated = connection.highest_allocated()?;
+    let seen = format!("{allocated} of {MAX_EVENT_ID}");
+    if allocated < MAX_EVENT_ID / 10 * 9 {
         return ok(seen);
     }
     failure(seen, "a new event table, after all consumers have read this one")
@@ -168,12 +168,12 @@ fn ids_outside(connection: &mut Connection) -> Outcome {
 
 fn cursors(connection: &mut Connection) -> Outcome {
     let cursors = connection.cursors()?;
-    let drawn = i128::from(connection.highest_drawn()?);
-    let wrong = cursors.iter().find(|cursor| !(0..=drawn).contains(&cursor.last_id));
+    let allocated = i128::from(connection.highest_allocated()?);
+    let wrong = cursors.iter().find(|cursor| !(0..=allocated).contains(&cursor.last_id));
     match wrong {
-        None => ok(format!("{} of them, up to {drawn}", cursors.len())),
+        None => ok(format!("{} of them, up to {allocated}", cursors.len())),
         Some(cursor) => failure(
-            format!("{} is at {}, but {drawn} was drawn", cursor.ident, cursor.last_id),
+            format!("{} is at {}, but {allocated} was allocated", cursor.ident, cursor.last_id),
             "compare with the consumer's own state, then unregister and register it",
         ),
     }
@@ -181,7 +181,7 @@ fn cursors(connection: &mut Connection) -> Outcome {
 
 /// A sample: the first events and the last ones.
 fn unreadable(reader: &Reader, connection: &mut Connection) -> Outcome {
-    let last = connection.highest_drawn()?.min(MAX_EVENT_ID);
+    let last = connection.highest_allocated()?.min(MAX_EVENT_ID);
     let report = |from, to| {
         let options = VerifyOptions::new().from(from).to(to).examples(3);
         crate::verify::scan_queue(reader, &options)
@@ -198,7 +198,7 @@ fn unreadable(reader: &Reader, connection: &mut Connection) -> Outcome {
 }
 
 fn consumers(lag: &Result<Lag>) -> Outcome {
-    let lag = lag.as_ref().map_err(crate::error::Error::copy)?;
+    let lag = lag.as_ref().map_err(crate::model::error::Error::copy)?;
     let late = lag.consumers.iter().find(|consumer| {
         consumer.events_behind > BEHIND
             || consumer.seconds_since_seen > UNSEEN && consumer.events_behind > 0
@@ -216,7 +216,7 @@ fn consumers(lag: &Result<Lag>) -> Outcome {
 }
 
 fn open_transactions(lag: &Result<Lag>, now: Result<i64>) -> Outcome {
-    let lag = lag.as_ref().map_err(crate::error::Error::copy)?;
+    let lag = lag.as_ref().map_err(crate::model::error::Error::copy)?;
     let now = now?;
     let old = lag.holders.iter().find(|holder| {
         let since = holder.since.as_deref().and_then(|since| seconds_since(now, since));
@@ -250,13 +250,13 @@ fn warehouse(warehouse: &Warehouse) -> Outcome {
 fn warehouse_rights(warehouse: &Warehouse, must: bool) -> Outcome {
     let settings = warehouse.settings();
     let missing =
-        warehouse.pool()?.repeatable(|connection| connection.missing(settings, IN_THE_WAREHOUSE));
+        warehouse.pool()?.with_retry(|connection| connection.missing(settings, IN_THE_WAREHOUSE));
     rights(missing, must)
 }
 
 /// Of the last events, those that the archiver has passed and the history does not have.
 fn late_events(stream: &EventStream, warehouse: &Warehouse) -> Outcome {
-    let cursors = stream.reader().pool()?.repeatable(|connection| connection.cursors())?;
+    let cursors = stream.reader().pool()?.with_retry(|connection| connection.cursors())?;
     let archiver = archiver_ident()?;
     let Some(cursor) = cursors.iter().find(|cursor| cursor.ident == archiver.as_str()) else {
         return ok("nothing is archived yet");
@@ -270,7 +270,7 @@ fn late_events(stream: &EventStream, warehouse: &Warehouse) -> Outcome {
             let ids: Vec<&str> = finding.examples.iter().map(|it| it.id.as_str()).collect();
             failure(
                 format!("{} events, such as {}", finding.count, ids.join(", ")),
-                "`fes verify` names all; hand them to the consumers, and let the database draw ids at the INSERT",
+                "`fes verify` names all; hand them to the consumers, and let the database allocate ids at the INSERT",
             )
         }
     }
@@ -307,7 +307,7 @@ mod tests {
                 warnings: Vec::new(),
                 consumers: Vec::new(),
             });
-            let now = crate::event::Timestamp::parse("2026-01-01T00:02:00Z").unwrap().unix();
+            let now = crate::model::event::Timestamp::parse("2026-01-01T00:02:00Z").unwrap().unix();
             open_transactions(&lag, Ok(now)).unwrap()
         };
         let (old, seen, remedy) = held(Some("2026-01-01T00:00:30Z"), Some(7));

@@ -39,7 +39,7 @@ pub unsafe extern "C" fn fes_archiver_open(
     })
 }
 
-/// Who is told how the archiver fares, in place of who was before.
+/// Sets the notice callback, replacing any previous one.
 ///
 /// @param archiver the archiver
 /// @param on_notice what is called with every notice

@@ -1,10 +1,10 @@
 //! `fes_cancel_token`, and waiting with a time limit.
 
 use super::{free, guard_or};
-use crate::cancel::{CancelToken, Wait};
+use crate::sync::cancel::{CancelToken, Wait};
 use std::time::Duration;
 
-/// As a `timeout_ms`: without an end.
+/// The value of `timeout_ms` for no time limit.
 pub const FES_FOREVER: u32 = 0xffff_ffff;
 
 /// Ends waits: every call that was given the token returns `FES_CANCELLED` within 30 ms, and so do

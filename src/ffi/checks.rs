@@ -6,7 +6,7 @@ use super::{
     text,
 };
 use crate::doctor::DoctorOptions;
-use crate::error::{Error, ErrorKind};
+use crate::model::error::{Error, ErrorKind};
 use crate::verify::VerifyOptions;
 use serde::Serialize;
 use std::ffi::c_char;
@@ -35,7 +35,7 @@ fn report_json(report: &impl Serialize) -> Done<fes_text> {
 /// @param stream the stream
 /// @param warehouse NULL, or the warehouse with its history
 /// @param from_id the first id; 0 for the first one that there is
-/// @param to_id the last id; 0 for the highest that was drawn
+/// @param to_id the last id; 0 for the highest that was allocated
 /// @param examples the most ids told of each finding
 /// @param out gets the text, to be freed with `fes_text_free`
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
@@ -65,7 +65,7 @@ pub unsafe extern "C" fn fes_stream_verify_json(
 /// @param stream the stream
 /// @param warehouse NULL, or the warehouse with its history
 /// @param from_id the first id; 0 for the first one that there is
-/// @param to_id the last id; 0 for the highest that was drawn
+/// @param to_id the last id; 0 for the highest that was allocated
 /// @param examples the most ids told of each finding
 /// @param timeout_ms after how many milliseconds to end; `FES_FOREVER` has no end
 /// @param cancel NULL, or a token that ends it

@@ -4,9 +4,9 @@ use super::cancel::{fes_cancel_token, limits};
 use super::{
     Out, borrow, close, fes_error, fes_events, fes_status, fes_stream, guard, refuse, text, want,
 };
-use crate::event::Timestamp;
-use crate::poll::Consumer;
-use crate::start::StartAt;
+use crate::model::event::Timestamp;
+use crate::read::consumer::Consumer;
+use crate::read::start_at::StartAt;
 use std::ffi::c_char;
 
 /// A consumer of a stream, which polls. Any number of threads may use one at once, although one

@@ -36,7 +36,7 @@ pub unsafe extern "C" fn fes_discarder_open(
     })
 }
 
-/// Who is told how the discarder fares, in place of who was before.
+/// Sets the notice callback, replacing any previous one.
 ///
 /// @param discarder the discarder
 /// @param on_notice what is called with every notice

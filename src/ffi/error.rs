@@ -1,9 +1,9 @@
 //! `fes_status` and `fes_error`.
 
 use super::{guard_or, layout, text};
-use crate::error::Error;
-use crate::event::{EventId, UnreadableEvent};
-use crate::worker::panic_error;
+use crate::model::error::Error;
+use crate::model::event::{EventId, UnreadableEvent};
+use crate::sync::worker::panic_error;
 use std::any::Any;
 use std::error::Error as _;
 use std::ffi::{CStr, CString, c_char};
@@ -28,7 +28,7 @@ pub enum fes_status {
     FES_INVALID_USER = 5,
     /// `user:component` is longer than 64 characters.
     FES_IDENT_TOO_LONG = 6,
-    /// An id that is no event id, or above the highest one that was ever drawn.
+    /// An id that is no event id, or above the highest one that was ever allocated.
     FES_INVALID_LAST_ID = 7,
     /// An unknown option, or a value of one that makes no sense.
     FES_INVALID_OPTION = 8,
@@ -78,7 +78,7 @@ pub enum fes_status {
     /// The stream lost events or began anew: a restore, a failover that lost commits, TRUNCATE. Reading
     /// goes on from the stored cursor, or from the beginning where that is lower. Retriable.
     FES_STREAM_REWOUND = 47,
-    /// An event appeared below ids that were settled before: its id was drawn, or given, before its
+    /// An event appeared below ids that were settled before: its id was allocated, or given, before its
     /// INSERT. Consumers that have passed over it will not get it.
     FES_LATE_EVENT = 48,
     /// The caller's own statement violated a constraint.
@@ -388,7 +388,7 @@ pub unsafe extern "C" fn fes_selftest_panic(err: *mut *mut fes_error) -> fes_sta
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::model::error::ErrorKind;
 
     #[test]
     fn every_kind_of_error_has_a_status_of_its_number_and_name() {

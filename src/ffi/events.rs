@@ -1,10 +1,9 @@
 //! `fes_events`: a batch of events as one array, or as one JSON text.
 
 use super::text::{give_text, terminated};
-use super::{
-    Done, Out, borrow, fes_error, fes_status, free, guard, guard_or, layout, lock, no_memory,
-};
-use crate::event::{Event, Timestamp, UnreadableEvent, check_json};
+use super::{Done, Out, borrow, fes_error, fes_status, free, guard, guard_or, layout, no_memory};
+use crate::model::event::{Event, Timestamp, UnreadableEvent, check_json};
+use crate::sync::lock::lock;
 use std::ffi::{CStr, c_char};
 use std::fmt::Write as _;
 use std::sync::{Mutex, OnceLock};

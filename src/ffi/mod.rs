@@ -4,7 +4,7 @@
 //! This is the only place with `unsafe`, all of it of these kinds: a pointer of the caller is read
 //! (after a check for NULL), a place of the caller is written, a handle becomes a `Box` again.
 #![allow(unsafe_code, non_camel_case_types)]
-// What a caller has to keep stands in the header, which is made from the same comments.
+// The caller's obligations are documented in the header, which is made from the same comments.
 #![allow(clippy::missing_safety_doc, clippy::too_many_arguments)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -53,10 +53,10 @@ pub use user::*;
 pub use value::*;
 pub use warehouse::*;
 
-use crate::consumer::Want;
-use crate::error::{Error, ErrorKind};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::ident::Want;
 use std::ffi::{CStr, c_char};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use std::thread;
 
 /// Asserts where the fields of a structure are, in order, on machines of 64 bits; `tests/c` asserts
@@ -308,8 +308,4 @@ unsafe fn want(types: *const *const c_char, count: usize) -> Done<Want> {
         .map(|name| unsafe { text(*name, "a type of want") })
         .collect::<Done<Vec<&str>>>()?;
     Ok(Want::types(&types)?)
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,8 +3,8 @@
 use super::error::{c_text, fes_error};
 use super::user::UserData;
 use super::{Done, refuse};
-use crate::error::Error;
 use crate::history::HistoryNotice;
+use crate::model::error::Error;
 use crate::receiver::Notice;
 use std::ffi::{c_char, c_void};
 

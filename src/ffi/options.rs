@@ -1,7 +1,8 @@
 //! `fes_options`.
 
-use super::{Done, borrow, fes_error, fes_status, free, guard, guard_or, lock, text};
+use super::{Done, borrow, fes_error, fes_status, free, guard, guard_or, text};
 use crate::config::Options;
+use crate::sync::lock::lock;
 use std::ffi::c_char;
 use std::sync::Mutex;
 

@@ -6,14 +6,15 @@ use super::options::options;
 use super::user::{UserData, fes_on_destroy};
 use super::{
     Done, Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard,
-    lock, refuse, text, want,
+    refuse, text, want,
 };
-use crate::consumer::LIVE;
+use crate::model::ident::LIVE;
 use crate::push::Delivery;
 use crate::receiver::{
-    CallbackResult, LiveReceiver, Poison, ReceiverOptions, ReceiverStats, ReliableReceiver,
+    CallbackResult, LiveReceiver, PoisonPolicy, ReceiverOptions, ReceiverStats, ReliableReceiver,
 };
 use crate::stream::EventStream;
+use crate::sync::lock::lock;
 use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub type fes_on_events =
 /// What a receiver does about events that its callback fails on, again and again.
 #[repr(u32)]
 #[derive(Clone, Copy)]
-pub enum fes_poison {
+pub enum fes_poison_policy {
     /// Brings them again for ever, with a back-off. The default: nothing passes unprocessed.
     FES_POISON_RETRY = 0,
     /// Stops the receiver at the first failure; the cursor stays before the delivery.
@@ -240,7 +241,7 @@ pub unsafe extern "C" fn fes_receiver_set_options(
 /// What to do about events that the callback fails on; before the first start.
 ///
 /// @param receiver the receiver
-/// @param poison a `fes_poison`
+/// @param poison a `fes_poison_policy`
 /// @param count 1 or more for `FES_POISON_SKIP_AFTER`, else 0
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
 /// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT`
@@ -253,12 +254,14 @@ pub unsafe extern "C" fn fes_receiver_set_poison(
 ) -> fes_status {
     guard(err, || unsafe {
         let poison = match (poison, count) {
-            (kind, 0) if kind == fes_poison::FES_POISON_RETRY as u32 => Poison::Retry,
-            (kind, 0) if kind == fes_poison::FES_POISON_STOP as u32 => Poison::Stop,
-            (kind, 1..) if kind == fes_poison::FES_POISON_SKIP_AFTER as u32 => {
-                Poison::SkipAfter(count)
+            (kind, 0) if kind == fes_poison_policy::FES_POISON_RETRY as u32 => PoisonPolicy::Retry,
+            (kind, 0) if kind == fes_poison_policy::FES_POISON_STOP as u32 => PoisonPolicy::Stop,
+            (kind, 1..) if kind == fes_poison_policy::FES_POISON_SKIP_AFTER as u32 => {
+                PoisonPolicy::SkipAfter(count)
             }
-            _ => return Err(refuse(format!("there is no fes_poison {poison} with {count}"))),
+            _ => {
+                return Err(refuse(format!("there is no fes_poison_policy {poison} with {count}")));
+            }
         };
         borrow(receiver, "receiver")?.set(|options| options.poison(poison))
     })

@@ -2,7 +2,7 @@
 //! end.
 
 use super::{Done, fes_error};
-use crate::error::{Error, ErrorKind};
+use crate::model::error::{Error, ErrorKind};
 use std::cell::OnceCell;
 use std::ops::Range;
 

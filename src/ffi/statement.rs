@@ -5,8 +5,8 @@ use super::stream::fes_stream;
 use super::text::{give_text, terminated};
 use super::{Out, borrow, fes_error, fes_options, fes_status, free, guard, json, refuse, text};
 use crate::backend::DatabaseKind;
-use crate::event::NewEvent;
-use crate::generator::Statement;
+use crate::model::event::NewEvent;
+use crate::write::transaction::Statement;
 use serde_json::value::RawValue;
 use std::ffi::c_char;
 

@@ -7,7 +7,7 @@ use super::{
     layout, refuse, shut_down, text,
 };
 use crate::backend::sqlite::guard as sqlite_guard;
-use crate::event::NewEvent;
+use crate::model::event::NewEvent;
 use crate::stream::{EventStream, Lag};
 use serde_json::json as json_value;
 use std::ffi::c_char;

@@ -3,8 +3,8 @@
 use super::{Out, free};
 use std::ffi::c_char;
 
-/// The version of what this header declares. It grows when something is added; a library with
-/// another SONAME has another one that does not fit.
+/// The version of what this header declares. Raised when functions are added. Not comparable
+/// between SONAMEs.
 pub const FES_ABI_VERSION: u32 = 1;
 
 /// What is built into the library: see `fes_features`. Later versions may have further ones.

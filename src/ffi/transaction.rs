@@ -2,10 +2,11 @@
 
 use super::stream::{fes_new_event, fes_stream, give_ids, new_events};
 use super::value::{fes_rows, fes_value, values};
-use super::{Done, Out, borrow, close, fes_error, fes_status, guard, json, lock, text};
-use crate::error::{Error, ErrorKind};
-use crate::event::NewEvent;
-use crate::generator::Transaction;
+use super::{Done, Out, borrow, close, fes_error, fes_status, guard, json, text};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::event::NewEvent;
+use crate::sync::lock::lock;
+use crate::write::transaction::Transaction;
 use std::ffi::c_char;
 use std::sync::Mutex;
 

@@ -2,7 +2,7 @@
 
 use super::text::{give_text, terminated};
 use super::{Done, array, copied, free, layout, no_memory, refuse, text_of};
-use crate::value::{Rows, Value};
+use crate::model::value::{Rows, Value};
 use std::ffi::c_char;
 
 /// The kinds of a `fes_value`.

@@ -5,10 +5,11 @@ use super::options::options;
 use super::statement::kind_number;
 use super::{
     Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard,
-    guard_or, lock, shut_down, text, want,
+    guard_or, shut_down, text, want,
 };
 use crate::backend::sqlite::guard as sqlite_guard;
 use crate::history::{Replay, Warehouse};
+use crate::sync::lock::lock;
 use std::ffi::c_char;
 use std::sync::Mutex;
 

@@ -1,26 +1,27 @@
 //! The archiver: copies the stream to the history, and then acknowledges it.
 
 use super::latecomers::Latecomers;
-use super::{HistoryNotice, Notify, Running, Warehouse, WorkerHealth, archiver_ident, lock};
+use super::{HistoryNotice, Notify, Running, Warehouse, WorkerHealth, archiver_ident};
 use crate::backend::Connection;
 use crate::backend::cursors::Move;
 use crate::backend::lease::OwnerLease;
-use crate::cancel::{CancelToken, Wait};
 use crate::config::Options;
-use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventId};
-use crate::life::{Anchor, Position};
-use crate::line::{Scope, Token};
-use crate::reader::{Chunk, Reader, Stored};
-use crate::rewind::{Standing, Verdict};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::{Event, EventId};
+use crate::model::ident::Ident;
+use crate::model::life::{Anchor, Position};
+use crate::read::reader::{Chunk, Reader, Stored};
+use crate::read::rewind::{Standing, Verdict};
 use crate::stream::EventStream;
-use crate::worker::{Next, Signal, Task, panic_error, stop_for};
+use crate::sync::cancel::{CancelToken, Wait};
+use crate::sync::line::{Scope, Token};
+use crate::sync::lock::lock;
+use crate::sync::worker::{Next, Signal, Task, panic_error, stop_for};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-/// After a batch that was not full: more come meanwhile, for one write.
+/// The pause after a short batch, so that the next write has more events.
 const GATHER: Duration = Duration::from_millis(20);
 /// The longest wait for new events.
 const LONGEST_IDLE: Duration = Duration::from_millis(500);
@@ -36,7 +37,7 @@ const LEASE_LOOK: Duration = Duration::from_secs(1);
 /// connections break: a batch is committed there first, acknowledged then, and compared where it
 /// is there already. The next batch is read while one is written; broken connections are made
 /// again. Every two seconds it compares the newest 10,000 ids with what it has copied: an event that
-/// appeared among them later, because its id was drawn or given before its INSERT, is copied, too, and
+/// appeared among them later, because its id was allocated or given before its INSERT, is copied, too, and
 /// told as an error of kind `LateEvent`.
 ///
 /// There is one archiver for each stream. If another one is started by mistake, it waits, tells
@@ -74,7 +75,7 @@ pub(super) struct Core {
     /// Most events of one batch.
     batch: usize,
     pub notify: Notify,
-    /// Held by who archives: `run_once` while another one does waits.
+    /// Serializes the calls of `run_once` on this handle.
     once: Mutex<()>,
     /// The thread that is in `run_once`, which its notices come from.
     runner: Mutex<Option<ThreadId>>,
@@ -213,7 +214,7 @@ impl Archiver {
         if !pass.is_owner()? {
             fail!(Occupied, "another archiver of this stream is at work");
         }
-        let until = self.core.reader.pool()?.repeatable(Connection::highest_drawn)?;
+        let until = self.core.reader.pool()?.with_retry(Connection::highest_allocated)?;
         let mut total = 0;
         let mut complete = false;
         while !complete && go_on() {
@@ -245,7 +246,7 @@ impl Core {
             let verdict = self.reader.find(&self.ident, standing, doubts)?;
             return verdict.ok_or_else(|| self.unregistered());
         }
-        self.reader.pool()?.repeatable(|connection| {
+        self.reader.pool()?.with_retry(|connection| {
             connection.register(&self.ident, 0)?;
             connection.advance(&self.ident, &Move::none())?;
             let verdict = self.reader.verify(connection, &self.ident, standing, doubts)?;
@@ -260,13 +261,13 @@ impl Core {
 
     /// The next batch; `known` is the stored cursor.
     fn read(&self, from: Position, known: EventId) -> Result<Chunk> {
-        self.reader.pool()?.repeatable(|connection| {
+        self.reader.pool()?.with_retry(|connection| {
             let chunk = self.reader.read_to_copy(connection, from, self.batch)?;
             if chunk.events.is_empty() {
-                // Shows that it is alive, and finds out that ids are drawn again.
+                // Shows that it is alive, and finds out that ids are allocated again.
                 let cursor = connection.advance(&self.ident, &Move::none())?;
                 let stands = match cursor.filter(|cursor| *cursor >= known) {
-                    Some(cursor) => self.reader.is_drawn(connection, from.id.max(cursor))?,
+                    Some(cursor) => self.reader.is_allocated(connection, from.id.max(cursor))?,
                     None => false,
                 };
                 if !stands {
@@ -321,7 +322,7 @@ struct Pass {
     latecomers: Latecomers,
     /// What was read while the batch before was written.
     ahead: Option<Chunk>,
-    /// Whether the warehouse was what was asked last.
+    /// Which side the current operation talks to; it decides the kind of error notice.
     at_warehouse: bool,
     waiting: bool,
     /// The end was told.

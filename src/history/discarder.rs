@@ -1,17 +1,18 @@
 //! The discarder: deletes from the event table what every consumer has acknowledged.
 
 use super::expiry::{Expiry, Look};
-use super::{HistoryNotice, Notify, Running, WorkerHealth, archiver_ident, lock};
+use super::{HistoryNotice, Notify, Running, WorkerHealth, archiver_ident};
 use crate::backend::history::{Discard, Discarded};
 use crate::backend::pool::Pool;
-use crate::cancel::{CancelToken, Wait};
 use crate::config::{Options, Settings};
-use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result};
-use crate::reader::Reader;
-use crate::rewind::Standing;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::ident::Ident;
+use crate::read::reader::Reader;
+use crate::read::rewind::Standing;
 use crate::stream::EventStream;
-use crate::worker::{Next, Signal, Task, stop_for};
+use crate::sync::cancel::{CancelToken, Wait};
+use crate::sync::lock::lock;
+use crate::sync::worker::{Next, Signal, Task, stop_for};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,7 +26,7 @@ const REST: u32 = 4;
 ///   [`Archiver`](crate::Archiver) is.
 /// - A consumer that registers meanwhile gets every event from the first one that is still there
 ///   at that moment.
-/// - The event with the highest id always stays: it keeps its id from being drawn again.
+/// - The event with the highest id always stays: it keeps its id from being allocated again.
 /// - A consumer that does not come back holds everything up: [`lag`](crate::EventStream::lag)
 ///   shows it. With `expire_after_s`, one that was not seen for this time is unregistered, and a
 ///   notice tells so. A jump of the clock does not count: while this handle lives, ages grow by the
@@ -183,7 +184,7 @@ impl Core {
     /// Unregisters who was not seen for long.
     fn expire(&self, pool: &Pool) -> Result<()> {
         let seconds = self.settings.expire_after;
-        let look = pool.repeatable(|connection| {
+        let look = pool.with_retry(|connection| {
             let cursors = connection.cursors()?;
             let rows = cursors.into_iter().filter_map(|row| row.seen.map(|seen| (row.ident, seen)));
             let database = connection.stream_row()?.now;
@@ -197,7 +198,7 @@ impl Core {
         }
         for ident in due.idents.into_iter().filter(|ident| ident != self.archiver.as_str()) {
             // Not if it came back a moment ago.
-            if pool.once(|connection| connection.expire(seconds, &ident))? {
+            if pool.with(|connection| connection.expire(seconds, &ident))? {
                 self.notify.tell(HistoryNotice::Expired(ident));
             }
         }
@@ -227,7 +228,7 @@ impl Pass {
     fn verify(&mut self) -> Result<()> {
         let reader = &self.core.reader;
         let pool = reader.pool()?;
-        match pool.repeatable(|connection| reader.ask(connection)) {
+        match pool.with_retry(|connection| reader.ask(connection)) {
             Err(error) if error.kind() != ErrorKind::PermissionDenied => return Err(error),
             _ => {}
         }
@@ -236,7 +237,7 @@ impl Pass {
             return Ok(());
         }
         self.known = Discarded::default();
-        let verified = pool.repeatable(|connection| {
+        let verified = pool.with_retry(|connection| {
             for ident in connection.idents()? {
                 let standing = Standing::default();
                 reader.verify(connection, &Ident::stored(ident), &standing, doubts)?;
@@ -263,7 +264,7 @@ impl Pass {
             limit: core.settings.limit_at_once,
             archiver: core.require_archiver.then_some(&core.archiver),
         };
-        let done = pool.once(|connection| connection.discard(&order))?;
+        let done = pool.with(|connection| connection.discard(&order))?;
         let events = done.events;
         self.idle = events == 0;
         // From the start again next time: somebody may have put older events there by hand.

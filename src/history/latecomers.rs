@@ -4,10 +4,10 @@ use super::HistoryNotice;
 use super::archiver::Core;
 use crate::backend::ReadRange;
 use crate::backend::verify::Place;
-use crate::consumer::Want;
-use crate::error::Result;
-use crate::event::{Event, EventId};
-use crate::late::{LateWindow, WINDOW, late_error};
+use crate::model::error::Result;
+use crate::model::event::{Event, EventId};
+use crate::model::ident::Want;
+use crate::read::late::{LateWindow, WINDOW, late_error};
 use std::time::{Duration, Instant};
 
 /// How often it looks. One look reads the ids of at most [`WINDOW`] events, by the primary key.
@@ -54,7 +54,7 @@ impl Latecomers {
         };
         let start = window.start();
         let pool = core.reader.pool()?;
-        let present = pool.repeatable(|c| c.ids(Place::Queue, start, WINDOW as usize))?;
+        let present = pool.with_retry(|c| c.ids(Place::Queue, start, WINDOW as usize))?;
         let late = window.late(&present);
         if late.is_empty() {
             return Ok(());
@@ -78,7 +78,7 @@ impl Latecomers {
 fn begin(core: &Core, after: EventId) -> Result<LateWindow> {
     let pool = core.warehouse.pool()?;
     let start = after.saturating_sub(WINDOW);
-    let (first, known) = pool.repeatable(|connection| {
+    let (first, known) = pool.with_retry(|connection| {
         let first = connection.ids(Place::History, 0, 1)?.first().copied();
         Ok((first, connection.ids(Place::History, start, WINDOW as usize)?))
     })?;
@@ -94,14 +94,14 @@ fn copy(core: &Core, ids: &[EventId]) -> Result<Vec<EventId>> {
         let want = Want::all();
         let range = ReadRange {
             after: id - 1,
-            upto: *id,
+            up_to: *id,
             want: &want,
             limit: 1,
             max_bytes: usize::MAX,
             check_json: false,
             anchored: false,
         };
-        match pool.repeatable(|connection| connection.read(&range)) {
+        match pool.with_retry(|connection| connection.read(&range)) {
             // Somebody has decided that the history is to lack it.
             Err(error) if error.unreadable().is_some() => {}
             batch => events.extend(batch?.events),

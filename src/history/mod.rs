@@ -16,11 +16,12 @@ pub use replay::Replay;
 pub(crate) use same::same_json;
 pub use warehouse::Warehouse;
 
-use crate::consumer::{Component, INTERNAL_USER, Ident};
-use crate::error::{Error, Result};
-use crate::worker::{Task, Worker, panic_error};
+use crate::model::error::{Error, Result};
+use crate::model::ident::{Component, INTERNAL_USER, Ident};
+use crate::sync::lock::lock;
+use crate::sync::worker::{Task, Worker, panic_error};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The component of the archiver, of the user [`INTERNAL_USER`].
@@ -174,8 +175,4 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

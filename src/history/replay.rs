@@ -2,14 +2,14 @@
 
 use super::Warehouse;
 use crate::backend::ReadRange;
-use crate::cancel::{CancelToken, Wait};
-use crate::consumer::Want;
-use crate::error::{ErrorKind, Result};
-use crate::event::{Event, EventId};
-use crate::life::{Anchor, Life, Position};
-use crate::reader::Reader;
+use crate::model::error::{ErrorKind, Result};
+use crate::model::event::{Event, EventId};
+use crate::model::ident::Want;
+use crate::model::life::{Anchor, Life, Position};
+use crate::read::reader::Reader;
+use crate::read::tail::TailPlace;
 use crate::stream::EventStream;
-use crate::tail::TailPlace;
+use crate::sync::cancel::{CancelToken, Wait};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,9 +99,9 @@ impl Replay {
     ///
     /// # Errors
     /// `InvalidArgument` for a limit of 0, `InvalidLastId` if the position is above the highest id
-    /// that was ever drawn, `NotMigrated`, `UnsafeServer`, and those of both databases. The next
+    /// that was ever allocated, `NotMigrated`, `UnsafeServer`, and those of both databases. The next
     /// call goes on at the same position. `StreamRewound`, once, if the stream lost events or began
-    /// anew: the next call goes on at the position or the highest id drawn, whichever is lower.
+    /// anew: the next call goes on at the position or the highest id allocated, whichever is lower.
     pub fn next_events(&mut self, limit: usize) -> Result<Vec<Event>> {
         loop {
             if let Some(events) = self.look(limit)? {
@@ -166,7 +166,7 @@ impl Replay {
             Some((_, life)) => life,
         };
         let at = Position { id: self.position, anchor: self.anchor };
-        let (now, life, rewound) = self.reader.pool()?.repeatable(|connection| {
+        let (now, life, rewound) = self.reader.pool()?.with_retry(|connection| {
             self.reader.verify_unregistered(connection, at, life, doubts)
         })?;
         (self.position, self.anchor, self.seen) = (now.id, now.anchor, Some((doubts, Some(life))));
@@ -180,12 +180,12 @@ impl Replay {
         self.verify(doubts)?;
         let after = self.position;
         let from = Position { id: after, anchor: self.anchor };
-        let chunk = self.reader.pool()?.repeatable(|connection| {
+        let chunk = self.reader.pool()?.with_retry(|connection| {
             let chunk = self.reader.read(connection, from, &self.want, limit)?;
-            if chunk.events.is_empty() && !self.reader.is_drawn(connection, after)? {
+            if chunk.events.is_empty() && !self.reader.is_allocated(connection, after)? {
                 if after == self.begin {
                     let whose = "the position of the replay";
-                    self.reader.check_drawn(connection, after, whose)?;
+                    self.reader.check_allocated(connection, after, whose)?;
                 }
                 self.reader.doubt(false);
             }
@@ -210,26 +210,26 @@ impl Replay {
             return Ok(chunk.events);
         }
         let range = ReadRange::all(after, &self.want, self.warehouse.settings());
-        let batch = self.warehouse.read(limit, ReadRange { upto: chunk.settled_to, ..range })?;
-        let upto = if batch.cut { batch.scanned } else { chunk.settled_to };
-        let mut events = merge(batch.events, chunk.events, upto);
-        self.position = upto;
+        let batch = self.warehouse.read(limit, ReadRange { up_to: chunk.settled_to, ..range })?;
+        let up_to = if batch.cut { batch.scanned } else { chunk.settled_to };
+        let mut events = merge(batch.events, chunk.events, up_to);
+        self.position = up_to;
         if events.len() > limit {
             events.truncate(limit);
-            self.position = events.last().map_or(upto, |event| event.id);
+            self.position = events.last().map_or(up_to, |event| event.id);
         }
-        // So much was archived meanwhile: it is cheaper to read it from there.
+        // The history had a full chunk for this range, so reading continues there.
         self.at_tail = !batch.cut;
         Ok(events)
     }
 }
 
-/// The events of both lists up to `upto`, each once, in order.
-fn merge(archived: Vec<Event>, active: Vec<Event>, upto: EventId) -> Vec<Event> {
+/// The events of both lists up to `up_to`, each once, in order.
+fn merge(archived: Vec<Event>, active: Vec<Event>, up_to: EventId) -> Vec<Event> {
     // Where both have one, the active one: an archived one may be of before the stream was rewound.
     let mut events = active;
     events.extend(archived);
-    events.retain(|event| event.id <= upto);
+    events.retain(|event| event.id <= up_to);
     events.sort_by_key(|event| event.id);
     events.dedup_by_key(|event| event.id);
     events

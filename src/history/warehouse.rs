@@ -1,14 +1,14 @@
 //! The warehouse: the database with all history.
 
-use super::lock;
 use super::same::same_json;
 use crate::backend::pool::Pool;
 use crate::backend::{Backend, Batch, Connection, DatabaseKind, ReadRange, migrate};
+use crate::config::url::{self, Location};
 use crate::config::{Options, Settings};
-use crate::consumer::Want;
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventId, shorten};
-use crate::url::{self, Location};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::{Event, EventId, shorten};
+use crate::model::ident::Want;
+use crate::sync::lock::lock;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl Warehouse {
     /// of this library made it, `PermissionDenied`, and those of the database.
     pub fn migrate(&self) -> Result<()> {
         let settings = &self.settings;
-        self.pool()?.once(|connection| migrate::warehouse(connection, settings))
+        self.pool()?.with(|connection| migrate::warehouse(connection, settings))
     }
 
     /// The events of the history from `from_id` on (it is the first, if it is there), at most
@@ -165,12 +165,12 @@ impl Warehouse {
             fail!(InvalidArgument, "the limit of a read must be at least 1 event, not 0");
         }
         let range = ReadRange { limit, ..range };
-        self.pool()?.repeatable(|connection| connection.read_history(&range))
+        self.pool()?.with_retry(|connection| connection.read_history(&range))
     }
 
     /// The highest id in the history; 0 if there is none.
     pub(crate) fn end(&self) -> Result<EventId> {
-        self.pool()?.repeatable(Connection::history_end)
+        self.pool()?.with_retry(Connection::history_end)
     }
 
     /// Puts events, which are in order, into the history, all or none. Those that are there
@@ -194,8 +194,8 @@ impl Warehouse {
 
     /// Whether none of the events was there.
     fn insert(&self, events: &[Event]) -> Result<bool> {
-        let inserted = self.pool()?.once(|connection| {
-            connection.alone(|connection| match connection.insert_history(events)? {
+        let inserted = self.pool()?.with(|connection| {
+            connection.in_transaction(|connection| match connection.insert_history(events)? {
                 true => Ok(()),
                 false => fail!(HistoryConflict, "an event of the batch is in the history already"),
             })
@@ -217,7 +217,7 @@ impl Warehouse {
         loop {
             let want = Want::all();
             let range = ReadRange::all(after, &want, &self.settings);
-            let range = ReadRange { upto: last.id, check_json: false, ..range };
+            let range = ReadRange { up_to: last.id, check_json: false, ..range };
             let batch = self.read(events.len(), range)?;
             for found in &batch.events {
                 while let Some(event) = rest.next_if(|event| event.id < found.id) {

@@ -1,10 +1,11 @@
 //! A descriptor for event loops (`poll`, `epoll`, libuv, GLib, asyncio): it is readable while somebody
 //! should ask what there is.
 
+use crate::sync::lock::lock;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// An eventfd where there is one, else a pair of sockets.
 pub(super) struct Alarm {
@@ -25,7 +26,7 @@ impl Alarm {
     }
 
     fn raised(&self) -> MutexGuard<'_, bool> {
-        self.raised.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.raised)
     }
 
     /// Makes it readable.

@@ -1,9 +1,10 @@
 //! Chunks of the backlog, for subscriptions that catch up side by side: one of them reads a chunk
 //! from the database, the others take it from here. Bounded, and empty when nobody catches up.
 
-use crate::consumer::Want;
-use crate::error::Result;
-use crate::event::{Event, EventId};
+use crate::model::error::Result;
+use crate::model::event::{Event, EventId};
+use crate::model::ident::Want;
+use crate::sync::lock::lock;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,11 +25,11 @@ pub(crate) struct Request {
     pub doubts: u64,
 }
 
-/// A chunk that was read: all wanted events after a position, up to `upto`.
+/// A chunk that was read: all wanted events after a position, up to `up_to`.
 #[derive(Clone)]
 pub(crate) struct Chunk {
     pub events: Arc<[Arc<Event>]>,
-    pub upto: EventId,
+    pub up_to: EventId,
 }
 
 impl Chunk {
@@ -56,12 +57,13 @@ struct Slot {
 
 impl Backlog {
     fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.slots)
     }
 
-    /// Gives the chunk from here, or else by `read`. Only one that the limit ended is kept: behind
-    /// another one more may come. One of the time before a doubt is not given, nor to who came after
-    /// it was read: it may have events that were discarded before, but not all of them.
+    /// Gives the chunk from here, or else by `read`. Only full chunks are cached: a short chunk
+    /// ends at the end of the stream and may grow. One of the time before a doubt is not given, nor
+    /// to who came after it was read: it may have events that were discarded before, but not all of
+    /// them.
     pub fn get(
         &self,
         request: &Request,
@@ -100,7 +102,7 @@ impl Backlog {
     }
 }
 
-/// Somebody reads a chunk. However that ends, nobody waits for it in vain.
+/// The guard of a read in progress. Its drop wakes all waiters, also after an error or a panic.
 struct Reading<'a> {
     backlog: &'a Backlog,
     request: &'a Request,
@@ -132,8 +134,8 @@ impl Drop for Reading<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::{Error, ErrorKind};
-    use crate::event::{EventData, EventType, Timestamp};
+    use crate::model::error::{Error, ErrorKind};
+    use crate::model::event::{EventData, EventType, Timestamp};
 
     fn chunk(count: usize, size: usize) -> Chunk {
         let event = |id| Event {
@@ -143,7 +145,7 @@ mod tests {
             ts: Timestamp::from_unix(0).unwrap(),
         };
         let events: Vec<_> = (1..=count as EventId).map(|id| Arc::new(event(id))).collect();
-        Chunk { events: events.into(), upto: count as EventId }
+        Chunk { events: events.into(), up_to: count as EventId }
     }
 
     /// Somebody who came before everything.
@@ -195,7 +197,7 @@ mod tests {
         let backlog = Backlog::default();
         let failed = backlog.get(&request(0), early(), || Err(Error::new(ErrorKind::Busy, "no")));
         assert_eq!(failed.err().unwrap().kind(), ErrorKind::Busy);
-        assert_eq!(backlog.get(&request(0), early(), || Ok(chunk(2, 1))).unwrap().upto, 2);
+        assert_eq!(backlog.get(&request(0), early(), || Ok(chunk(2, 1))).unwrap().up_to, 2);
     }
 
     #[test]

@@ -5,17 +5,18 @@
 use super::backlog::{Chunk, Request};
 use super::hub::Hub;
 use super::subscription::{Member, occupied};
-use crate::aside::Aside;
 use crate::backend::DatabaseKind;
 use crate::backend::lease::OwnerLease;
 use crate::config::Settings;
-use crate::consumer::Ident;
-use crate::error::Result;
-use crate::life::Position;
-use crate::line::{self, GRACE, Token};
-use crate::worker::panic_error;
+use crate::model::error::Result;
+use crate::model::ident::Ident;
+use crate::model::life::Position;
+use crate::sync::aside::Aside;
+use crate::sync::line::{self, GRACE, Token};
+use crate::sync::lock::lock;
+use crate::sync::worker::panic_error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How far the errand of a subscriber is.
@@ -52,10 +53,6 @@ struct Shared {
     lease: Option<Mutex<Option<OwnerLease>>>,
     /// Ends what it is in.
     token: Token,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Runner {
@@ -148,9 +145,9 @@ impl Shared {
         let request = Request { after: from.id, want, limit, doubts };
         let read = || {
             let Request { want, limit, .. } = &request;
-            let chunk = reader.pool()?.repeatable(|c| reader.read(c, from, want, *limit))?;
+            let chunk = reader.pool()?.with_retry(|c| reader.read(c, from, want, *limit))?;
             let events = chunk.events.into_iter().map(Arc::new).collect();
-            Ok(Chunk { events, upto: chunk.settled_to })
+            Ok(Chunk { events, up_to: chunk.settled_to })
         };
         match self.hub.backlog() {
             Some(backlog) => backlog.get(&request, member.since(), read),

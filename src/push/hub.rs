@@ -6,28 +6,29 @@ use super::queue::Piece;
 use super::subscription::Member;
 use crate::backend::cursors::Move;
 use crate::backend::{Backend, Connection};
-use crate::consumer::{Ident, Want};
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, EventId};
-use crate::hint::Listening;
-use crate::life::{Life, Position};
-use crate::line;
-use crate::reader::Reader;
-use crate::tail::{Tail, Waiter};
-use crate::worker::{Next, Signal, Task, Worker};
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::{Event, EventId};
+use crate::model::ident::{Ident, Want};
+use crate::model::life::{Life, Position};
+use crate::read::reader::Reader;
+use crate::read::tail::{Tail, Waiter};
+use crate::sync::line;
+use crate::sync::lock::lock;
+use crate::sync::wakeup::WakeupSubscription;
+use crate::sync::worker::{Next, Signal, Task, Worker};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// Where looking is nearly free, this is how often: while events come, and when none came for a
-/// second. What costs then is the waking of the thread.
+/// The poll intervals where a counter of changes makes a check nearly free (SQLite): while events
+/// arrive, and after a second without any. What costs then is the waking of the thread.
 const CHEAP_LOOK: Duration = Duration::from_millis(2);
 const CHEAP_IDLE_LOOK: Duration = Duration::from_millis(10);
 const IDLE: Duration = Duration::from_secs(1);
 /// When nobody has wanted anything for that long, it waits until somebody does.
 const REST: Duration = Duration::from_secs(3600);
-/// And this is how often the table is read although nothing seems to have changed.
+/// How often the table is read although nothing seems to have changed.
 const SAFETY_LOOK: Duration = Duration::from_secs(1);
 /// Where the server notifies, this is how often the table is read when nothing came for a second.
 const NOTIFIED_IDLE_LOOK: Duration = Duration::from_millis(100);
@@ -41,7 +42,7 @@ struct MemberList {
     waiters: HashMap<u64, Arc<Waiter>>,
     /// Where a thread that rests has to begin for members that came meanwhile.
     begin: Option<EventId>,
-    /// Somebody came since the last read, and does not know yet where the tail is.
+    /// A member attached since the last read; the next read must not be skipped.
     newcomer: bool,
 }
 
@@ -63,10 +64,6 @@ struct Threads {
     listener: Option<Worker>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Hub {
     pub fn new(reader: Arc<Reader>) -> Self {
         Hub {
@@ -86,7 +83,7 @@ impl Hub {
         &self.reader
     }
 
-    /// Adds a member, which from now on gets what comes after `from`, the highest id drawn when it
+    /// Adds a member, which from now on gets what comes after `from`, the highest id allocated when it
     /// asked. Starts the thread with the first one.
     pub fn attach(&self, member: Arc<Member>, from: EventId) -> Result<u64> {
         let mut threads = lock(&self.threads);
@@ -245,7 +242,7 @@ struct HubTask {
     /// The next wait when nothing comes.
     sleep: Duration,
     connection: Option<Connection>,
-    listening: Option<Listening>,
+    listening: Option<WakeupSubscription>,
     /// Of [`Connection::change_counter`], at the last look.
     counter: Option<i64>,
     read_at: Instant,
@@ -337,23 +334,23 @@ impl HubTask {
         }
         let (full, end) = (chunk.events.len() >= limit, chunk.end());
         let events: Vec<Arc<Event>> = chunk.events.into_iter().map(Arc::new).collect();
-        let piece = Piece { after: self.position.id, upto: end.id, events: &events };
+        let piece = Piece { after: self.position.id, up_to: end.id, events: &events };
         for member in self.members() {
             member.offer(&piece);
         }
         for waiter in lock(&self.members).waiters.values() {
             waiter.offer(&events);
         }
-        let progress = piece.upto > piece.after;
+        let progress = piece.up_to > piece.after;
         let moved = self.notices.came.swap(false, Ordering::AcqRel) || progress;
         if moved {
             self.moved_at = Instant::now();
         }
         if !progress {
-            // Are ids drawn again below what was read?
+            // Are ids allocated again below what was read?
             let read = self.members().iter().map(|member| member.position()).max();
             let highest = read.unwrap_or(0).max(self.position.id);
-            if !self.reader.is_drawn(connection, highest)? {
+            if !self.reader.is_allocated(connection, highest)? {
                 self.reader.doubt(false);
                 return Ok(Next::Again);
             }
@@ -396,7 +393,7 @@ impl HubTask {
             return Ok(());
         }
         due.sort_by(|a, b| a.0.ident().as_str().cmp(b.0.ident().as_str()));
-        let cursors: Vec<Option<EventId>> = connection.alone(|connection| {
+        let cursors: Vec<Option<EventId>> = connection.in_transaction(|connection| {
             let stored = |(member, (_, to)): &(Arc<Member>, (Position, Move))| {
                 connection.advance(member.ident(), to)
             };
@@ -422,7 +419,7 @@ impl HubTask {
 impl Task for HubTask {
     fn step(&mut self, signal: &Signal) -> Result<Next> {
         if self.listening.is_none() {
-            self.listening = Some(self.reader.hint.listen(signal.clone()));
+            self.listening = Some(self.reader.wakeup.subscribe(signal.clone()));
         }
         if self.rests() {
             return Ok(Next::Sleep(REST));
@@ -478,9 +475,9 @@ impl Task for HubTask {
 /// What the listener tells the hub.
 #[derive(Default)]
 struct Notices {
-    /// From here on the server says when something was committed.
+    /// LISTEN is active.
     listening: AtomicBool,
-    /// It did.
+    /// Set by a notification, cleared by the hub.
     came: AtomicBool,
 }
 

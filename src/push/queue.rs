@@ -1,15 +1,15 @@
 //! What waits for a subscriber: bounded by events and by bytes, and what happens at the bound.
 //! Data only: no threads, no database.
 
-use crate::consumer::Want;
-use crate::event::{Event, EventId};
+use crate::model::event::{Event, EventId};
+use crate::model::ident::Want;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// A piece of the stream as the hub read it: all its events above `after`, up to `upto`.
+/// A piece of the stream as the hub read it: all its events above `after`, up to `up_to`.
 pub(crate) struct Piece<'a> {
     pub after: EventId,
-    pub upto: EventId,
+    pub up_to: EventId,
     pub events: &'a [Arc<Event>],
 }
 
@@ -54,9 +54,9 @@ impl Tail {
     pub fn offer(&mut self, piece: &Piece<'_>, want: &Want, bounds: Bounds) -> bool {
         let before = self.span;
         match &mut self.span {
-            Some((_, end)) if *end == piece.after => *end = piece.upto,
+            Some((_, end)) if *end == piece.after => *end = piece.up_to,
             span => {
-                *span = Some((piece.after, piece.upto));
+                *span = Some((piece.after, piece.up_to));
                 self.clear();
             }
         }
@@ -66,7 +66,7 @@ impl Tail {
         }
         if self.events.len() > bounds.events || self.bytes > bounds.bytes {
             self.overflows += 1;
-            self.span = Some((piece.upto, piece.upto));
+            self.span = Some((piece.up_to, piece.up_to));
             self.clear();
         }
         self.span != before
@@ -87,12 +87,12 @@ impl Tail {
         self.drop_read(position);
         let events: Vec<Arc<Event>> = self.events.drain(..limit.min(self.events.len())).collect();
         self.bytes -= events.iter().map(|event| size(event)).sum::<usize>();
-        let upto = match events.last() {
+        let up_to = match events.last() {
             Some(last) if !self.events.is_empty() => last.id,
             _ => position.max(end),
         };
-        self.span = Some((upto, upto.max(end)));
-        if events.is_empty() { Taken::Nothing(upto) } else { Taken::Events(events, upto) }
+        self.span = Some((up_to, up_to.max(end)));
+        if events.is_empty() { Taken::Nothing(up_to) } else { Taken::Events(events, up_to) }
     }
 
     /// Whether a subscriber at `position` finds what is next for it in the database only.
@@ -197,7 +197,7 @@ impl Groups {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{EventData, EventType, Timestamp};
+    use crate::model::event::{EventData, EventType, Timestamp};
     use proptest::prelude::*;
 
     fn event(id: EventId, wanted: bool) -> Arc<Event> {
@@ -217,7 +217,7 @@ mod tests {
     fn an_overflow_of_live_skips_whole_groups() {
         let mut groups = Groups::default();
         let events: Vec<_> = (1..=10).map(|id| event(id, true)).collect();
-        let piece = Piece { after: 0, upto: 10, events: &events };
+        let piece = Piece { after: 0, up_to: 10, events: &events };
         groups.offer(&piece, 0, &Want::all(), bounds(5));
         let (seq, first) = groups.take().unwrap();
         assert_eq!((seq, first[0].id, groups.skipped), (2, 7, 6));
@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn one_event_above_all_bounds_is_still_delivered_to_live() {
         let mut groups = Groups::default();
-        let piece = Piece { after: 0, upto: 1, events: &[event(1, true)] };
+        let piece = Piece { after: 0, up_to: 1, events: &[event(1, true)] };
         groups.offer(&piece, 0, &Want::all(), Bounds { events: 0, bytes: 0, chunk: 1 });
         assert_eq!(groups.take().unwrap().1.len(), 1);
     }
@@ -239,14 +239,15 @@ mod tests {
         let (nothing, unwanted, wanted) = ([], [event(4, false)], [event(5, true)]);
         let mut tail = Tail::default();
         let mut offer =
-            |after, upto, events| tail.offer(&Piece { after, upto, events }, &want, bounds(5));
+            |after, up_to, events| tail.offer(&Piece { after, up_to, events }, &want, bounds(5));
         assert!(offer(3, 3, &nothing), "it learns where the tail is");
         assert!(!offer(3, 3, &nothing));
         assert!(offer(3, 4, &unwanted), "it may pass on");
         assert!(offer(4, 5, &wanted));
         let mut groups = Groups::default();
-        let mut offer =
-            |after, upto, events| groups.offer(&Piece { after, upto, events }, 0, &want, bounds(5));
+        let mut offer = |after, up_to, events| {
+            groups.offer(&Piece { after, up_to, events }, 0, &want, bounds(5))
+        };
         assert!(!offer(3, 4, &unwanted));
         assert!(offer(4, 5, &wanted));
     }
@@ -266,8 +267,8 @@ mod tests {
             let all: Vec<_> =
                 wanted.iter().enumerate().map(|(i, w)| event(i as u64 + 1, *w)).collect();
             let highest = all.len() as u64;
-            let from_database = |after: u64, upto: u64| -> Vec<u64> {
-                let inside = all.iter().filter(|e| e.id > after && e.id <= upto);
+            let from_database = |after: u64, up_to: u64| -> Vec<u64> {
+                let inside = all.iter().filter(|e| e.id > after && e.id <= up_to);
                 inside.filter(|e| want.matches(&e.event_type)).map(|e| e.id).collect()
             };
             let (mut tail, mut read, mut position) = (Tail::default(), start.min(all.len()) as u64, 0);
@@ -275,21 +276,21 @@ mod tests {
             let mut steps = sizes.iter().zip(takes.iter().cycle());
             while position < highest {
                 let (size, takes) = steps.next().unwrap_or((&5, &3));
-                let upto = (read + *size as u64).min(highest);
-                let events: Vec<_> = all[read as usize..upto as usize].to_vec();
-                tail.offer(&Piece { after: read, upto, events: &events }, &want, bounds(max));
-                read = upto;
+                let up_to = (read + *size as u64).min(highest);
+                let events: Vec<_> = all[read as usize..up_to as usize].to_vec();
+                tail.offer(&Piece { after: read, up_to, events: &events }, &want, bounds(max));
+                read = up_to;
                 for _ in 0..*takes {
                     match tail.take(position, 3) {
-                        Taken::Events(events, upto) => {
+                        Taken::Events(events, up_to) => {
                             got.extend(events.iter().map(|e| e.id));
-                            position = upto;
+                            position = up_to;
                         }
-                        Taken::Nothing(upto) => position = upto,
+                        Taken::Nothing(up_to) => position = up_to,
                         Taken::Behind => {
-                            let upto = (position + 7).min(read);
-                            got.extend(from_database(position, upto));
-                            position = upto;
+                            let up_to = (position + 7).min(read);
+                            got.extend(from_database(position, up_to));
+                            position = up_to;
                         }
                     }
                 }

@@ -1,6 +1,5 @@
 //! Subscriptions: pushed events, pulled by the caller from a bounded queue.
 
-#[cfg(unix)]
 use super::alarm::Alarm;
 use super::errand::{Errand, Found, Runner, take_lease};
 use super::hub::Hub;
@@ -8,14 +7,16 @@ use super::queue::{Bounds, Groups, Piece, Tail, Taken};
 use crate::backend::Connection;
 use crate::backend::cursors::Move;
 use crate::config::Settings;
-use crate::consumer::{Component, Ident, Want};
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventId};
-use crate::life::{Anchor, Position};
-use crate::line::{GRACE, in_time};
-use crate::reader::doubt::MISSED;
-use crate::reader::{Reader, not_registered};
-use crate::rewind::{Asks, Standing, Verdict};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::{Event, EventId};
+use crate::model::ident::{Component, Ident, Want};
+use crate::model::life::{Anchor, Position};
+use crate::read::reader::doubt::MISSED;
+use crate::read::reader::{Reader, not_registered};
+use crate::read::rewind::{Asks, Standing, Verdict};
+use crate::sync::line::{GRACE, in_time};
+#[cfg(unix)]
+use crate::sync::lock::lock;
 use std::collections::VecDeque;
 #[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
@@ -95,7 +96,7 @@ struct State {
 
 enum Queue {
     Reliable(Tail),
-    /// With the id from which on events are new to it.
+    /// Events up to this id are older than the subscription and are not delivered.
     Live(Groups, EventId),
 }
 
@@ -109,7 +110,7 @@ enum Step {
 
 impl Member {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Has everybody who waits for a delivery look.
@@ -182,7 +183,7 @@ impl Member {
             }
             Queue::Live(groups, from) => {
                 let news = groups.offer(piece, *from, &self.want, self.bounds);
-                *from = piece.upto.max(*from);
+                *from = piece.up_to.max(*from);
                 news
             }
         };
@@ -392,17 +393,17 @@ impl State {
         if let Queue::Reliable(tail) = &mut self.queue {
             tail.forget();
         }
-        let upto = verdict.upto.max(verdict.stored.id);
-        self.position = upto;
+        let up_to = verdict.up_to.max(verdict.stored.id);
+        self.position = up_to;
         if verdict.rewound.is_some() {
             self.void += std::mem::take(&mut self.outstanding).len();
             self.acked = verdict.stored;
             return;
         }
         for (_, after) in &mut self.outstanding {
-            after.id = after.id.min(upto);
+            after.id = after.id.min(up_to);
         }
-        self.acked.id = self.acked.id.min(upto);
+        self.acked.id = self.acked.id.min(up_to);
         if self.acked.id < verdict.stored.id {
             self.acked = verdict.stored;
         }
@@ -422,12 +423,12 @@ impl State {
             },
             Queue::Reliable(tail) => match tail.take(self.position, limit) {
                 Taken::Behind => Step::Ask(self.standing.position(self.position)),
-                Taken::Nothing(upto) => {
-                    self.position = upto;
+                Taken::Nothing(up_to) => {
+                    self.position = up_to;
                     Step::Wait
                 }
-                Taken::Events(events, upto) => {
-                    self.position = upto;
+                Taken::Events(events, up_to) => {
+                    self.position = up_to;
                     Step::Deliver(self.deliver(self.next_seq, events, reader))
                 }
             },
@@ -515,7 +516,7 @@ impl Subscription {
         }
         if !live {
             // Before the lease, which would leave its file behind for nobody.
-            pool.repeatable(|connection| {
+            pool.with_retry(|connection| {
                 connection
                     .advance(&ident, &Move::none())?
                     .map(|_| ())
@@ -526,14 +527,14 @@ impl Subscription {
         let doubts = reader.doubts();
         let mut standing = Standing::default();
         standing.seen = Some(doubts);
-        let (drawn, verdict) = pool.repeatable(|connection| {
+        let (allocated, verdict) = pool.with_retry(|connection| {
             if live {
                 return Ok((reader.live_start(connection)?, None));
             }
-            let drawn = connection.highest_drawn()?;
+            let allocated = connection.highest_allocated()?;
             connection.advance(&ident, &Move::none())?;
             let verdict = reader.verify(connection, &ident, &standing, doubts)?;
-            Ok((drawn, Some(verdict.ok_or_else(|| not_registered(&ident))?)))
+            Ok((allocated, Some(verdict.ok_or_else(|| not_registered(&ident))?)))
         })?;
         let rewound = verdict.and_then(|verdict| {
             standing.adopt(&verdict, doubts);
@@ -541,7 +542,7 @@ impl Subscription {
         });
         let cursor = standing.stored;
         let queue = match live {
-            true => Queue::Live(Groups::default(), drawn),
+            true => Queue::Live(Groups::default(), allocated),
             false => Queue::Reliable(Tail::default()),
         };
         let member = Arc::new(Member {
@@ -560,7 +561,7 @@ impl Subscription {
             state: Mutex::new(State {
                 queue,
                 next_seq: 0,
-                position: if live { drawn } else { cursor.id },
+                position: if live { allocated } else { cursor.id },
                 outstanding: VecDeque::new(),
                 void: 0,
                 acked: cursor,
@@ -579,7 +580,7 @@ impl Subscription {
             (0, false) => 1,
             (given, _) => given,
         };
-        let key = hub.attach(member.clone(), drawn)?;
+        let key = hub.attach(member.clone(), allocated)?;
         let kind = pool.backend().kind();
         let runner = Runner::new(hub.clone(), member.clone(), lease, kind, &settings);
         Ok(Subscription { hub, key, member, request_max, runner })
@@ -691,7 +692,7 @@ impl Subscription {
         state.unreadable =
             chunk.as_ref().err().and_then(|error| error.unreadable().map(|row| row.id));
         let Some(chunk) = chunk? else { return Ok(None) };
-        state.position = chunk.upto;
+        state.position = chunk.up_to;
         if chunk.events.is_empty() {
             return Ok(None);
         }
@@ -832,7 +833,7 @@ fn store(hub: &Hub, member: &Member) -> Result<()> {
     if !member.is_due() {
         return Ok(());
     }
-    let at = pool.repeatable(|connection| {
+    let at = pool.with_retry(|connection| {
         member.verify(reader, connection, reader.doubts())?;
         let state = member.state();
         let (at, to) = (state.cursor().0, state.move_to(state.cursor().0));

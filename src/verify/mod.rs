@@ -10,9 +10,9 @@ mod scan;
 
 pub use report::{Example, Finding, FindingKind, Verification, VerifyOptions, VerifyProgress};
 
-use crate::error::Result;
 use crate::history::Warehouse;
-use crate::reader::Reader;
+use crate::model::error::Result;
+use crate::read::reader::Reader;
 use crate::stream::EventStream;
 
 /// Looks at the event table alone.

@@ -1,6 +1,6 @@
 //! What a check was asked for, and what it found.
 
-use crate::event::{EventId, MAX_EVENT_ID};
+use crate::model::event::{EventId, MAX_EVENT_ID};
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -35,7 +35,7 @@ impl VerifyOptions {
         self
     }
 
-    /// The last id to be accounted for; by default the highest one that was drawn.
+    /// The last id to be accounted for; by default the highest one that was allocated.
     pub fn to(mut self, id: EventId) -> Self {
         self.to = id.min(MAX_EVENT_ID);
         self
@@ -64,15 +64,15 @@ pub enum FindingKind {
     /// The event is in the event table and in the history, but they differ in type, data or second.
     Changed,
     /// The event is in the event table, the archiver's cursor has passed it, and the history does not have it: it was
-    /// committed late, below ids that were settled (an explicit id, an id drawn before its INSERT), or the history has
+    /// committed late, below ids that were settled (an explicit id, an id allocated before its INSERT), or the history has
     /// lost it.
     NotArchived,
     /// The event is in the history and no more in the event table, although a consumer has not acknowledged it: it was
     /// deleted by another hand than the discarder's, or the history has the event of another stream.
     LostFromQueue,
-    /// The history has ids above the highest that was ever drawn: the event table was restored or began anew.
+    /// The history has ids above the highest that was ever allocated: the event table was restored or began anew.
     HistoryBeyond,
-    /// A cursor is above the highest id that was ever drawn, or is no id.
+    /// A cursor is above the highest id that was ever allocated, or is no id.
     CursorBeyond,
     /// The archiver has acknowledged more than the history has: the history has lost its end.
     HistoryShort,
@@ -113,11 +113,11 @@ impl FindingKind {
                  acknowledged it"
             }
             FindingKind::HistoryBeyond => {
-                "the history has ids above the highest that was ever drawn: the event table was \
+                "the history has ids above the highest that was ever allocated: the event table was \
                  restored or began anew"
             }
             FindingKind::CursorBeyond => {
-                "the cursor of a consumer is above the highest id that was ever drawn"
+                "the cursor of a consumer is above the highest id that was ever allocated"
             }
             FindingKind::HistoryShort => {
                 "the archiver has acknowledged more than the history has: the history has lost \
@@ -179,7 +179,7 @@ pub struct Verification {
     pub first: EventId,
     /// The last one; `first - 1` if there was none.
     pub last: EventId,
-    /// The highest id that was drawn when it began.
+    /// The highest id that was allocated when it began.
     pub highest_id: EventId,
     /// Whether all that was asked for was looked at.
     pub complete: bool,

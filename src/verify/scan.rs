@@ -3,11 +3,11 @@
 use super::report::{FindingKind as Kind, Findings, Verification, VerifyOptions, VerifyProgress};
 use crate::backend::verify::{Cursor, Place};
 use crate::backend::{Batch, ReadRange};
-use crate::consumer::{Ident, Want};
-use crate::error::{ErrorKind, Result};
-use crate::event::{Event, EventId, shorten};
 use crate::history::{Warehouse, archiver_ident, same_json};
-use crate::reader::Reader;
+use crate::model::error::{ErrorKind, Result};
+use crate::model::event::{Event, EventId, shorten};
+use crate::model::ident::{Ident, Want};
+use crate::read::reader::Reader;
 use std::collections::{HashMap, VecDeque};
 
 /// Most rows of one read.
@@ -45,15 +45,15 @@ struct Side<'a> {
 }
 
 impl Side<'_> {
-    fn read(&self, after: EventId, upto: EventId, limit: usize) -> Result<Batch> {
+    fn read(&self, after: EventId, up_to: EventId, limit: usize) -> Result<Batch> {
         let want = Want::all();
         let range = ReadRange::all(after, &want, &self.reader.settings);
-        let range = ReadRange { upto, check_json: false, ..range };
+        let range = ReadRange { up_to, check_json: false, ..range };
         match (self.place, self.warehouse) {
             (Place::History, Some(warehouse)) => warehouse.read(limit, range),
             _ => {
                 let range = ReadRange { limit, ..range };
-                self.reader.pool()?.repeatable(|connection| connection.read(&range))
+                self.reader.pool()?.with_retry(|connection| connection.read(&range))
             }
         }
     }
@@ -63,19 +63,19 @@ impl Side<'_> {
             (Place::History, Some(warehouse)) => warehouse.pool()?,
             _ => self.reader.pool()?,
         };
-        pool.repeatable(|connection| connection.ids(self.place, after, limit))
+        pool.with_retry(|connection| connection.ids(self.place, after, limit))
     }
 
-    /// Reads on after what was read, up to `upto`.
-    fn fill(&mut self, after: EventId, upto: EventId, findings: &mut Findings) -> Result<()> {
+    /// Reads on after what was read, up to `up_to`.
+    fn fill(&mut self, after: EventId, up_to: EventId, findings: &mut Findings) -> Result<()> {
         let mut limit = CHUNK;
         let batch = loop {
-            match self.read(after, upto, limit) {
+            match self.read(after, up_to, limit) {
                 Ok(batch) => break batch,
                 // The part without the row that cannot be read, and then that row alone.
                 Err(error) if error.kind() == ErrorKind::CorruptEvent && limit > 1 => limit /= 2,
                 Err(error) if error.kind() == ErrorKind::CorruptEvent => {
-                    let id = self.ids(after, 1)?.first().copied().filter(|id| *id <= upto);
+                    let id = self.ids(after, 1)?.first().copied().filter(|id| *id <= up_to);
                     let Some(id) = id else { return Err(error) };
                     findings.add(Kind::Unreadable, id, || format!("{}: {error}", self.name()));
                     self.rows.push_back(Row::Unreadable(id));
@@ -85,7 +85,7 @@ impl Side<'_> {
                 Err(error) => return Err(error),
             }
         };
-        self.end = if batch.cut { batch.scanned } else { upto };
+        self.end = if batch.cut { batch.scanned } else { up_to };
         let mut last = after;
         for event in batch.events {
             if event.id == last {
@@ -124,7 +124,7 @@ struct Cursors {
 
 impl Cursors {
     fn read(reader: &Reader, archiver: &Ident) -> Result<Self> {
-        let all = reader.pool()?.repeatable(|connection| connection.cursors())?;
+        let all = reader.pool()?.with_retry(|connection| connection.cursors())?;
         let archiver = all.iter().find(|cursor| cursor.ident == archiver.as_str());
         Ok(Cursors {
             archiver: archiver.map(|cursor| cursor.last_id),
@@ -163,12 +163,12 @@ pub(super) fn run(
     mut go_on: impl FnMut(VerifyProgress) -> bool,
 ) -> Result<Verification> {
     let archiver = archiver_ident()?;
-    let drawn = reader.pool()?.repeatable(|connection| connection.highest_drawn())?;
+    let allocated = reader.pool()?.with_retry(|connection| connection.highest_allocated())?;
     let cursors = Cursors::read(reader, &archiver)?;
     let history_begins = match warehouse {
         Some(warehouse) => {
             let first = |c: &mut crate::backend::Connection| c.ids(Place::History, 0, 1);
-            warehouse.pool()?.repeatable(first)?.first().copied()
+            warehouse.pool()?.with_retry(first)?.first().copied()
         }
         None => None,
     };
@@ -181,21 +181,25 @@ pub(super) fn run(
         history_begins,
         done: options.from - 1,
         queue_began: false,
-        report: Verification { first: options.from, highest_id: drawn, ..Verification::default() },
+        report: Verification {
+            first: options.from,
+            highest_id: allocated,
+            ..Verification::default()
+        },
         findings: Findings::new(options.examples),
     };
-    let upto = options.to.min(drawn);
-    let total = upto.saturating_sub(scan.done);
+    let up_to = options.to.min(allocated);
+    let total = up_to.saturating_sub(scan.done);
     let settled = match go_on(VerifyProgress { done: 0, total }) {
-        true => scan.settled(upto, &mut go_on)?,
+        true => scan.settled(up_to, &mut go_on)?,
         false => None,
     };
     let complete = match settled {
-        Some(settled) => scan.all(settled.min(upto), upto, &mut go_on)?,
+        Some(settled) => scan.all(settled.min(up_to), up_to, &mut go_on)?,
         None => false,
     };
     if complete {
-        scan.account_unsettled(upto);
+        scan.account_unsettled(up_to);
         scan.ends(options)?;
     }
     scan.report.complete = complete;
@@ -205,26 +209,26 @@ pub(super) fn run(
 }
 
 impl Scan<'_> {
-    /// How far ids are settled, up to `upto` or further; `None` if it was asked to end.
+    /// How far ids are settled, up to `up_to` or further; `None` if it was asked to end.
     fn settled(
         &mut self,
-        upto: EventId,
+        up_to: EventId,
         go_on: &mut impl FnMut(VerifyProgress) -> bool,
     ) -> Result<Option<EventId>> {
         // What every cursor has passed was settled then.
         let passed = self.cursors.lowest.and_then(|id| EventId::try_from(id).ok()).unwrap_or(0);
         let mut position = passed.min(self.report.highest_id).max(self.done);
-        if position >= upto {
+        if position >= up_to {
             return Ok(Some(position));
         }
         loop {
             let look = self.reader.settle(position)?;
             self.report.blocked = look.blocked;
-            if !look.more || look.horizon <= position || look.horizon >= upto {
+            if !look.more || look.horizon <= position || look.horizon >= up_to {
                 return Ok(Some(look.horizon.max(position)));
             }
             position = look.horizon;
-            if !go_on(VerifyProgress { done: 0, total: upto.saturating_sub(self.done) }) {
+            if !go_on(VerifyProgress { done: 0, total: up_to.saturating_sub(self.done) }) {
                 return Ok(None);
             }
         }
@@ -234,7 +238,7 @@ impl Scan<'_> {
     fn all(
         &mut self,
         settled: EventId,
-        upto: EventId,
+        up_to: EventId,
         go_on: &mut impl FnMut(VerifyProgress) -> bool,
     ) -> Result<bool> {
         let side = |place| Side {
@@ -245,7 +249,7 @@ impl Scan<'_> {
             end: self.done,
         };
         let (mut queue, mut history) = (side(Place::Queue), side(Place::History));
-        let total = upto.saturating_sub(self.done);
+        let total = up_to.saturating_sub(self.done);
         let before = self.done;
         while self.done < settled {
             if queue.end <= self.done {
@@ -343,9 +347,9 @@ impl Scan<'_> {
         })
     }
 
-    /// Accounts for ids without an event, up to `upto`.
-    fn gap(&mut self, upto: EventId) {
-        if upto <= self.done {
+    /// Accounts for ids without an event, up to `up_to`.
+    fn gap(&mut self, up_to: EventId) {
+        if up_to <= self.done {
             return;
         }
         let clamp = |id: i128| EventId::try_from(id.max(0)).unwrap_or(EventId::MAX);
@@ -355,15 +359,15 @@ impl Scan<'_> {
             (Some(begins), Some(_)) => begins,
             _ => EventId::MAX,
         };
-        let gone_to = passed.min(told).clamp(self.done, upto);
+        let gone_to = passed.min(told).clamp(self.done, up_to);
         self.report.gone += gone_to - self.done;
-        self.report.never_committed += upto - gone_to;
-        self.done = upto;
+        self.report.never_committed += up_to - gone_to;
+        self.done = up_to;
     }
 
-    fn account_unsettled(&mut self, upto: EventId) {
-        self.report.unsettled = upto.saturating_sub(self.done);
-        self.done = self.done.max(upto);
+    fn account_unsettled(&mut self, up_to: EventId) {
+        self.report.unsettled = up_to.saturating_sub(self.done);
+        self.done = self.done.max(up_to);
     }
 
     /// What is to be found beside the ids in between.
@@ -371,10 +375,10 @@ impl Scan<'_> {
         let pool = self.reader.pool()?;
         let (first, examples) = (i128::from(options.from), options.examples);
         if let Some(warehouse) = self.warehouse {
-            // The archiver's cursor before the history, the history before what was drawn.
+            // The archiver's cursor before the history, the history before what was allocated.
             let cursors = Cursors::read(self.reader, &self.archiver)?;
             let end = warehouse.end()?;
-            let drawn = pool.repeatable(|connection| connection.highest_drawn())?;
+            let allocated = pool.with_retry(|connection| connection.highest_allocated())?;
             if let Some(cursor) = cursors.archiver
                 && cursor > i128::from(end)
                 && (first..=i128::from(options.to)).contains(&cursor)
@@ -382,27 +386,28 @@ impl Scan<'_> {
                 let detail = || format!("the archiver is at {cursor}, the history ends at {end}");
                 self.findings.add(Kind::HistoryShort, cursor, detail);
             }
-            if end > drawn && drawn < options.to {
-                let after = drawn.max(options.from - 1);
+            if end > allocated && allocated < options.to {
+                let after = allocated.max(options.from - 1);
                 let place = Place::History;
-                let count = warehouse.pool()?.repeatable(|c| c.count_after(place, after))?;
-                let ids = warehouse.pool()?.repeatable(|c| c.ids(place, after, examples))?;
+                let count = warehouse.pool()?.with_retry(|c| c.count_after(place, after))?;
+                let ids = warehouse.pool()?.with_retry(|c| c.ids(place, after, examples))?;
                 for id in &ids {
-                    self.findings.add(Kind::HistoryBeyond, id, || format!("{drawn} was drawn"));
+                    self.findings
+                        .add(Kind::HistoryBeyond, id, || format!("{allocated} was allocated"));
                 }
                 self.findings.add_unnamed(Kind::HistoryBeyond, count - ids.len() as u64);
             }
-            let strays = warehouse.pool()?.repeatable(|c| c.strays(Place::History, examples))?;
+            let strays = warehouse.pool()?.with_retry(|c| c.strays(Place::History, examples))?;
             self.stray(strays, "the history");
         }
-        let strays = pool.repeatable(|connection| connection.strays(Place::Queue, examples))?;
+        let strays = pool.with_retry(|connection| connection.strays(Place::Queue, examples))?;
         self.stray(strays, "the event table");
-        // The cursors before what was drawn: both grow.
+        // The cursors before what was allocated: both grow.
         let cursors = Cursors::read(self.reader, &self.archiver)?;
-        let drawn = pool.repeatable(|connection| connection.highest_drawn())?;
+        let allocated = pool.with_retry(|connection| connection.highest_allocated())?;
         for cursor in &cursors.all {
-            if !(0..=i128::from(drawn)).contains(&cursor.last_id) {
-                let detail = || format!("{}; {drawn} was drawn", cursor.ident);
+            if !(0..=i128::from(allocated)).contains(&cursor.last_id) {
+                let detail = || format!("{}; {allocated} was allocated", cursor.ident);
                 self.findings.add(Kind::CursorBeyond, cursor.last_id, detail);
             }
         }

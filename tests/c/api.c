@@ -16,7 +16,7 @@ LAYOUT(sizeof(fes_new_event) == 24 && _Alignof(fes_new_event) == 8);
 LAYOUT(offsetof(fes_new_event, type) == 0 && offsetof(fes_new_event, data) == 8);
 LAYOUT(offsetof(fes_new_event, data_len) == 16);
 LAYOUT(sizeof(fes_status) == 4 && sizeof(fes_value_kind) == 4 && sizeof(fes_database_kind) == 4);
-LAYOUT(sizeof(fes_start) == 4 && sizeof(fes_notice) == 4 && sizeof(fes_poison) == 4);
+LAYOUT(sizeof(fes_start) == 4 && sizeof(fes_notice) == 4 && sizeof(fes_poison_policy) == 4);
 LAYOUT(sizeof(fes_log_level) == 4 && sizeof(fes_feature) == 4 && sizeof(bool) == 1);
 
 void test_versions_and_errors(void) {

@@ -160,7 +160,7 @@ static void of_schemas(fes_stream *stream) {
     fes_options_free(options);
 }
 
-/* A sequence that draws ids out of order is met at a gap. */
+/* A sequence that allocates ids out of order is met at a gap. */
 static void of_unsafe_servers(void) {
     const char *own[] = {"event_table", "c_unsafe", "consumer_table", "c_unsafe_consumers", NULL};
     fes_stream *stream = open_with(db_url, own);

@@ -170,7 +170,7 @@ export function statement(
 
 /** How far consumers are behind, and what holds the stream up. */
 export interface Lag {
-    /** The highest id ever drawn; null or 0 in an empty stream. */
+    /** The highest id ever allocated; null or 0 in an empty stream. */
     highestId: bigint | null;
     /** The first id that may still appear, if there is one. */
     firstUnsettled: bigint | null;
@@ -282,7 +282,7 @@ export interface VerifyOptions {
     warehouse?: Warehouse;
     /** The first id; 1 without it. */
     fromId?: IdInput;
-    /** The last id; the highest that was drawn without it. */
+    /** The last id; the highest that was allocated without it. */
     toId?: IdInput;
     /** Most ids of each finding that are named (20). */
     examples?: number;

@@ -135,7 +135,7 @@ test('ids are never rounded', async (t) => {
         await fails('InvalidArgument', audit.acknowledge(bad));
     }
     await fails('InvalidLastId', audit.poll({ lastId: 10n ** 18n }));
-    await fails('InvalidLastId', audit.acknowledge(large + 1n)); // never drawn
+    await fails('InvalidLastId', audit.acknowledge(large + 1n)); // never allocated
 });
 
 test('wrong arguments are refused before the database is asked', async (t) => {

@@ -4,10 +4,10 @@ use super::server::{Reached, Servers};
 use super::session::{self, State};
 use super::{Connection, Sql};
 use crate::backend::reach::Reach;
+use crate::config::url::{Host, Server, TlsMode};
 use crate::config::{SessionAttrs, Settings};
-use crate::error::{Result, fail};
-use crate::line::Line;
-use crate::url::{Host, Server, TlsMode};
+use crate::model::error::{Result, fail};
+use crate::sync::line::Line;
 use mysql::consts::CapabilityFlags;
 use mysql::prelude::Queryable;
 use mysql::{Conn, DriverError, OptsBuilder};
@@ -99,7 +99,7 @@ impl Dialer {
             (result, _) => result,
         };
         let mut client = connected.map_err(|why| {
-            let error = crate::error::Error::from(why);
+            let error = crate::model::error::Error::from(why);
             match &self.server.tls.ca {
                 Some(ca) => error.context(format!("with the certificates of {ca:?}")),
                 None => error,

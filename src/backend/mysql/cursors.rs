@@ -3,10 +3,10 @@
 use super::Connection;
 use crate::backend::cursors::{Cursor, Marks, Move};
 use crate::config::{Settings, TableName};
-use crate::consumer::Ident;
-use crate::error::{Result, fail};
-use crate::event::EventId;
-use crate::life::{Life, hash};
+use crate::model::error::{Result, fail};
+use crate::model::event::EventId;
+use crate::model::ident::Ident;
+use crate::model::life::{Life, hash};
 use mysql::prelude::Queryable;
 
 /// The statements of cursors, with their table names.
@@ -152,10 +152,10 @@ impl Connection {
         let all = self.sql.clone();
         let row: Option<(EventId, Option<String>, Option<String>)> =
             self.client.exec_first(&all.cursors.life, (&all.table.schema, &all.table.name))?;
-        let Some((drawn, created, form)) = row else {
+        let Some((allocated, created, form)) = row else {
             fail!(NotMigrated, "there is no table {}: run migrate()", all.table);
         };
         let digest = |text: Option<String>| hash(0, text.as_deref().unwrap_or_default());
-        Ok(Life { drawn, place, made: 0, moved: digest(created), form: digest(form) })
+        Ok(Life { allocated, place, made: 0, moved: digest(created), form: digest(form) })
     }
 }

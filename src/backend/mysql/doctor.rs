@@ -3,8 +3,8 @@
 use super::Connection;
 use crate::backend::doctor::{Checks, Object, Outcome, failure, ok, one, texts, warning};
 use crate::config::{Settings, TableName};
-use crate::error::{Error, ErrorKind, Result};
-use crate::value::Value;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::value::Value;
 use std::collections::HashMap;
 
 /// Server variables that matter.

@@ -9,7 +9,7 @@
 //! - it holds a named lock, which both sessions must find taken, also outside of the transaction.
 
 use super::Watch;
-use crate::error::{ErrorKind, Result, fail};
+use crate::model::error::{ErrorKind, Result, fail};
 use mysql::prelude::Queryable;
 use std::hash::{BuildHasher, RandomState};
 
@@ -41,7 +41,7 @@ impl Watch {
     /// What is wrong with how the other session sees a transaction of this one.
     fn is_seen(&mut self, lock: &str) -> Result<Option<String>> {
         let write = self.no_write.clone();
-        match self.reader.driver().query_drop(write).map_err(crate::error::Error::from) {
+        match self.reader.driver().query_drop(write).map_err(crate::model::error::Error::from) {
             // LIVE consumers have no right to it, and no cursors to lose.
             Err(error)
                 if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::NotMigrated) => {
@@ -54,7 +54,7 @@ impl Watch {
             return Ok(Some("the server gives no named locks".to_owned()));
         }
         if let Err(why) = self.reader.driver().query_drop(&self.open) {
-            let why = crate::error::Error::from(why);
+            let why = crate::model::error::Error::from(why);
             if why.ends_connection() {
                 return Err(why);
             }

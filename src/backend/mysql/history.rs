@@ -4,9 +4,9 @@ use super::Connection;
 use crate::backend::history::Piece;
 use crate::backend::{Batch, ReadRange};
 use crate::config::Settings;
-use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventId, TimeTexts, Timestamp};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::{Event, EventId, TimeTexts, Timestamp};
+use crate::model::ident::Ident;
 use mysql::prelude::Queryable;
 use mysql::{Params, Value as Raw};
 
@@ -135,11 +135,11 @@ impl Connection {
         Ok(bound.flatten().unwrap_or(0))
     }
 
-    pub fn discard_piece(&mut self, after: EventId, upto: EventId, limit: usize) -> Result<Piece> {
+    pub fn discard_piece(&mut self, after: EventId, up_to: EventId, limit: usize) -> Result<Piece> {
         self.check_server()?;
         let sql = self.sql.clone();
         let row: Option<(Option<u64>, u64)> =
-            self.client.exec_first(&sql.history.cut, (after, upto, limit))?;
+            self.client.exec_first(&sql.history.cut, (after, up_to, limit))?;
         let (cut, count) = row.unwrap_or_default();
         Ok(Piece::whole(after, cut.unwrap_or(0), count))
     }

@@ -3,8 +3,8 @@
 use super::{Connection, Limits};
 use crate::backend::{above_limit, within_limit};
 use crate::config::TableName;
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{EventId, NewEvent};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::{EventId, NewEvent};
 use mysql::prelude::Queryable;
 use mysql::{Conn, Params, Value as Raw};
 use std::borrow::Borrow;

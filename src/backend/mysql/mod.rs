@@ -1,4 +1,4 @@
-//! MySQL and MariaDB (InnoDB): ids are drawn from a counter of the table, seen at commit.
+//! MySQL and MariaDB (InnoDB): ids are allocated from a counter of the table, seen at commit.
 
 mod connect;
 mod cursors;
@@ -16,11 +16,11 @@ mod watch;
 use crate::backend::session::{first_word, transaction_ended};
 use crate::backend::{ConsumerRow, FREE_ID_TRIES, StreamRow, free_consumer_id, no_consumer_id};
 use crate::config::{Settings, TableName};
-use crate::consumer::Ident;
-use crate::error::{Result, fail};
-use crate::event::EventId;
-use crate::line::Line;
-use crate::value::{Rows, Value};
+use crate::model::error::{Result, fail};
+use crate::model::event::EventId;
+use crate::model::ident::Ident;
+use crate::model::value::{Rows, Value};
+use crate::sync::line::Line;
 use mysql::Conn;
 use mysql::prelude::Queryable;
 use std::sync::Arc;
@@ -182,7 +182,7 @@ impl Connection {
     }
 
     /// A deadlock ends it, and so may a lock timeout; a savepoint stays only inside of one.
-    pub fn in_transaction(&mut self) -> bool {
+    pub fn is_in_transaction(&mut self) -> bool {
         !self.state.has_ended() && self.has_savepoints()
     }
 
@@ -252,7 +252,7 @@ impl Connection {
         }
     }
 
-    pub fn script(&mut self, sql: &str) -> Result<()> {
+    pub fn execute_batch(&mut self, sql: &str) -> Result<()> {
         for statement in sql.split(";\n").filter(|text| !text.trim().is_empty()) {
             self.client.query_drop(statement)?;
         }
@@ -299,7 +299,7 @@ impl Connection {
         Ok(self.client.affected_rows() > 0)
     }
 
-    pub fn highest_drawn(&mut self) -> Result<EventId> {
+    pub fn highest_allocated(&mut self) -> Result<EventId> {
         let sql = self.sql.clone();
         // MySQL would answer from a cache that is a day old; MariaDB has no such variable.
         let fresh = "SET SESSION information_schema_stats_expiry = 0";
@@ -330,7 +330,7 @@ impl Connection {
 
     pub fn stream_row(&mut self) -> Result<StreamRow> {
         let now: Option<i64> = self.client.query_first("SELECT UNIX_TIMESTAMP()")?;
-        Ok(StreamRow { highest: self.highest_drawn()?, now: now.unwrap_or_default() })
+        Ok(StreamRow { highest: self.highest_allocated()?, now: now.unwrap_or_default() })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::Connection;
 use crate::backend::{Batch, ReadRange, event_id};
-use crate::error::{Error, Result, fail};
-use crate::event::{Event, EventData, EventId, EventType, Timestamp, UnreadableEvent};
+use crate::model::error::{Error, Result, fail};
+use crate::model::event::{Event, EventData, EventId, EventType, Timestamp, UnreadableEvent};
 use mysql::prelude::Queryable;
 use mysql::{Params, Row, Value as Raw};
 
@@ -16,9 +16,9 @@ impl Connection {
 
     /// Reads events by a statement without filter and order.
     pub(super) fn read_rows(&mut self, all: &str, range: &ReadRange<'_>) -> Result<Batch> {
-        let (after, upto, limit) = range.bounds();
+        let (after, up_to, limit) = range.bounds();
         let mut sql = all.to_owned();
-        let mut params: Vec<Raw> = vec![after.into(), upto.into()];
+        let mut params: Vec<Raw> = vec![after.into(), up_to.into()];
         if let Some(types) = range.types() {
             // As bytes: the column's collation may ignore case.
             sql.push_str(" AND CAST(type AS BINARY) IN (?");

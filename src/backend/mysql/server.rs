@@ -11,12 +11,13 @@
 //! `performance_schema.replication_connection_configuration`, or has REPLICATION CLIENT.
 
 use super::Connection;
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::sync::lock::lock;
 use mysql::prelude::Queryable;
 use mysql::{Conn, Row, Value as Raw};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How often a server is asked again what it is.
@@ -57,7 +58,7 @@ impl Servers {
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.known)
     }
 
     /// Notes that a new connection reached this server.

@@ -6,7 +6,7 @@
 //! after each write the server's own word, which comes with its answer, must be that no transaction
 //! is open.
 
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::model::error::{Error, ErrorKind, Result, fail};
 use mysql::Conn;
 use mysql::consts::SessionStateType as Tracked;
 

@@ -1,7 +1,7 @@
 //! How values and errors of the driver become ours.
 
-use crate::error::{Error, ErrorKind};
-use crate::value::{Rows, Value};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::value::{Rows, Value};
 use mysql::prelude::Queryable;
 use mysql::{Conn, DriverError, Params, Row, Value as Raw};
 

@@ -3,8 +3,8 @@
 use super::Connection;
 use crate::backend::verify::{Cursor, Place, Strays};
 use crate::config::{Settings, TableName};
-use crate::error::Result;
-use crate::event::{EventId, MAX_EVENT_ID};
+use crate::model::error::Result;
+use crate::model::event::{EventId, MAX_EVENT_ID};
 use mysql::prelude::Queryable;
 
 /// The statements, with their table names.

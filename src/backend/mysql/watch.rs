@@ -1,6 +1,6 @@
 //! Looking at MySQL and MariaDB for settled ids.
 //!
-//! An id is drawn by a statement, which then puts its row into the table; the row is there from
+//! An id is allocated by a statement, which then puts its row into the table; the row is there from
 //! then on, uncommitted, whatever its transaction goes on to do, be it prepared by XA and its
 //! session gone. So an id up to a visible one is settled when
 //!
@@ -19,8 +19,8 @@
 use super::{Connection, Connector};
 use crate::backend::{HolderInfo, Settled};
 use crate::config::TableName;
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::EventId;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::EventId;
 use crate::settle::{AgeTracker, Holder, Tracker};
 use mysql::prelude::Queryable;
 use std::time::Instant;
@@ -201,7 +201,7 @@ impl Watch {
         Ok((horizon, blocked.filter(|_| horizon < last)))
     }
 
-    /// Up to where nothing that is missing up to `last` is locked.
+    /// The highest id up to which no missing id is locked.
     fn unlocked(&mut self, gaps: &[Gap], last: EventId) -> Result<EventId> {
         if self.are_unlocked(gaps)? {
             return Ok(last);
@@ -233,7 +233,7 @@ impl Watch {
         for gap in wide {
             let any: Option<EventId> = self.looker.driver().exec_first(&self.any, gap)?;
             // A range meets a lock on the row after it, too: then it helps if everybody who may
-            // have drawn one of these ids is gone.
+            // have allocated one of these ids is gone.
             let free = any.is_none()
                 && (is_free(self.reader.driver().exec_first(&self.locked_range, gap))?
                     || self.transactions_done(gap.1)?.is_ok_and(|bound| bound >= gap.1));
@@ -255,9 +255,9 @@ impl Watch {
         Ok(open.is_none_or(|(_, _, users, _)| users == 0))
     }
 
-    /// Up to where everybody is gone who may have drawn an id. `visible` is an id that was seen
-    /// before, so every id up to it was drawn. Whose session is gone after XA PREPARE does not
-    /// show here; but it runs no statement, and undoes no part of its work.
+    /// The highest id whose possible writers have all ended. `visible` is an id that was seen
+    /// before, so every id up to it was allocated. Whose session is gone after XA PREPARE does not show
+    /// here; but it runs no statement, and undoes no part of its work.
     fn transactions_done(&mut self, visible: EventId) -> Result<Bound> {
         let highest: Option<Option<EventId>> = self.reader.driver().query_first(&self.highest)?;
         let highest = highest.flatten().unwrap_or(visible).max(visible);
@@ -304,7 +304,7 @@ impl Watch {
                      performance_schema.threads t ON t.THREAD_ID = m.OWNER_THREAD_ID \
                      WHERE {MYSQL_WRITERS}"
                 ),
-                // For who may see the locks only.
+                // The fallback without SELECT on performance_schema.threads.
                 format!(
                     "SELECT COALESCE(m.OWNER_THREAD_ID, 0), NULL FROM \
                      performance_schema.metadata_locks m WHERE {MYSQL_WRITERS}"
@@ -336,11 +336,11 @@ impl Watch {
 }
 
 impl Tracker {
-    /// A look with what is visible for what is drawn, which is lower and may go back when rows
+    /// A look with what is visible for what is allocated, which is lower and may go back when rows
     /// are discarded.
     fn look_up(&mut self, visible: EventId, holders: Vec<Holder>) -> EventId {
-        let drawn = visible.max(self.drawn_before());
-        self.look(drawn, holders)
+        let allocated = visible.max(self.allocated_before());
+        self.look(allocated, holders)
     }
 }
 
@@ -361,11 +361,11 @@ fn clock(driver: &mysql::Conn) -> String {
     format!("evtclk_{}", driver.connection_id())
 }
 
-/// What is missing among ids in `(after, upto]`.
-fn gaps(after: EventId, ids: &[EventId], upto: EventId) -> Vec<Gap> {
+/// What is missing among ids in `(after, up_to]`.
+fn gaps(after: EventId, ids: &[EventId], up_to: EventId) -> Vec<Gap> {
     let mut gaps = Vec::new();
     let mut next = after + 1;
-    for &id in ids.iter().take_while(|id| **id <= upto).chain(&[upto + 1]) {
+    for &id in ids.iter().take_while(|id| **id <= up_to).chain(&[up_to + 1]) {
         if id > next {
             gaps.push((next, id - 1));
         }
@@ -388,15 +388,15 @@ fn is_free(found: mysql::Result<Option<u64>>) -> Result<bool> {
     }
 }
 
-/// The ids that the session sees in `(after, upto]`, which is no wider than a window and the gap
+/// The ids that the session sees in `(after, up_to]`, which is no wider than a window and the gap
 /// before it.
 fn ids(
     connection: &mut Connection,
     sql: &str,
     after: EventId,
-    upto: EventId,
+    up_to: EventId,
 ) -> Result<Vec<EventId>> {
-    Ok(connection.driver().exec(sql, (after, upto))?)
+    Ok(connection.driver().exec(sql, (after, up_to))?)
 }
 
 /// The transactions that hold the table on MySQL. That the instrument works is shown by our own

@@ -6,7 +6,7 @@
 
 use super::{Connection, session};
 use crate::backend::postgres::first;
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::model::error::{Error, ErrorKind, Result, fail};
 use postgres::error::SqlState;
 use std::time::{Duration, Instant};
 
@@ -92,8 +92,8 @@ pub(super) fn judge(told: &str, queue: &str, mark: &str) -> Result<()> {
         fail!(
             UnsafeServer,
             "the sequence of {queue}.id has CACHE {cache}, INCREMENT {increment}, CYCLE {cycle}: ids \
-             are not drawn in order, and events would be lost. ALTER SEQUENCE ... CACHE 1 INCREMENT \
-             1 NO CYCLE, and let every session that has drawn ids end"
+             are not allocated in order, and events would be lost. ALTER SEQUENCE ... CACHE 1 INCREMENT \
+             1 NO CYCLE, and let every session that has allocated ids end"
         );
     }
     Ok(())
@@ -142,7 +142,7 @@ mod tests {
     use super::judge;
 
     #[test]
-    fn only_a_writable_primary_whose_ids_are_drawn_one_by_one_will_do() {
+    fn only_a_writable_primary_whose_ids_are_allocated_one_by_one_will_do() {
         let judged = |told| judge(told, "evt_queue", "1-a").map_err(|error| error.to_string());
         assert_eq!(judged("f off m1-a f f 1 1 f"), Ok(()));
         assert_eq!(judged("f off m1-a f f"), Ok(()), "a sequence that the role may not see");

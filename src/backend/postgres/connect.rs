@@ -3,9 +3,9 @@
 use super::dial::Dial;
 use super::{Connection, Sql, session};
 use crate::backend::reach::{Reach, addresses};
+use crate::config::url::{Host, Server, Tls, TlsMode};
 use crate::config::{Pooler, SessionAttrs, Settings};
-use crate::error::{Result, fail};
-use crate::url::{Host, Server, Tls, TlsMode};
+use crate::model::error::{Result, fail};
 use postgres::Client;
 use postgres::config::{SslMode, SslNegotiation};
 use std::collections::HashMap;

@@ -4,10 +4,10 @@ use super::{Connection, first, name_grant, no_sequence, watch};
 use crate::backend::cursors::{Cursor, Marks, Move};
 use crate::backend::event_id;
 use crate::config::Settings;
-use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::EventId;
-use crate::life::{Life, hash};
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::EventId;
+use crate::model::ident::Ident;
+use crate::model::life::{Life, hash};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The statements of cursors, with their table names.
@@ -158,7 +158,7 @@ impl Connection {
         }
         let digest = |column| Ok::<_, Error>(hash(0, row.try_get(column)?));
         Ok(Life {
-            drawn: event_id(row.try_get(0)?)?,
+            allocated: event_id(row.try_get(0)?)?,
             place: digest(2)?,
             made: digest(3)?,
             moved: digest(4)?,
@@ -186,6 +186,6 @@ fn life_sql(sql: &super::Sql, sequence: &str) -> String {
          FROM {sequence}, pg_class t, pg_class s, pg_database d \
          WHERE t.oid = '{queue}'::regclass AND s.oid = '{sequence}'::regclass \
          AND d.datname = current_database()",
-        watch::DRAWN
+        watch::ALLOCATED
     )
 }

@@ -5,8 +5,8 @@ use crate::backend::doctor::{
     Checks, OPEN_FOR_LONG, Object, Outcome, failure, ok, one, texts, warning,
 };
 use crate::config::Settings;
-use crate::error::Result;
-use crate::value::Value;
+use crate::model::error::Result;
+use crate::model::value::Value;
 use postgres::SimpleQueryMessage;
 
 /// The clock, in seconds since 1970.

@@ -6,7 +6,7 @@
 //! lock, both by a statement of the kind that looks and by one of the kind that reads.
 
 use super::{Connection, Connector, first, name_grant};
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::model::error::{Error, ErrorKind, Result, fail};
 use postgres::SimpleQueryMessage;
 use std::hash::{BuildHasher, RandomState};
 

@@ -4,9 +4,9 @@ use super::{Connection, first, name_grant, read_sql};
 use crate::backend::history::Piece;
 use crate::backend::{Batch, ReadRange, event_id};
 use crate::config::Settings;
-use crate::consumer::Ident;
-use crate::error::{Error, Result};
-use crate::event::{Event, EventId, TimeTexts, Timestamp};
+use crate::model::error::{Error, Result};
+use crate::model::event::{Event, EventId, TimeTexts, Timestamp};
+use crate::model::ident::Ident;
 use postgres::SimpleQueryMessage;
 use postgres::error::SqlState;
 use std::io::Write;
@@ -127,10 +127,10 @@ impl Connection {
         event_id(bound.unwrap_or(0).max(0))
     }
 
-    pub fn discard_piece(&mut self, after: EventId, upto: EventId, limit: usize) -> Result<Piece> {
+    pub fn discard_piece(&mut self, after: EventId, up_to: EventId, limit: usize) -> Result<Piece> {
         let sql = self.sql.clone();
         let grant = || format!("SELECT on {}", sql.queue);
-        let params = (after as i64, upto as i64, limit as i64);
+        let params = (after as i64, up_to as i64, limit as i64);
         let rows = self.run(&sql.history.cut, &[&params.0, &params.1, &params.2], grant)?;
         let row = first(&rows)?;
         let cut: Option<i64> = row.try_get(0)?;
@@ -192,7 +192,7 @@ impl Connection {
                  DELETE FROM {queue} WHERE id > $1 AND id <= $2"
             );
             let grant = format!("SELECT, DELETE on {queue}");
-            self.script(&text).map_err(|error| name_grant(error, || grant))?;
+            self.execute_batch(&text).map_err(|error| name_grant(error, || grant))?;
             self.discards = true;
         }
         Ok(())

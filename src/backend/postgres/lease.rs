@@ -6,7 +6,7 @@
 
 use super::{Connection, first, session};
 use crate::config::{Settings, TableName};
-use crate::error::Result;
+use crate::model::error::Result;
 
 /// How long a lease lasts without being put off. Its owner does that every few seconds.
 const LASTS: &str = "interval '15 seconds'";

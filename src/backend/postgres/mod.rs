@@ -1,4 +1,4 @@
-//! PostgreSQL: ids are drawn from a sequence, seen at commit. READ COMMITTED throughout.
+//! PostgreSQL: ids are allocated from a sequence, seen at commit. READ COMMITTED throughout.
 
 mod check;
 mod connect;
@@ -20,13 +20,13 @@ use crate::backend::{
     free_consumer_id, no_consumer_id, within_limit,
 };
 use crate::config::{Settings, TableName};
-use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::{
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, NewEvent, Timestamp, UnreadableEvent,
 };
-use crate::line::Line;
-use crate::value::{Rows, Value};
+use crate::model::ident::Ident;
+use crate::model::value::{Rows, Value};
+use crate::sync::line::Line;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
@@ -314,7 +314,7 @@ impl Connection {
     }
 
     /// The server itself refuses whatever comes after a failure.
-    pub fn in_transaction(&mut self) -> bool {
+    pub fn is_in_transaction(&mut self) -> bool {
         true
     }
 
@@ -334,7 +334,7 @@ impl Connection {
         Ok(Rows::new(columns, rows))
     }
 
-    pub fn script(&mut self, sql: &str) -> Result<()> {
+    pub fn execute_batch(&mut self, sql: &str) -> Result<()> {
         Ok(self.client.batch_execute(sql)?)
     }
 
@@ -358,7 +358,7 @@ impl Connection {
             // A role that may not read what it wrote cannot be kept from it in the statement; `migrate`
             // keeps the sequence from giving such an id.
             return Err(above_limit(&sql.table)
-                .context(format!("id {id} was drawn, and stays until somebody deletes it")));
+                .context(format!("id {id} was allocated, and stays until somebody deletes it")));
         }
         Ok(id)
     }
@@ -386,7 +386,7 @@ impl Connection {
         let rows = self.run(&target.insert_many, &[&types, &data], || target.grant(&sql))?;
         let mut ids =
             rows.iter().map(|row| event_id(row.try_get(0)?)).collect::<Result<Vec<_>>>()?;
-        // Drawn one after the other by this statement, so in order they belong to the events.
+        // Allocated one after the other by this statement, so in order they belong to the events.
         ids.sort_unstable();
         Ok(ids)
     }
@@ -463,9 +463,9 @@ impl Connection {
         table: &str,
         range: &ReadRange<'_>,
     ) -> Result<Batch> {
-        let (after, upto, limit) = range.bounds();
+        let (after, up_to, limit) = range.bounds();
         let names: Vec<&str>;
-        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&after, &upto, &limit];
+        let mut params: Vec<&(dyn ToSql + Sync)> = vec![&after, &up_to, &limit];
         let text = match range.types() {
             None => all,
             Some(types) => {
@@ -494,14 +494,14 @@ impl Connection {
         })
     }
 
-    pub fn highest_drawn(&mut self) -> Result<EventId> {
+    pub fn highest_allocated(&mut self) -> Result<EventId> {
         let sql = self.sql.clone();
         let find = "SELECT pg_get_serial_sequence($1::text, 'id')";
         let rows = self.run(find, &[&sql.queue], String::new)?;
         let sequence: Option<String> = first(&rows)?.try_get(0)?;
         let Some(sequence) = sequence else { return Err(no_sequence(&sql.queue)) };
-        let drawn = format!("SELECT {} FROM {sequence}", watch::DRAWN);
-        let rows = self.run(&drawn, &[], || format!("SELECT on {sequence}"))?;
+        let allocated = format!("SELECT {} FROM {sequence}", watch::ALLOCATED);
+        let rows = self.run(&allocated, &[], || format!("SELECT on {sequence}"))?;
         first_id(&rows)
     }
 
@@ -539,7 +539,7 @@ impl Connection {
 
     pub fn stream_row(&mut self) -> Result<StreamRow> {
         let rows = self.fetch("SELECT extract(epoch FROM now())::bigint", &[])?;
-        Ok(StreamRow { now: first(&rows)?.try_get(0)?, highest: self.highest_drawn()? })
+        Ok(StreamRow { now: first(&rows)?.try_get(0)?, highest: self.highest_allocated()? })
     }
 }
 
@@ -555,7 +555,7 @@ fn no_sequence(queue: &str) -> Error {
     Error::new(
         ErrorKind::UnsafeServer,
         format!(
-            "the ids of {queue} are not drawn from a sequence that the column owns: run migrate()"
+            "the ids of {queue} are not allocated from a sequence that the column owns: run migrate()"
         ),
     )
 }

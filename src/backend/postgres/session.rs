@@ -5,11 +5,12 @@
 
 use super::Sql;
 use crate::config::{Settings, TableName};
-use crate::error::{Result, fail};
+use crate::model::error::{Result, fail};
+use crate::sync::lock::lock;
 use postgres::{Client, SimpleQueryMessage};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// What each session sets, so that nothing is inherited from the role, the database or a caller.
 /// `row_security = off` makes hidden rows an error, where they would be missing silently.
@@ -30,7 +31,7 @@ pub(super) fn begin(
     latest: &Mutex<Arc<Sql>>,
     mark: &str,
 ) -> Result<Arc<Sql>> {
-    let known = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let known = lock(latest).clone();
     if !mark.is_empty() {
         let answer = client.simple_query(&marked(settings, mark))?;
         let before = answer.iter().find_map(|message| match message {
@@ -67,7 +68,7 @@ pub(super) fn begin(
         ..names.clone()
     };
     let sql = Arc::new(Sql::new(&found));
-    *latest.lock().unwrap_or_else(PoisonError::into_inner) = sql.clone();
+    *lock(latest) = sql.clone();
     Ok(sql)
 }
 

@@ -2,7 +2,7 @@
 //! unnamed and in one piece with their parameters, because the next one meets another session.
 
 use super::{Connection, MAX_PREPARED, Params};
-use crate::error::Result;
+use crate::model::error::Result;
 use postgres::types::private::BytesMut;
 use postgres::types::{Format, ToSql, Type};
 use postgres::{Row, Statement};

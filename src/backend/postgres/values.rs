@@ -1,7 +1,7 @@
 //! How values and errors of the driver become ours.
 
-use crate::error::{Error, ErrorKind};
-use crate::value::Value;
+use crate::model::error::{Error, ErrorKind};
+use crate::model::value::Value;
 use postgres::types::private::BytesMut;
 use postgres::types::{Format, FromSql, IsNull, ToSql, Type};
 use std::error::Error as StdError;

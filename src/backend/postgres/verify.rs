@@ -4,8 +4,8 @@ use super::{Connection, Params, first, name_grant};
 use crate::backend::event_id;
 use crate::backend::verify::{Cursor, Place, Strays};
 use crate::config::{Settings, TableName};
-use crate::error::Result;
-use crate::event::{EventId, MAX_EVENT_ID};
+use crate::model::error::Result;
+use crate::model::event::{EventId, MAX_EVENT_ID};
 use postgres::Row;
 
 /// The statements, with their table names.

@@ -8,13 +8,13 @@
 
 use super::{Connection, Connector, check, evidence, first, name_grant, no_sequence};
 use crate::backend::{HolderInfo, Settled, event_id};
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::EventId;
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::EventId;
 use crate::settle::{Holder, Tracker};
 use postgres::SimpleQueryMessage;
 
-/// The highest id drawn, of a sequence relation.
-pub(super) const DRAWN: &str = "CASE WHEN is_called THEN last_value ELSE last_value - 1 END";
+/// The highest id allocated, of a sequence relation.
+pub(super) const ALLOCATED: &str = "CASE WHEN is_called THEN last_value ELSE last_value - 1 END";
 
 /// What a look shows in place of a holder where it sees its own lock. A server that does not show that
 /// one shows no writer's either.
@@ -76,7 +76,7 @@ impl Watch {
             run,
             tracker: Tracker::default(),
             look: format!(
-                "{}; SELECT {DRAWN} FROM {sequence}; SELECT DISTINCT CASE WHEN {own} THEN '{OWN}' \
+                "{}; SELECT {ALLOCATED} FROM {sequence}; SELECT DISTINCT CASE WHEN {own} THEN '{OWN}' \
                  ELSE l.virtualtransaction END FROM pg_catalog.pg_locks l WHERE ({holding}) OR {own}",
                 connection.sql.check
             ),
@@ -113,7 +113,7 @@ impl Watch {
         let queue = self.connection.sql.queue.clone();
         check::judge(told, &queue, &self.connection.mark)
             .map_err(|error| self.connection.explain_hidden(error, &queue))?;
-        let drawn = rows
+        let allocated = rows
             .next()
             .and_then(|text| text.parse().ok())
             .ok_or_else(|| Error::new(ErrorKind::Internal, "the sequence has no last_value"))?;
@@ -130,8 +130,8 @@ impl Watch {
             .into_iter()
             .map(|key| Holder { key: key.to_owned(), heir: key.starts_with("-1/") })
             .collect();
-        let drawn = event_id(drawn)?;
-        let horizon = self.tracker.look(drawn, holders);
+        let allocated = event_id(allocated)?;
+        let horizon = self.tracker.look(allocated, holders);
         // Nothing was learnt of ids between the horizon and a reader that stands above it.
         let after = if position <= horizon { 0 } else { position };
         let settled = Settled {
@@ -141,7 +141,7 @@ impl Watch {
             more: false,
             blocked: None,
         };
-        if horizon == drawn { Ok(settled) } else { self.run_on(settled) }
+        if horizon == allocated { Ok(settled) } else { self.run_on(settled) }
     }
 
     /// Whoever holds the table, ids that follow without a missing one are settled.

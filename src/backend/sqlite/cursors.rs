@@ -4,10 +4,10 @@ use super::Connection;
 use crate::backend::cursors::{Cursor, Marks, Move};
 use crate::backend::event_id;
 use crate::config::Settings;
-use crate::consumer::Ident;
-use crate::error::Result;
-use crate::event::EventId;
-use crate::life::{Life, hash};
+use crate::model::error::Result;
+use crate::model::event::EventId;
+use crate::model::ident::Ident;
+use crate::model::life::{Life, hash};
 use rusqlite::{OptionalExtension, params};
 
 /// The statements of cursors, with their table names.
@@ -153,10 +153,10 @@ impl Connection {
         let mut statement = self.inner.prepare_cached(&self.sql.cursors.life)?;
         let row: Option<(i64, i64)> =
             statement.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let Some((drawn, root)) = row else {
-            crate::error::fail!(NotMigrated, "there is no event table: run migrate()");
+        let Some((allocated, root)) = row else {
+            crate::model::error::fail!(NotMigrated, "there is no event table: run migrate()");
         };
         let moved = hash(root as u64, "");
-        Ok(Life { drawn: event_id(drawn)?, place: 0, made: 0, moved, form: 0 })
+        Ok(Life { allocated: event_id(allocated)?, place: 0, made: 0, moved, form: 0 })
     }
 }

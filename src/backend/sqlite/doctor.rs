@@ -3,7 +3,7 @@
 use super::Connection;
 use crate::backend::doctor::{Checks, Object, Outcome, failure, ok, one, texts, warning};
 use crate::config::{Settings, Synchronous, TableName};
-use crate::error::Result;
+use crate::model::error::Result;
 use std::path::Path;
 
 /// The clock, in seconds since 1970.
@@ -50,7 +50,7 @@ impl Connection {
             return ok("the ids are AUTOINCREMENT");
         }
         failure(
-            "the ids are not AUTOINCREMENT: those of discarded events would be drawn again",
+            "the ids are not AUTOINCREMENT: those of discarded events would be allocated again",
             "move the events to a table that migrate() makes",
         )
     }

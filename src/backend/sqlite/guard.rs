@@ -3,7 +3,7 @@
 //! file is opened, whether another library of the process already has it open.
 //! See <https://www.sqlite.org/howtocorrupt.html>, section 2.2.1.
 
-use crate::error::{Result, fail};
+use crate::model::error::{Result, fail};
 use nix::sys::stat::fstat;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};

@@ -4,9 +4,9 @@ use super::{Connection, Reads};
 use crate::backend::history::Piece;
 use crate::backend::{Batch, ReadRange, event_id};
 use crate::config::Settings;
-use crate::consumer::Ident;
-use crate::error::Result;
-use crate::event::{Event, EventId, TimeTexts, Timestamp};
+use crate::model::error::Result;
+use crate::model::event::{Event, EventId, TimeTexts, Timestamp};
+use crate::model::ident::Ident;
 use rusqlite::{ErrorCode, params};
 
 /// The statements of the history and of discarding, with their table names.
@@ -92,9 +92,9 @@ impl Connection {
         event_id(bound.unwrap_or(0).max(0))
     }
 
-    pub fn discard_piece(&mut self, after: EventId, upto: EventId, limit: usize) -> Result<Piece> {
+    pub fn discard_piece(&mut self, after: EventId, up_to: EventId, limit: usize) -> Result<Piece> {
         let mut statement = self.inner.prepare_cached(&self.sql.history.cut)?;
-        let params = params![after as i64, upto as i64, limit as i64];
+        let params = params![after as i64, up_to as i64, limit as i64];
         let (cut, count): (Option<i64>, i64) =
             statement.query_row(params, |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(Piece::whole(after, event_id(cut.unwrap_or(0))?, event_id(count)?))

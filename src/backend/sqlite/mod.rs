@@ -12,14 +12,15 @@ use crate::backend::reach::has_descriptors;
 use crate::backend::{
     Batch, ConsumerRow, ReadRange, StreamRow, above_limit, event_id, within_limit,
 };
+use crate::config::url::SqliteFile;
 use crate::config::{Settings, Synchronous, TableName};
-use crate::consumer::Ident;
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, NewEvent, Timestamp, UnreadableEvent,
 };
-use crate::url::SqliteFile;
-use crate::value::{Rows, Value};
+use crate::model::ident::Ident;
+use crate::model::value::{Rows, Value};
+use crate::sync::lock::lock;
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{ErrorCode, OpenFlags, Row, params, params_from_iter};
@@ -28,7 +29,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use turns::{Turn, Turns, lock};
+use turns::{Turn, Turns};
 use values::value;
 
 /// The SQL that adds an event.
@@ -394,7 +395,7 @@ impl Connection {
     }
 
     /// `ON CONFLICT ROLLBACK`, a full disk and a few other failures end it.
-    pub fn in_transaction(&mut self) -> bool {
+    pub fn is_in_transaction(&mut self) -> bool {
         !self.inner.is_autocommit()
     }
 
@@ -413,7 +414,7 @@ impl Connection {
         Ok(Rows::new(columns, rows))
     }
 
-    pub fn script(&mut self, sql: &str) -> Result<()> {
+    pub fn execute_batch(&mut self, sql: &str) -> Result<()> {
         Ok(self.inner.execute_batch(sql)?)
     }
 
@@ -467,23 +468,23 @@ impl Connection {
     }
 
     fn read_rows(&mut self, reads: &Reads, range: &ReadRange<'_>) -> Result<Batch> {
-        let (after, upto, limit) = range.bounds();
+        let (after, up_to, limit) = range.bounds();
         let mut batch = Batch::default();
         let mut statement;
         let mut rows = match range.types() {
             None => {
                 statement = self.inner.prepare_cached(&reads.all)?;
-                statement.query(params![after, upto, limit])?
+                statement.query(params![after, up_to, limit])?
             }
             Some([one]) => {
                 statement = self.inner.prepare_cached(&reads.one_type)?;
-                statement.query(params![after, upto, limit, one.as_str()])?
+                statement.query(params![after, up_to, limit, one.as_str()])?
             }
             Some(types) => {
                 statement = self.inner.prepare_cached(&reads.types)?;
                 let names: Vec<&str> = types.iter().map(EventType::as_str).collect();
                 let names = serde_json::json!(names).to_string();
-                statement.query(params![after, upto, limit, names])?
+                statement.query(params![after, up_to, limit, names])?
             }
         };
         while batch.wants_more(range) {
@@ -493,7 +494,7 @@ impl Connection {
         Ok(batch)
     }
 
-    pub fn highest_drawn(&mut self) -> Result<EventId> {
+    pub fn highest_allocated(&mut self) -> Result<EventId> {
         let id = self.inner.prepare_cached(&self.sql.highest)?.query_row([], |row| row.get(0))?;
         event_id(id)
     }
@@ -521,7 +522,7 @@ impl Connection {
     pub fn stream_row(&mut self) -> Result<StreamRow> {
         let now =
             self.inner.query_row("SELECT CAST(strftime('%s') AS INTEGER)", [], |row| row.get(0))?;
-        Ok(StreamRow { highest: self.highest_drawn()?, now })
+        Ok(StreamRow { highest: self.highest_allocated()?, now })
     }
 }
 

@@ -1,7 +1,8 @@
 //! Writers of this process take turns: SQLite's own waiting is by sleeping, and unfair.
 
-use crate::error::{Result, fail};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::model::error::{Result, fail};
+use crate::sync::lock::lock;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The turns of one stream handle.
@@ -53,8 +54,4 @@ impl Drop for Turn {
             self.0.free.notify_one();
         }
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -283,7 +283,7 @@ pub struct Verify {
     /// The first id
     #[arg(long, value_name = "ID", default_value_t = 1, value_parser = id(1))]
     pub from: EventId,
-    /// The last id [default: the highest that was drawn]
+    /// The last id [default: the highest that was allocated]
     #[arg(long, value_name = "ID", value_parser = id(1))]
     pub to: Option<EventId>,
     /// How many ids of each finding to name

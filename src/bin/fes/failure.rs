@@ -8,7 +8,7 @@ use std::process::ExitCode;
 /// Why a command did not do all that it was asked for.
 #[derive(Debug)]
 pub enum Failure {
-    /// The library said no; with what was being done, or nothing.
+    /// An error of the library, prefixed with the operation, which may be empty.
     Library(String, Error),
     /// Anything else that does not go away by trying again.
     Other(String),

@@ -58,7 +58,7 @@ const PER_CONSUMER: &[PerConsumer] = &[
 
 fn text(lag: &Lag) -> String {
     let mut out = String::new();
-    let help = "Event ids drawn so far: the highest id, also of what was rolled back.";
+    let help = "Event ids allocated so far: the highest id, also of what was rolled back.";
     one(&mut out, "evt_ids_total", "counter", help, lag.highest_id);
     one(&mut out, "evt_consumers", "gauge", "Registered consumers.", lag.consumers.len());
     let help = "The first event id that readers wait for; 0 if they wait for none.";

@@ -57,7 +57,7 @@ class Verification:
     #: The first and the last id that were looked at.
     first: int
     last: int
-    #: The highest id that was drawn when it began.
+    #: The highest id that was allocated when it began.
     highest_id: int
     #: Whether all that was asked for was looked at; else go on from `last + 1`.
     complete: bool

@@ -66,7 +66,7 @@ class IdentTooLong(Error):
 
 
 class InvalidLastId(Error):
-    """An id that is no event id, or above the highest one that was ever drawn."""
+    """An id that is no event id, or above the highest one that was ever allocated."""
 
     code, name = 7, "InvalidLastId"
 
@@ -229,7 +229,7 @@ class StreamRewound(Error):
 
 
 class LateEvent(Error):
-    """An event appeared below ids that were settled before: its id was drawn, or given, before its
+    """An event appeared below ids that were settled before: its id was allocated, or given, before its
     INSERT. Consumers that have passed over it will not get it."""
 
     code, name = 48, "LateEvent"

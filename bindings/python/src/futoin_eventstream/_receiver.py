@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Called with every delivery, a list of events. To return acknowledges them; after an exception they come again.
 OnEvents = Callable[[Delivery], object]
 #: What to do about events that the callback fails on: see `ReliableReceiver`.
-Poison = Union[str, int]
+PoisonPolicy = Union[str, int]
 
 R = TypeVar("R", bound="Receiver")
 
@@ -36,7 +36,7 @@ class Receiver(Worker):
         user: str,
         on_events: OnEvents,
         want: Want,
-        poison: Poison,
+        poison: PoisonPolicy,
         on_notice: OnNotice,
         options: Options | None,
         more: Options,
@@ -121,7 +121,7 @@ class ReliableReceiver(Receiver):
         *,
         on_events: OnEvents,
         want: Want = None,
-        poison: Poison = "retry",
+        poison: PoisonPolicy = "retry",
         on_notice: OnNotice = None,
         options: Options | None = None,
         **more: Option,
@@ -142,7 +142,7 @@ class LiveReceiver(Receiver):
         *,
         on_events: OnEvents,
         want: Want = None,
-        poison: Poison = "retry",
+        poison: PoisonPolicy = "retry",
         on_notice: OnNotice = None,
         options: Options | None = None,
         **more: Option,
@@ -151,7 +151,7 @@ class LiveReceiver(Receiver):
 
 
 def _poison(poison: Any) -> tuple[int, int]:
-    """A `fes_poison` and its count."""
+    """A `fes_poison_policy` and its count."""
     if poison == "retry":
         return 0, 0
     if poison == "stop":

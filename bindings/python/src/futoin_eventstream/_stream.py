@@ -242,7 +242,7 @@ class EventStream(Owner):
         timeout: float | None = None,
         cancel: Cancel | None = None,
     ) -> Verification:
-        """Accounts for every id from `from_id` to `to_id` (`None`: the highest that was drawn): its event is in the
+        """Accounts for every id from `from_id` to `to_id` (`None`: the highest that was allocated): its event is in the
         event table, in the history of `warehouse`, in both and equal; it was discarded or never committed; or
         something is wrong. `if not stream.verify(warehouse): ...` is true where something is.
 

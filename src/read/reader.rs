@@ -8,25 +8,26 @@ use crate::backend::verify::Place as Table;
 use crate::backend::write::{Change, Written};
 use crate::backend::{Batch, Connection, HolderInfo, ReadRange, Settled, Watch};
 use crate::config::Settings;
-use crate::consumer::{Ident, Want};
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventId, NewEvent};
-use crate::group::Group;
-use crate::hint::Hint;
-use crate::late::{LateWindow, WINDOW};
-use crate::life::{Anchor, Life, Position};
-use crate::recent::{Place, Recent};
-use crate::rewind::{self, Standing};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::{Event, EventId, NewEvent};
+use crate::model::ident::{Ident, Want};
+use crate::model::life::{Anchor, Life, Position};
+use crate::read::late::{LateWindow, WINDOW};
+use crate::read::rewind::{self, Standing};
+use crate::read::shared_chunks::{ConsumerKey, SharedChunks};
 use crate::settle::Spans;
+use crate::sync::lock::lock;
+use crate::sync::wakeup::Wakeup;
+use crate::write::group_commit::GroupCommit;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Reads settled events for all consumers of a stream handle, and writes what is written in shared
 /// commits.
 ///
-/// What it keeps (how far the stream is settled, which ids were surely drawn) is derived from the
+/// What it keeps (how far the stream is settled, which ids were surely allocated) is derived from the
 /// database, and forgotten at each *doubt*: a connection broke, so that behind it another database
 /// may stand now, or something shows that the stream was rewound. Whoever keeps something of its own
 /// notes how many doubts there were, and has it verified when there are more.
@@ -34,15 +35,15 @@ pub(crate) struct Reader {
     /// `None` once closed.
     pool: Mutex<Option<Pool>>,
     pub settings: Arc<Settings>,
-    /// Rung when this process adds events.
-    pub hint: Arc<Hint>,
-    group: Group,
-    recent: Recent,
+    /// Notified when this process adds events.
+    pub wakeup: Arc<Wakeup>,
+    group_commit: GroupCommit,
+    shared_chunks: SharedChunks,
     /// With the doubts that there were when it was opened.
     watch: Mutex<Option<(u64, Watch)>>,
     settled: Mutex<Spans>,
-    /// Ids up to this were surely drawn.
-    drawn: AtomicU64,
+    /// Ids up to this were surely allocated.
+    allocated: AtomicU64,
     /// The pool's breaks that are among the doubts.
     breaks: AtomicU64,
     /// What was settled at the last call of [`latecomers`](Self::latecomers), and what was late.
@@ -101,16 +102,16 @@ impl Chunk {
 }
 
 impl Reader {
-    pub fn new(pool: Pool, settings: Arc<Settings>, hint: Arc<Hint>) -> Self {
+    pub fn new(pool: Pool, settings: Arc<Settings>, wakeup: Arc<Wakeup>) -> Self {
         Reader {
             pool: Mutex::new(Some(pool)),
             settings,
-            hint,
-            group: Group::default(),
-            recent: Recent::default(),
+            wakeup,
+            group_commit: GroupCommit::default(),
+            shared_chunks: SharedChunks::default(),
             watch: Mutex::new(None),
             settled: Mutex::default(),
-            drawn: AtomicU64::new(0),
+            allocated: AtomicU64::new(0),
             breaks: AtomicU64::new(0),
             late: Mutex::default(),
             doubts: AtomicU64::new(0),
@@ -151,7 +152,7 @@ impl Reader {
     /// Moves the cursor of a consumer and gives where it is now. `Unsure` if there are more doubts than those that were known to who asks, or
     /// the consumer is missing: then nothing was written, or it may have been.
     pub fn store(&self, ident: &Ident, to: &Move, doubts: u64) -> Result<Stored> {
-        let mut lease = self.pool()?.lend()?;
+        let mut lease = self.pool()?.checkout()?;
         let alone = lease.call(|connection| {
             self.ask(connection)?;
             match self.doubts() == doubts {
@@ -177,13 +178,13 @@ impl Reader {
         }
     }
 
-    /// Nobody may hold a connection of the pool that waits here: it may be the last one, and who
-    /// writes for all needs one.
+    /// Never call this with a connection of the pool in hand: it may be the last one, and the
+    /// leader needs one.
     fn write(&self, change: Change) -> Result<Written> {
-        self.group.write(change, |changes| {
-            let written = self.pool()?.once(|connection| connection.write(changes))?;
+        self.group_commit.write(change, |changes| {
+            let written = self.pool()?.with(|connection| connection.write(changes))?;
             if changes.iter().any(|change| matches!(change, Change::Event(_))) {
-                self.hint.ring();
+                self.wakeup.notify();
             }
             Ok(written)
         })
@@ -252,21 +253,21 @@ impl Reader {
         Ok(batch)
     }
 
-    /// A place for a consumer that polls.
-    pub fn place(&self) -> Place {
-        self.recent.place()
+    /// A key in the shared chunks for a consumer that polls.
+    pub fn consumer_key(&self) -> ConsumerKey {
+        self.shared_chunks.consumer_key()
     }
 
-    /// The consumer of this place begins anew, or ends.
-    pub fn leaves(&self, place: Place) {
-        self.recent.leaves(place);
+    /// Forgets where the consumer was, because it registers again or unregisters.
+    pub fn forget(&self, key: ConsumerKey) {
+        self.shared_chunks.forget(key);
     }
 
     /// As [`read`](Self::read), for one of several consumers that poll: without a filter, what
     /// another one has read a moment ago is not read again, only what is behind it.
     pub fn read_beside(
         &self,
-        place: Place,
+        key: ConsumerKey,
         connection: &mut Connection,
         from: Position,
         want: &Want,
@@ -278,33 +279,33 @@ impl Reader {
         self.ask(connection)?;
         let doubts = self.doubts();
         let max_bytes = self.settings.max_chunk_bytes;
-        let found = self.recent.take(place, from.id, limit, max_bytes);
+        let found = self.shared_chunks.take(key, from.id, limit, max_bytes);
         let anchor = found.events.last().map(Anchor::of).or(from.anchor);
         if found.full {
-            self.recent.goes_on(place, found.upto);
-            return Ok(Chunk::new(found.events, found.upto, anchor));
+            self.shared_chunks.record_position(key, found.up_to);
+            return Ok(Chunk::new(found.events, found.up_to, anchor));
         }
         let read = Instant::now();
         let rest = ReadRange {
             limit: limit - found.events.len(),
             max_bytes: max_bytes - found.bytes,
-            ..ReadRange::all(found.upto, want, &self.settings)
+            ..ReadRange::all(found.up_to, want, &self.settings)
         };
-        let begin = Position { id: found.upto, anchor };
+        let begin = Position { id: found.up_to, anchor };
         let chunk = match self.read_range(connection, begin, rest) {
             // What is before the row that cannot be read comes first.
             Err(error) if error.unreadable().is_some() && !found.events.is_empty() => {
-                self.recent.goes_on(place, found.upto);
-                return Ok(Chunk::new(found.events, found.upto, anchor));
+                self.shared_chunks.record_position(key, found.up_to);
+                return Ok(Chunk::new(found.events, found.up_to, anchor));
             }
             result => result?,
         };
         let settled = lock(&self.settled);
         if self.doubts.load(Ordering::Acquire) == doubts {
-            self.recent.keep(place, found.upto, chunk.settled_to, &chunk.events, read);
+            self.shared_chunks.keep(key, found.up_to, chunk.settled_to, &chunk.events, read);
         }
         drop(settled);
-        self.recent.goes_on(place, chunk.settled_to);
+        self.shared_chunks.record_position(key, chunk.settled_to);
         let mut events = found.events;
         events.extend(chunk.events);
         Ok(Chunk { events, settled_to: chunk.settled_to, anchor: chunk.anchor })
@@ -317,13 +318,15 @@ impl Reader {
         from: Position,
         all: ReadRange<'_>,
     ) -> Result<Chunk> {
-        // Before the read: what another consumer's look settles during it may not be in it.
+        // The horizon is taken before reading. Ids that another consumer settles during the read
+        // may be missing from its rows.
         let horizon = self.settled_from(all.after);
         if horizon >= all.after + all.limit as EventId {
-            // So much is known: what is behind it would be read now, and again after a look.
-            let batch = self.read_on(connection, from, ReadRange { upto: horizon, ..all })?;
+            // A full chunk is already known to be settled. Reading past it would fetch rows that
+            // must be read again after settling.
+            let batch = self.read_on(connection, from, ReadRange { up_to: horizon, ..all })?;
             if let Some(last) = batch.events.last() {
-                self.drawn.fetch_max(last.id, Ordering::AcqRel);
+                self.allocated.fetch_max(last.id, Ordering::AcqRel);
                 let settled_to = if batch.cut { batch.scanned } else { horizon };
                 return Ok(Chunk::new(batch.events, settled_to, batch.anchor));
             }
@@ -343,31 +346,32 @@ impl Reader {
                 follows
             })
             .count();
-        // What was seen was drawn; of where the reader stands that is not known.
+        // A row that was seen proves that its id was allocated. The position of the reader proves
+        // nothing.
         let seen = events.last().map_or(0, |event| event.id);
-        self.drawn.fetch_max(seen, Ordering::AcqRel);
+        self.allocated.fetch_max(seen, Ordering::AcqRel);
         if settled == events.len() {
             return Ok(Chunk::new(events, last, anchor));
         }
         events.truncate(settled);
-        let upto = match self.settle(last) {
+        let up_to = match self.settle(last) {
             Ok(look) => look.horizon,
             // What is gap-free is delivered; the error shows when there is nothing else to give.
             Err(_) if !events.is_empty() => last,
             Err(error) => return Err(error),
         };
-        if upto == last || events.len() >= all.limit {
+        if up_to == last || events.len() >= all.limit {
             return Ok(Chunk::new(events, last, anchor));
         }
         // A fresh read: rows of the gap may have appeared since the first one.
         let limit = all.limit - events.len();
-        let rest = match connection.read(&ReadRange { after: last, upto, limit, ..all }) {
+        let rest = match connection.read(&ReadRange { after: last, up_to, limit, ..all }) {
             Err(error) if error.unreadable().is_some() && !events.is_empty() => {
                 return Ok(Chunk::new(events, last, anchor));
             }
             result => result?,
         };
-        let settled_to = if rest.cut { rest.scanned } else { upto };
+        let settled_to = if rest.cut { rest.scanned } else { up_to };
         events.extend(rest.events);
         Ok(Chunk::new(events, settled_to, anchor))
     }
@@ -386,16 +390,16 @@ impl Reader {
         if id <= horizon.max(all.after) + 1 {
             return Err(error);
         }
-        let upto = self.settle(all.after)?.horizon;
-        if upto <= all.after {
+        let up_to = self.settle(all.after)?.horizon;
+        if up_to <= all.after {
             return Ok(Chunk::new(Vec::new(), all.after, from.anchor));
         }
-        let batch = connection.read(&ReadRange { upto, ..all })?;
-        let settled_to = if batch.cut { batch.scanned } else { upto };
+        let batch = connection.read(&ReadRange { up_to, ..all })?;
+        let settled_to = if batch.cut { batch.scanned } else { up_to };
         Ok(Chunk::new(batch.events, settled_to, from.anchor))
     }
 
-    /// With a filter missing ids do not show: what is settled must be known first.
+    /// A filtered read cannot see gaps, so the horizon must be known first.
     fn filtered(
         &self,
         connection: &mut Connection,
@@ -404,12 +408,12 @@ impl Reader {
     ) -> Result<Chunk> {
         let mut events = Vec::new();
         let mut after = all.after;
-        let mut upto = self.settled_from(after);
+        let mut up_to = self.settled_from(after);
         let mut more = true;
         loop {
-            if after < upto {
+            if after < up_to {
                 let limit = all.limit - events.len();
-                let batch = match connection.read(&ReadRange { after, upto, limit, ..all }) {
+                let batch = match connection.read(&ReadRange { after, up_to, limit, ..all }) {
                     Err(error) if error.unreadable().is_some() && !events.is_empty() => {
                         return Ok(Chunk::new(events, after, from.anchor));
                     }
@@ -419,7 +423,7 @@ impl Reader {
                 if batch.cut {
                     return Ok(Chunk::new(events, batch.scanned, from.anchor));
                 }
-                after = upto;
+                after = up_to;
             }
             if !more {
                 return Ok(Chunk::new(events, after, from.anchor));
@@ -427,7 +431,7 @@ impl Reader {
             match self.settle(after) {
                 Ok(look) => {
                     more = look.more && look.horizon > after;
-                    upto = look.horizon.max(self.settled_from(after));
+                    up_to = look.horizon.max(self.settled_from(after));
                 }
                 Err(_) if !events.is_empty() => more = false,
                 Err(error) => return Err(error),
@@ -488,7 +492,7 @@ impl Reader {
         let mut slot = lock(&self.late);
         let (window, found) = &mut *slot;
         let start = horizon.saturating_sub(WINDOW).max(from);
-        if let Some(known) = window.take_if(|known| known.upto() <= horizon) {
+        if let Some(known) = window.take_if(|known| known.up_to() <= horizon) {
             let mut known = known;
             let present = connection.ids(Table::Queue, known.start(), WINDOW as usize)?;
             found.extend(known.late(&present));
@@ -521,15 +525,20 @@ impl Reader {
         Ok(())
     }
 
-    /// Refuses a cursor above the highest id that was ever drawn.
-    pub fn check_drawn(&self, connection: &mut Connection, id: EventId, whose: &str) -> Result<()> {
-        if !self.is_drawn(connection, id)? {
-            let highest = connection.highest_drawn()?;
+    /// Refuses a cursor above the highest id that was ever allocated.
+    pub fn check_allocated(
+        &self,
+        connection: &mut Connection,
+        id: EventId,
+        whose: &str,
+    ) -> Result<()> {
+        if !self.is_allocated(connection, id)? {
+            let highest = connection.highest_allocated()?;
             fail!(
                 InvalidLastId,
-                "{whose} is {id}, but the highest event id ever drawn is {highest}: either the id \
+                "{whose} is {id}, but the highest event id ever allocated is {highest}: either the id \
                  is of another stream, or the database was restored or lost its last commits in a \
-                 crash, and draws ids again. Compare with the consumer's own state, then \
+                 crash, and allocates ids again. Compare with the consumer's own state, then \
                  unregister and register it"
             );
         }
@@ -541,16 +550,16 @@ impl Reader {
     /// committed behind the first of these. Ids that are far below the highest one are not looked at.
     pub fn live_start(&self, connection: &mut Connection) -> Result<EventId> {
         const FAR: EventId = 10_000;
-        let highest = connection.highest_drawn()?;
+        let highest = connection.highest_allocated()?;
         Ok(self.look(highest.saturating_sub(FAR))?.0.horizon.min(highest))
     }
 
-    /// Whether the id was ever drawn, or a higher one.
-    pub fn is_drawn(&self, connection: &mut Connection, id: EventId) -> Result<bool> {
+    /// Whether the id was ever allocated, or a higher one.
+    pub fn is_allocated(&self, connection: &mut Connection, id: EventId) -> Result<bool> {
         self.doubts();
-        if id > self.drawn.load(Ordering::Acquire) {
-            let highest = connection.highest_drawn()?;
-            self.drawn.fetch_max(highest, Ordering::AcqRel);
+        if id > self.allocated.load(Ordering::Acquire) {
+            let highest = connection.highest_allocated()?;
+            self.allocated.fetch_max(highest, Ordering::AcqRel);
             return Ok(id <= highest);
         }
         Ok(true)
@@ -583,8 +592,4 @@ pub(crate) enum Stored {
 pub(crate) fn not_registered(ident: &Ident) -> Error {
     let message = format!("consumer {ident:?} is not registered: call register()");
     Error::new(ErrorKind::NotRegistered, message)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

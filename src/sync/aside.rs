@@ -2,8 +2,9 @@
 //! wants to. It is there while jobs follow each other, since starting one for each job costs as much as
 //! reading a hundred events.
 
+use crate::sync::lock::lock;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ impl Aside {
 
     /// Has a job done, which must not panic. Where the system gives no thread it is given back.
     pub fn give(&self, job: impl FnOnce() + Send + 'static) -> Result<(), Job> {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut thread = lock(&self.thread);
         let given = |thread: &Option<Thread>, job| match thread.as_ref() {
             Some(Thread { jobs: Some(jobs), .. }) => jobs.send(job).map_err(|back| back.0),
             _ => Err(job),

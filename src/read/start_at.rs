@@ -1,8 +1,8 @@
 //! Where a new consumer begins.
 
-use crate::error::Result;
-use crate::event::{EventId, Timestamp};
-use crate::poll::Consumer;
+use crate::model::error::Result;
+use crate::model::event::{EventId, Timestamp};
+use crate::read::consumer::Consumer;
 
 /// Where a consumer begins that is registered by [`Consumer::register_at`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,14 +41,14 @@ impl Consumer {
     ///
     /// # Errors
     /// `LiveNotAllowed`, `SecurityError` (option `allow_reliable`), `InvalidLastId` for an id that
-    /// lies beyond the next one to be drawn, `UnsafeServer`, and those of the database.
+    /// lies beyond the next one to be allocated, `UnsafeServer`, and those of the database.
     pub fn register_at(&self, start: StartAt) -> Result<()> {
         self.register_after(|reader, connection| match start {
             StartAt::Beginning => Ok(0),
             StartAt::Now => Ok(reader.look(0)?.0.horizon),
             StartAt::Id(id) => {
                 let before = id.saturating_sub(1);
-                reader.check_drawn(connection, before, "the id before the first one wanted")?;
+                reader.check_allocated(connection, before, "the id before the first one wanted")?;
                 Ok(before)
             }
             StartAt::Time(ts) => {

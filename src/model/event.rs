@@ -1,6 +1,6 @@
 //! Events: id, type, data and timestamp (FTN18 section 2.1), and what is checked before one is added.
 
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::model::error::{Error, ErrorKind, Result, fail};
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 use serde_json::value::RawValue;

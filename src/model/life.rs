@@ -1,9 +1,9 @@
 //! The life of a stream, and what identifies it. A database that was restored to an older state, a
-//! standby that took over without the last commits, a table that was truncated: the ids are drawn
+//! standby that took over without the last commits, a table that was truncated: the ids are allocated
 //! again, and a cursor of the life before means nothing. This module has the words for that; what
-//! follows from them is the business of [`crate::rewind`].
+//! follows from them is the business of [`crate::read::rewind`].
 
-use crate::event::{Event, EventId};
+use crate::model::event::{Event, EventId};
 use std::fmt;
 
 /// An event that was there: another one under the same id is a sign of another life.
@@ -47,8 +47,8 @@ impl Position {
 /// compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Life {
-    /// The highest id drawn.
-    pub drawn: EventId,
+    /// The highest id allocated.
+    pub allocated: EventId,
     /// The server, and its history: system identifier and timeline, or the uuid of the server.
     pub place: u32,
     /// The database, the table and the counter of its ids: other ones were made anew.
@@ -63,23 +63,23 @@ impl Life {
     /// Whether anything changed since `before` that calls for a close look.
     pub fn differs(&self, before: &Life) -> bool {
         let tokens = |life: &Life| (life.place, life.made, life.moved, life.form);
-        tokens(self) != tokens(before) || self.drawn < before.drawn
+        tokens(self) != tokens(before) || self.allocated < before.allocated
     }
 
     /// Whether all that changed since `before` is what maintenance changes, and nothing else. That
     /// can be told only where the server shows apart what was made anew.
     pub fn is_maintained(&self, before: &Life) -> bool {
         let tokens = |life: &Life| (life.place, life.made);
-        self.made != 0 && tokens(self) == tokens(before) && self.drawn >= before.drawn
+        self.made != 0 && tokens(self) == tokens(before) && self.allocated >= before.allocated
     }
 
     /// What changed since `before`, in words.
     pub fn changes(&self, before: &Life) -> Vec<String> {
         let mut changes = Vec::new();
-        if self.drawn < before.drawn {
+        if self.allocated < before.allocated {
             changes.push(format!(
-                "the highest id drawn went back from {} to {}",
-                before.drawn, self.drawn
+                "the highest id allocated went back from {} to {}",
+                before.allocated, self.allocated
             ));
         }
         if self.place != before.place {
@@ -109,8 +109,8 @@ const VERSION: &str = "1";
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Life { drawn, place, made, moved, form } = self.life;
-        write!(f, "{VERSION} {} {drawn} {place:x} {made:x} {moved:x} {form:x}", self.cursor)?;
+        let Life { allocated, place, made, moved, form } = self.life;
+        write!(f, "{VERSION} {} {allocated} {place:x} {made:x} {moved:x} {form:x}", self.cursor)?;
         match self.anchor {
             Some(Anchor { id, head, data }) => write!(f, " {id} {head:x} {data:x}"),
             None => Ok(()),
@@ -122,9 +122,9 @@ impl Mark {
     /// Reads the text; `None` for anything that is not one.
     pub fn parse(text: &str) -> Option<Mark> {
         let mut words = text.strip_prefix(VERSION)?.strip_prefix(' ')?.split(' ');
-        let (cursor, drawn) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let (cursor, allocated) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
         let mut hex = || u32::from_str_radix(words.next()?, 16).ok();
-        let life = Life { drawn, place: hex()?, made: hex()?, moved: hex()?, form: hex()? };
+        let life = Life { allocated, place: hex()?, made: hex()?, moved: hex()?, form: hex()? };
         let anchor = match words.next() {
             None => None,
             Some(id) => {
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_read_as_it_was_written() {
-        let life = Life { drawn: 12, place: 1, made: u32::MAX, moved: 3, form: 0 };
+        let life = Life { allocated: 12, place: 1, made: u32::MAX, moved: 3, form: 0 };
         let anchor = Some(Anchor { id: 999_999_999_999_999_999, head: 5, data: 0xabcdef01 });
         for anchor in [anchor, None] {
             let mark = Mark { cursor: 999_999_999_999_999_999, anchor, life };

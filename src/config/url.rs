@@ -1,7 +1,7 @@
 //! Where the database is: a URL, or the `DB_EVT_*` variables of the environment.
 
 use crate::config::{Options, Settings};
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::model::error::{Error, ErrorKind, Result, fail};
 use percent_encoding::percent_decode_str;
 use std::fmt;
 use std::path::PathBuf;

@@ -3,8 +3,10 @@
 //! Options are strings, so that they read the same in a URL, in the environment and in every
 //! language. [`OPTIONS`] is the one list of them; `docs/options.md` is made from it.
 
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::shorten;
+pub(crate) mod url;
+
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::shorten;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -127,7 +129,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     option(
         "strict_ids",
         "false",
-        "`migrate` makes the database refuse events whose INSERT names an id: an id that was drawn or \
+        "`migrate` makes the database refuse events whose INSERT names an id: an id that was allocated or \
          chosen before the INSERT can appear below what consumers have read, and is lost to them. \
          PostgreSQL: GENERATED ALWAYS (COPY and OVERRIDING SYSTEM VALUE still get through); elsewhere a \
          trigger. Setting it to `false` later takes nothing back.",
@@ -192,7 +194,7 @@ pub const OPTIONS: &[OptionSpec] = &[
 ///
 /// # All options
 ///
-#[doc = include_str!("../docs/options.md")]
+#[doc = include_str!("../../docs/options.md")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     settings: Settings,

@@ -1,26 +1,26 @@
 //! Stores the cursor of a consumer while it reads on, on a thread beside: a commit waits for the disk.
 
-use crate::aside::Aside;
-use crate::error::Result;
-use crate::event::EventId;
-use crate::line::{Scope, Token};
-use crate::worker::panic_error;
+use crate::model::error::Result;
+use crate::model::event::EventId;
+use crate::sync::aside::Aside;
+use crate::sync::line::{Scope, Token};
+use crate::sync::worker::panic_error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::sync_channel;
 
-/// Of one consumer.
-pub(crate) struct Storing(Aside);
+/// The cursor writer of one consumer.
+pub(crate) struct CursorWriter(Aside);
 
-impl Default for Storing {
+impl Default for CursorWriter {
     fn default() -> Self {
-        Storing(Aside::new("fes-cursor"))
+        CursorWriter(Aside::new("fes-cursor"))
     }
 }
 
-impl Storing {
+impl CursorWriter {
     /// Runs `store` on the thread and `work` here, and waits for both. `None` in place of what
     /// `store` gave if the thread was not to be had: then it did not run.
-    pub fn beside<T>(
+    pub fn store_while<T>(
         &self,
         store: impl FnOnce() -> Result<EventId> + Send + 'static,
         work: impl FnOnce() -> T,
@@ -50,14 +50,15 @@ mod tests {
             sender.send(current().id()).unwrap();
             Ok(7)
         };
-        let (stored, here) = Storing::default().beside(store, || current().id());
+        let (stored, here) = CursorWriter::default().store_while(store, || current().id());
         assert_eq!(stored.unwrap().unwrap(), 7);
         assert_ne!(thread.recv().unwrap(), here);
     }
 
     #[test]
     fn a_panic_while_storing_is_an_error() {
-        let (stored, worked) = Storing::default().beside(|| panic!("while storing"), || 7);
+        let (stored, worked) =
+            CursorWriter::default().store_while(|| panic!("while storing"), || 7);
         assert!(stored.unwrap().unwrap_err().to_string().contains("while storing"));
         assert_eq!(worked, 7);
     }

@@ -1,9 +1,9 @@
-//! Events that appear below ids that were settled before, because their ids were drawn, or given, before
+//! Events that appear below ids that were settled before, because their ids were allocated, or given, before
 //! their INSERT. No look at the server can foresee them, but afterwards they show: a window of the newest
 //! settled ids is compared with what was known of it.
 
-use crate::error::{Error, ErrorKind};
-use crate::event::EventId;
+use crate::model::error::{Error, ErrorKind};
+use crate::model::event::EventId;
 use std::collections::VecDeque;
 
 /// Late events are looked for among so many ids below the newest settled one.
@@ -14,31 +14,31 @@ pub(crate) struct LateWindow {
     /// Nothing is known of ids up to this.
     floor: EventId,
     /// Every event up to this is known, but for late ones.
-    upto: EventId,
+    up_to: EventId,
     known: VecDeque<EventId>,
 }
 
 impl LateWindow {
-    /// Knows the events in `(floor, upto]`, which are `known`, in order.
-    pub fn new(floor: EventId, upto: EventId, known: impl IntoIterator<Item = EventId>) -> Self {
-        let mut window = LateWindow { floor, upto, known: known.into_iter().collect() };
+    /// Knows the events in `(floor, up_to]`, which are `known`, in order.
+    pub fn new(floor: EventId, up_to: EventId, known: impl IntoIterator<Item = EventId>) -> Self {
+        let mut window = LateWindow { floor, up_to, known: known.into_iter().collect() };
         window.prune();
         window
     }
 
     /// The ids to compare are those after this, of which there are at most [`WINDOW`].
     pub fn start(&self) -> EventId {
-        self.floor.max(self.upto.saturating_sub(WINDOW))
+        self.floor.max(self.up_to.saturating_sub(WINDOW))
     }
 
-    pub fn upto(&self) -> EventId {
-        self.upto
+    pub fn up_to(&self) -> EventId {
+        self.up_to
     }
 
-    /// These events follow, in order; there is no other one up to `upto`.
-    pub fn extend(&mut self, ids: impl IntoIterator<Item = EventId>, upto: EventId) {
+    /// These events follow, in order; there is no other one up to `up_to`.
+    pub fn extend(&mut self, ids: impl IntoIterator<Item = EventId>, up_to: EventId) {
         self.known.extend(ids);
-        self.upto = self.upto.max(upto);
+        self.up_to = self.up_to.max(up_to);
         self.prune();
     }
 
@@ -50,7 +50,7 @@ impl LateWindow {
         let late: Vec<EventId> = present
             .iter()
             .copied()
-            .filter(|id| (start + 1..=self.upto).contains(id) && known.binary_search(id).is_err())
+            .filter(|id| (start + 1..=self.up_to).contains(id) && known.binary_search(id).is_err())
             .collect();
         for id in &late {
             let (Ok(at) | Err(at)) = self.known.binary_search(id);
@@ -83,7 +83,7 @@ pub(crate) fn late_error(ids: &[EventId], consequence: &str) -> Error {
     Error::new(
         ErrorKind::LateEvent,
         format!(
-            "events appeared below ids that were settled before: {}{more}. Their ids were drawn, or \
+            "events appeared below ids that were settled before: {}{more}. Their ids were allocated, or \
              given, before their INSERT: leave the id out, so that the database draws it; with the \
              option strict_ids, migrate() makes it refuse others. {consequence}",
             shown.join(", ")

@@ -1,6 +1,6 @@
 //! The one error type: what was wrong, of which kind, and whether trying again can help.
 
-use crate::event::UnreadableEvent;
+use crate::model::event::UnreadableEvent;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub enum ErrorKind {
     InvalidUser = 5,
     /// `user:component` is longer than 64 characters.
     IdentTooLong = 6,
-    /// A `last_id` that is no event id, or above the highest id that was ever drawn.
+    /// A `last_id` that is no event id, or above the highest id that was ever allocated.
     InvalidLastId = 7,
     /// An unknown option, or an option's value that makes no sense.
     InvalidOption = 8,
@@ -73,7 +73,7 @@ pub enum ErrorKind {
     /// The stream lost events or began anew: a restore, a failover that lost commits, TRUNCATE. Reading
     /// goes on from the stored cursor, or from the beginning where that is lower.
     StreamRewound = 47,
-    /// An event appeared below ids that were settled before: its id was drawn, or given, before its
+    /// An event appeared below ids that were settled before: its id was allocated, or given, before its
     /// INSERT. Consumers that have passed over it will not get it.
     LateEvent = 48,
     /// A constraint of the database was violated by the caller's statement.
@@ -184,7 +184,7 @@ impl Error {
         helps && !self.0.lasting
     }
 
-    /// The same for somebody else; without the source, which only one can have.
+    /// A copy without the source, which cannot be cloned.
     pub(crate) fn copy(&self) -> Self {
         let Inner { kind, message, sql_state, unreadable, lost, lasting, .. } = &*self.0;
         Error(Box::new(Inner {
@@ -291,8 +291,8 @@ impl StdError for Error {
 /// Ends the function with an [`Error`] of the given kind and formatted message.
 macro_rules! fail {
     ($kind:ident, $($message:tt)+) => {
-        return Err($crate::error::Error::new(
-            $crate::error::ErrorKind::$kind,
+        return Err($crate::model::error::Error::new(
+            $crate::model::error::ErrorKind::$kind,
             format!($($message)+),
         ))
     };

@@ -1,19 +1,20 @@
 //! The consumers that poll for events (FTN18 section 2.2).
 
-use crate::ahead::{Ahead, Timed};
 use crate::backend::Connection;
 use crate::backend::cursors::Move;
-use crate::cancel::{CancelToken, Wait};
-use crate::consumer::{Component, Ident, Want};
-use crate::error::{Error, ErrorKind, Result, fail};
-use crate::event::{Event, EventId, UnreadableEvent};
-use crate::life::{Life, Position};
-use crate::reader::{Chunk, Reader, Stored, not_registered};
-use crate::recent::Place;
-use crate::rewind::{self, Standing};
-use crate::storing::Storing;
-use crate::tail::{Tail, TailPlace};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::{Event, EventId, UnreadableEvent};
+use crate::model::ident::{Component, Ident, Want};
+use crate::model::life::{Life, Position};
+use crate::read::cursor_writer::CursorWriter;
+use crate::read::prefetch::{Prefetch, Timed};
+use crate::read::reader::{Chunk, Reader, Stored, not_registered};
+use crate::read::rewind::{self, Standing};
+use crate::read::shared_chunks::ConsumerKey;
+use crate::read::tail::{Tail, TailPlace};
+use crate::sync::cancel::{CancelToken, Wait};
+use crate::sync::lock::lock;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A consumer of a stream: reliable, or `LIVE`. Made by [`EventStream::consumer`].
@@ -44,9 +45,9 @@ pub struct Consumer {
     reader: Arc<Reader>,
     cursor: Cursor,
     live: Option<Mutex<LivePosition>>,
-    ahead: Ahead,
-    storing: Storing,
-    place: Place,
+    prefetch: Prefetch,
+    cursor_writer: CursorWriter,
+    key: ConsumerKey,
     tail: TailPlace,
 }
 
@@ -56,7 +57,7 @@ struct LivePosition {
     /// The last event that was given or acknowledged, or where it started.
     last: Option<Position>,
     /// What the last poll learnt if it found nothing.
-    barren: Option<Barren>,
+    known_empty: Option<KnownEmpty>,
     /// The doubts that were there at the last poll, and the life of the stream.
     seen: Option<u64>,
     life: Option<Life>,
@@ -65,11 +66,11 @@ struct LivePosition {
     since: EventId,
 }
 
-/// After `after`, up to `upto`, there is no event of `want`: it need not be read again.
-struct Barren {
+/// After `after`, up to `up_to`, there is no event of `want`: it need not be read again.
+struct KnownEmpty {
     after: EventId,
     want: Want,
-    upto: EventId,
+    up_to: EventId,
 }
 
 impl Consumer {
@@ -83,11 +84,11 @@ impl Consumer {
         let component = Component::new(component)?;
         let ident = Ident::new(user, &component)?;
         let live = component.is_live().then(Mutex::default);
-        let place = reader.place();
-        let (ahead, storing) = (Ahead::default(), Storing::default());
+        let key = reader.consumer_key();
+        let (prefetch, cursor_writer) = (Prefetch::default(), CursorWriter::default());
         let cursor = Cursor { standing: reader.standing(&ident), ident };
         let tail = TailPlace::new(tail);
-        Ok(Consumer { reader, cursor, live, ahead, storing, place, tail })
+        Ok(Consumer { reader, cursor, live, prefetch, cursor_writer, key, tail })
     }
 
     /// The key of this consumer, `user:component`.
@@ -115,8 +116,8 @@ impl Consumer {
         cursor: impl Fn(&Reader, &mut Connection) -> Result<EventId>,
     ) -> Result<()> {
         self.check_reliable("register")?;
-        self.reader.leaves(self.place);
-        self.reader.pool()?.repeatable(|connection| {
+        self.reader.forget(self.key);
+        self.reader.pool()?.with_retry(|connection| {
             let cursor = cursor(&self.reader, connection)?;
             connection.register(&self.cursor.ident, cursor)
         })
@@ -129,9 +130,9 @@ impl Consumer {
     /// As [`register`](Consumer::register).
     pub fn unregister(&self) -> Result<bool> {
         self.check_reliable("unregister")?;
-        self.reader.leaves(self.place);
+        self.reader.forget(self.key);
         let ident = &self.cursor.ident;
-        let was_there = self.reader.pool()?.once(|connection| connection.unregister(ident));
+        let was_there = self.reader.pool()?.with(|connection| connection.unregister(ident));
         *lock(&self.cursor.standing) = Standing::default();
         was_there
     }
@@ -149,7 +150,7 @@ impl Consumer {
     ///
     /// # Errors
     /// `NotRegistered`, `SecurityError` (options `allow_polling`, `allow_reliable`),
-    /// `InvalidLastId` for an id that was never drawn, `UnsafeServer`, and those of the database.
+    /// `InvalidLastId` for an id that was never allocated, `UnsafeServer`, and those of the database.
     /// `CorruptEvent` if the next event cannot be read (those before it came first):
     /// [`Error::unreadable`] has its id and its raw content. A reliable consumer gets this error
     /// until the row is corrected or passed over by [`skip`](Consumer::skip); LIVE gets it once.
@@ -244,7 +245,7 @@ impl Consumer {
             };
             let Some(timed) = timed.filter(|_| self.reader.doubts() == doubts) else { continue };
             self.reader.gave(&mut lock(&self.cursor.standing), timed.chunk.given());
-            self.ahead.given(&self.reader, &timed, want, limit);
+            self.prefetch.returned(&self.reader, &timed, want, limit);
             return Ok(timed.chunk.events);
         }
         Err(broke_again())
@@ -258,7 +259,7 @@ impl Consumer {
         limit: usize,
         doubts: u64,
     ) -> Result<Option<Timed>> {
-        if let Some(timed) = self.take_read_ahead(last_id, want, limit, doubts)? {
+        if let Some(timed) = self.take_prefetched(last_id, want, limit, doubts)? {
             return Ok(Some(timed));
         }
         if let Some(timed) = self.read_while_storing(last_id, want, limit, doubts)? {
@@ -277,7 +278,7 @@ impl Consumer {
         want: &Want,
         limit: usize,
     ) -> Result<Chunk> {
-        self.reader.read_beside(self.place, connection, from, want, limit)
+        self.reader.read_beside(self.key, connection, from, want, limit)
     }
 
     fn read_from(
@@ -288,10 +289,10 @@ impl Consumer {
         doubts: u64,
     ) -> Result<Option<Timed>> {
         let from = self.cursor.position(cursor);
-        let timed = self.reader.pool()?.repeatable(|connection| {
+        let timed = self.reader.pool()?.with_retry(|connection| {
             let timed = Timed::read(|| self.read(connection, from, want, limit))?;
             if timed.chunk.events.is_empty() {
-                if !self.reader.is_drawn(connection, cursor)? {
+                if !self.reader.is_allocated(connection, cursor)? {
                     self.reader.doubt(false);
                 }
                 self.reader.check_reachable(connection)?;
@@ -311,14 +312,14 @@ impl Consumer {
 
     /// The events that were read while the caller worked, once the cursor is stored. `None` if there
     /// are none, or the stored cursor turned out to be a later one.
-    fn take_read_ahead(
+    fn take_prefetched(
         &self,
         last_id: Option<EventId>,
         want: &Want,
         limit: usize,
         doubts: u64,
     ) -> Result<Option<Timed>> {
-        let Some(reading) = self.ahead.take(last_id, want, limit) else { return Ok(None) };
+        let Some(reading) = self.prefetch.take(last_id, want, limit) else { return Ok(None) };
         let stored = self.cursor.store(&self.reader, last_id.unwrap_or(0), doubts)?;
         let timed = reading.wait(&self.reader).filter(|_| stored.is_some() && last_id == stored);
         Ok(timed.filter(|timed| !timed.chunk.events.is_empty()))
@@ -335,19 +336,19 @@ impl Consumer {
         doubts: u64,
     ) -> Result<Option<Timed>> {
         let pool = self.reader.pool()?;
-        let (Some(last_id), true) = (last_id, self.ahead.is_busy() && pool.has_spare()) else {
+        let (Some(last_id), true) = (last_id, self.prefetch.is_busy() && pool.has_spare()) else {
             return Ok(None);
         };
-        // It decides from where is read.
-        if !pool.repeatable(|connection| self.reader.is_drawn(connection, last_id))? {
+        // Validated first, because reading starts at this id.
+        if !pool.with_retry(|connection| self.reader.is_allocated(connection, last_id))? {
             return Ok(None);
         }
         let from = self.cursor.position(last_id);
         let (reader, cursor) = (self.reader.clone(), self.cursor.clone());
-        let (stored, timed) = self.storing.beside(
+        let (stored, timed) = self.cursor_writer.store_while(
             move || cursor.store(&reader, last_id, doubts).map(|stored| stored.unwrap_or(0)),
             || {
-                pool.repeatable(|connection| {
+                pool.with_retry(|connection| {
                     Timed::read(|| self.read(connection, from, want, limit))
                 })
             },
@@ -372,7 +373,7 @@ impl Consumer {
                 self.verify_live(position, doubts)?;
             }
             let last_id = last_id.filter(|id| *id <= position.since || *id > position.before);
-            let read = self.reader.pool()?.repeatable(|connection| {
+            let read = self.reader.pool()?.with_retry(|connection| {
                 self.read_live(connection, position, last_id, want, limit)
             });
             let (chunk, after) = match read {
@@ -386,9 +387,9 @@ impl Consumer {
                 Ok(chunk) => chunk,
                 // Told once: the next poll goes on behind the row that cannot be read.
                 Err(error) => {
-                    let upto = error.unreadable().map_or(after, |row| row.id);
-                    position.last = Some(Position::at(upto));
-                    position.barren = Some(Barren { after, want: want.clone(), upto });
+                    let up_to = error.unreadable().map_or(after, |row| row.id);
+                    position.last = Some(Position::at(up_to));
+                    position.known_empty = Some(KnownEmpty { after, want: want.clone(), up_to });
                     return Err(error);
                 }
             };
@@ -396,10 +397,10 @@ impl Consumer {
             position.last = Some(Position { id: last, anchor: chunk.anchor });
             position.since = position.since.max(last);
             position.life = self.reader.life();
-            position.barren = chunk.events.is_empty().then(|| Barren {
+            position.known_empty = chunk.events.is_empty().then(|| KnownEmpty {
                 after,
                 want: want.clone(),
-                upto: chunk.settled_to,
+                up_to: chunk.settled_to,
             });
             return Ok(chunk.events);
         }
@@ -423,14 +424,14 @@ impl Consumer {
             (None, None) => Position::at(self.reader.live_start(connection)?),
         };
         let given = position.last.is_some_and(|known| from.id <= known.id);
-        if given && !self.reader.is_drawn(connection, from.id)? {
+        if given && !self.reader.is_allocated(connection, from.id)? {
             self.reader.doubt(false);
         } else {
-            self.reader.check_drawn(connection, from.id, "last_id")?;
+            self.reader.check_allocated(connection, from.id, "last_id")?;
         }
-        let begin = match &position.barren {
-            Some(barren) if barren.after == from.id && barren.want == *want => {
-                Position { id: barren.upto, anchor: from.anchor }
+        let begin = match &position.known_empty {
+            Some(known_empty) if known_empty.after == from.id && known_empty.want == *want => {
+                Position { id: known_empty.up_to, anchor: from.anchor }
             }
             _ => from,
         };
@@ -447,9 +448,9 @@ impl Consumer {
 
     /// Says once that the stream was rewound.
     fn verify_live(&self, position: &mut LivePosition, doubts: u64) -> Result<()> {
-        position.barren = None;
+        position.known_empty = None;
         let Some(at) = position.last else { return Ok(()) };
-        let (now, life, rewound) = self.reader.pool()?.repeatable(|connection| {
+        let (now, life, rewound) = self.reader.pool()?.with_retry(|connection| {
             self.reader.verify_unregistered(connection, at, position.life, doubts)
         })?;
         (position.last, position.life) = (Some(now), Some(life));
@@ -464,7 +465,7 @@ impl Consumer {
     }
 
     /// Acknowledges every event up to `last_id`. The cursor never moves back; skipping ahead on
-    /// purpose is allowed up to the highest id drawn, and so is passing over one event that cannot
+    /// purpose is allowed up to the highest id allocated, and so is passing over one event that cannot
     /// be read. For LIVE it moves this handle's position.
     ///
     /// An id that was given before the stream was rewound acknowledges nothing.
@@ -478,7 +479,9 @@ impl Consumer {
             if last_id > position.since && last_id <= position.before {
                 return Ok(());
             }
-            self.reader.pool()?.repeatable(|c| self.reader.check_drawn(c, last_id, "last_id"))?;
+            self.reader
+                .pool()?
+                .with_retry(|c| self.reader.check_allocated(c, last_id, "last_id"))?;
             if position.last.is_none_or(|last| last.id < last_id) {
                 position.last = Some(Position::at(last_id));
             }
@@ -536,7 +539,7 @@ impl Consumer {
         self.check_reliable("pass over an event")?;
         let cursor = Position::at(self.store(None)?);
         let pool = self.reader.pool()?;
-        match pool.repeatable(|c| self.reader.read(c, cursor, &Want::all(), 1)) {
+        match pool.with_retry(|c| self.reader.read(c, cursor, &Want::all(), 1)) {
             Ok(_) => Ok(None),
             Err(error) => error.unreadable().cloned().map(Some).ok_or(error),
         }
@@ -615,7 +618,7 @@ impl Cursor {
 
     /// Stores the cursor and gives where it is now; `None` if the stream is in doubt.
     fn store(&self, reader: &Reader, last_id: EventId, doubts: u64) -> Result<Option<EventId>> {
-        let drawn = |connection: &mut Connection| {
+        let allocated = |connection: &mut Connection| {
             reader.ask(connection)?;
             let due = lock(&self.standing).due_for_comparison();
             for anchor in due {
@@ -625,13 +628,13 @@ impl Cursor {
                 }
             }
             let known = lock(&self.standing).has_given(last_id);
-            if known && !reader.is_drawn(connection, last_id)? {
+            if known && !reader.is_allocated(connection, last_id)? {
                 reader.doubt(false);
                 return Ok(());
             }
-            reader.check_drawn(connection, last_id, "last_id")
+            reader.check_allocated(connection, last_id, "last_id")
         };
-        reader.pool()?.repeatable(drawn)?;
+        reader.pool()?.with_retry(allocated)?;
         let at = lock(&self.standing).position(last_id);
         self.move_to(reader, at, doubts)
     }
@@ -655,8 +658,4 @@ impl Cursor {
             }
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,13 +1,13 @@
 //! Adding events: alone, many at once, in a transaction of ours, or in one of the caller's driver.
 
-use crate::backend::pool::Lease;
+use crate::backend::pool::PooledConnection;
 use crate::backend::session::{first_word, transaction_ended};
 use crate::backend::{Connection, DatabaseKind, mysql as my, postgres as pg, quietly, sqlite};
 use crate::config::{Options, Settings, TableName};
-use crate::error::{ErrorKind, Result, fail};
-use crate::event::{EventId, NewEvent};
-use crate::hint::Hint;
-use crate::value::{Rows, Value};
+use crate::model::error::{ErrorKind, Result, fail};
+use crate::model::event::{EventId, NewEvent};
+use crate::model::value::{Rows, Value};
+use crate::sync::wakeup::Wakeup;
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -27,10 +27,13 @@ fn split(events: &[NewEvent]) -> (&[NewEvent], &[NewEvent]) {
 }
 
 /// Adds events in order, all or none, by as few round trips as can be.
-pub(crate) fn add_all(mut connection: Lease, events: &[NewEvent]) -> Result<Vec<EventId>> {
+pub(crate) fn add_all(
+    mut connection: PooledConnection,
+    events: &[NewEvent],
+) -> Result<Vec<EventId>> {
     match split(events) {
         (all, []) => connection.call_once(|c| c.insert_group(all)),
-        _ => connection.call_once(|c| c.alone(|c| insert_all(c, events))),
+        _ => connection.call_once(|c| c.in_transaction(|c| insert_all(c, events))),
     }
 }
 
@@ -81,25 +84,25 @@ enum State {
 /// [`EventStream::begin`]: crate::EventStream::begin
 pub struct Transaction {
     /// `None` once it has ended.
-    connection: Option<Lease>,
+    connection: Option<PooledConnection>,
     state: State,
     settings: Arc<Settings>,
-    hint: Arc<Hint>,
+    wakeup: Arc<Wakeup>,
 }
 
 impl Transaction {
     pub(crate) fn begin(
-        mut connection: Lease,
+        mut connection: PooledConnection,
         settings: Arc<Settings>,
-        hint: Arc<Hint>,
+        wakeup: Arc<Wakeup>,
     ) -> Result<Self> {
         connection.call(|c| c.begin())?;
-        Ok(Transaction { connection: Some(connection), state: State::Open, settings, hint })
+        Ok(Transaction { connection: Some(connection), state: State::Open, settings, wakeup })
     }
 
     /// Runs `work`, unless it would no longer be in the transaction: some failures make the
     /// database end it, and what is done after that would stand alone.
-    fn call<T>(&mut self, work: impl FnOnce(&mut Lease) -> Result<T>) -> Result<T> {
+    fn call<T>(&mut self, work: impl FnOnce(&mut PooledConnection) -> Result<T>) -> Result<T> {
         let Some(connection) = &mut self.connection else {
             fail!(Closed, "the transaction has ended");
         };
@@ -116,7 +119,7 @@ impl Transaction {
         if let Err(error) = &result {
             if error.kind() == ErrorKind::TransactionEnded {
                 self.state = State::Ended;
-            } else if !connection.in_transaction() {
+            } else if !connection.is_in_transaction() {
                 self.state = State::Undone;
             }
         }
@@ -207,7 +210,7 @@ impl Transaction {
         let result = self.call(|lease| lease.call_once(|c| c.commit()));
         if result.is_ok() {
             self.connection = None;
-            self.hint.ring();
+            self.wakeup.notify();
         }
         result
     }

@@ -1,33 +1,35 @@
-//! Reading ahead: while a consumer with a backlog works on what it got, the next events are read.
-//! They are settled, so they can only come late, never wrong.
+//! Prefetching: while a consumer with a backlog works on what it got, the next events are read.
+//! They are settled, so they may be stale, but never incorrect.
 
-use crate::consumer::Want;
-use crate::error::Result;
-use crate::event::EventId;
-use crate::life::Position;
-use crate::reader::{Chunk, Reader};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use crate::model::error::Result;
+use crate::model::event::EventId;
+use crate::model::ident::Want;
+use crate::model::life::Position;
+use crate::read::reader::{Chunk, Reader};
+use crate::sync::lock::lock;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Who asks again later than this gets what is read then.
+/// A prefetched chunk older than this is discarded and read again.
 const FRESH: Duration = Duration::from_millis(500);
 
 /// Handing work over to another thread costs about this.
 const HAND_OVER: Duration = Duration::from_micros(50);
 
-/// What one consumer has under way.
+/// The prefetch state of one consumer.
 #[derive(Default)]
-pub(crate) struct Ahead(Mutex<State>);
+pub(crate) struct Prefetch(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     /// The last full chunk that was given away.
-    gave: Option<Given>,
-    /// The consumer asks again soon, but not so soon that there would be nothing to gain: events
-    /// that another thread has read are slower to use, because they are in its cache and memory.
-    worth: bool,
-    reading: Option<Reading>,
+    returned: Option<Given>,
+    /// Whether prefetching pays: the consumer returns within [`FRESH`], but works at least half as
+    /// long as a read takes. Events that another thread has read are slower to use, because they
+    /// are in its cache and memory.
+    pays_off: bool,
+    reading: Option<Prefetched>,
 }
 
 /// A full chunk that was given away: when, the time that its read took, and its last event.
@@ -59,33 +61,34 @@ impl Timed {
 }
 
 /// The next chunk, while it is read and afterwards. Dropping it waits for the end of the read.
-pub(crate) struct Reading {
+pub(crate) struct Prefetched {
     after: EventId,
     want: Want,
     limit: usize,
-    /// The doubts before: behind another connection another database may stand now.
+    /// The number of doubts when the read began. After a reconnect the URL may lead to another
+    /// database.
     doubts: u64,
     /// `None` once joined.
     thread: Option<JoinHandle<Result<Timed>>>,
 }
 
-impl Ahead {
+impl Prefetch {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Whether the last chunk was a full one, so that the next one probably will be, too, and took
     /// longer to read than another thread takes to begin.
     pub fn is_busy(&self) -> bool {
-        self.state().gave.is_some_and(|given| given.is_worth_a_thread())
+        self.state().returned.is_some_and(|given| given.is_worth_a_thread())
     }
 
     /// Whoever polls calls this first: gives what is read ahead, if it is what is asked for.
-    pub fn take(&self, last_id: Option<EventId>, want: &Want, limit: usize) -> Option<Reading> {
+    pub fn take(&self, last_id: Option<EventId>, want: &Want, limit: usize) -> Option<Prefetched> {
         let mut state = self.state();
-        let worked = state.gave.map(|given| given.when.elapsed());
+        let worked = state.returned.map(|given| given.when.elapsed());
         let fresh = worked.is_some_and(|time| time < FRESH);
-        state.worth = state.gave.zip(worked).is_some_and(|(given, time)| {
+        state.pays_off = state.returned.zip(worked).is_some_and(|(given, time)| {
             let goes_on = last_id == Some(given.last);
             goes_on && fresh && time > given.took / 2 && given.is_worth_a_thread()
         });
@@ -99,34 +102,34 @@ impl Ahead {
         })
     }
 
-    /// These events are given away now. Reads those after them, if it was a full chunk, that is
-    /// worth it, and a connection is free.
-    pub fn given(&self, reader: &Arc<Reader>, timed: &Timed, want: &Want, limit: usize) {
+    /// Called when a chunk is returned to the consumer. Begins to read the next one if this one was
+    /// full, prefetching pays, and a connection is free.
+    pub fn returned(&self, reader: &Arc<Reader>, timed: &Timed, want: &Want, limit: usize) {
         let events = &timed.chunk.events;
         let full = events.last().filter(|_| events.len() >= limit).map(|event| event.id);
         let full = full.map(|id| Position { id, anchor: timed.chunk.anchor });
         let mut state = self.state();
         let given = |at: Position| Given { when: Instant::now(), took: timed.took, last: at.id };
-        state.gave = full.map(given);
-        if let (Some(from), true) = (full, state.worth) {
-            state.reading = Reading::begin(reader.clone(), from, want, limit);
+        state.returned = full.map(given);
+        if let (Some(from), true) = (full, state.pays_off) {
+            state.reading = Prefetched::begin(reader.clone(), from, want, limit);
         }
     }
 }
 
-impl Reading {
-    fn begin(reader: Arc<Reader>, from: Position, want: &Want, limit: usize) -> Option<Reading> {
+impl Prefetched {
+    fn begin(reader: Arc<Reader>, from: Position, want: &Want, limit: usize) -> Option<Prefetched> {
         let pool = reader.pool().ok()?;
         if !pool.has_spare() {
             return None;
         }
         let doubts = reader.doubts();
         let wanted = want.clone();
-        let thread = thread::Builder::new().name("fes-ahead".to_owned());
+        let thread = thread::Builder::new().name("fes-prefetch".to_owned());
         let thread = thread
-            .spawn(move || pool.once(|c| Timed::read(|| reader.read(c, from, &wanted, limit))))
+            .spawn(move || pool.with(|c| Timed::read(|| reader.read(c, from, &wanted, limit))))
             .ok()?;
-        Some(Reading { after: from.id, want: want.clone(), limit, doubts, thread: Some(thread) })
+        Some(Prefetched { after: from.id, want: want.clone(), limit, doubts, thread: Some(thread) })
     }
 
     /// The chunk; `None` if it could not be read, or may be of another database.
@@ -136,10 +139,10 @@ impl Reading {
     }
 }
 
-impl Drop for Reading {
+impl Drop for Prefetched {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            // An error, or a panic, shows to who reads the same events next.
+            // Errors and panics reappear when the same events are read again.
             let _ = thread.join();
         }
     }

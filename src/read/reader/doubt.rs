@@ -1,14 +1,15 @@
 //! Whether the stream is still the one that is known: counting doubts, asking the server, having
 //! consumers verified.
 
-use super::{ASK_AGAIN, MAX_STANDINGS, Reader, lock};
+use super::{ASK_AGAIN, MAX_STANDINGS, Reader};
 use crate::backend::Connection;
-use crate::consumer::Ident;
-use crate::error::{Error, Result};
-use crate::life::{Anchor, Life, Position};
-use crate::line;
-use crate::rewind::{self, Asks, Standing, Verdict};
+use crate::model::error::{Error, Result};
+use crate::model::ident::Ident;
+use crate::model::life::{Anchor, Life, Position};
+use crate::read::rewind::{self, Asks, Standing, Verdict};
 use crate::settle::Spans;
+use crate::sync::line;
+use crate::sync::lock::lock;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 impl Reader {
     /// How many doubts there were. Whoever has seen fewer has to be verified.
     pub fn doubts(&self) -> u64 {
-        let breaks = self.pool().map_or(0, |pool| pool.breaks());
+        let breaks = self.pool().map_or(0, |pool| pool.generation());
         if self.breaks.load(Ordering::Acquire) != breaks
             && self.breaks.swap(breaks, Ordering::AcqRel) != breaks
         {
@@ -36,8 +37,8 @@ impl Reader {
     pub fn doubt(&self, found_out: bool) {
         let mut settled = lock(&self.settled);
         *settled = Spans::default();
-        self.recent.clear();
-        self.drawn.store(0, Ordering::Release);
+        self.shared_chunks.clear();
+        self.allocated.store(0, Ordering::Release);
         let doubts = self.doubts.fetch_add(1, Ordering::AcqRel) + 1;
         if found_out {
             self.found_out.store(doubts, Ordering::Release);
@@ -47,7 +48,7 @@ impl Reader {
         lock(&self.asked).when = None;
     }
 
-    /// Asks the server whether the stream is still the same: ids may be drawn again although no connection
+    /// Asks the server whether the stream is still the same: ids may be allocated again although no connection
     /// broke (a restore or TRUNCATE under a running application). At most once a second, and first of all
     /// on a new connection, which may lead elsewhere.
     pub fn ask(&self, connection: &mut Connection) -> Result<()> {
@@ -60,13 +61,13 @@ impl Reader {
         let before = asked.life;
         drop(asked);
         let doubts = self.doubts.load(Ordering::Acquire);
-        let known = self.drawn.load(Ordering::Acquire);
+        let known = self.allocated.load(Ordering::Acquire);
         let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
         let life = connection.life()?;
         if self.doubts.load(Ordering::Acquire) != doubts {
             return Ok(());
         }
-        if life.drawn < known {
+        if life.allocated < known {
             self.doubt(true);
         } else if self.lives(before, life, doubts) {
             self.same.fetch_max(number, Ordering::AcqRel);
@@ -138,7 +139,7 @@ impl Reader {
         let end = Instant::now() + MISSED;
         loop {
             let verify = |c: &mut Connection| self.verify(c, ident, standing, doubts);
-            let verdict = self.pool()?.repeatable(verify)?;
+            let verdict = self.pool()?.with_retry(verify)?;
             if verdict.is_some() || standing.life.is_none() || Instant::now() >= end {
                 return Ok(verdict);
             }

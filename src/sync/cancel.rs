@@ -1,7 +1,8 @@
 //! What ends a wait: its limit of time, and a token that another thread cancels.
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::line::{GRACE, Token};
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::sync::line::{GRACE, Token};
+use crate::sync::lock::lock;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -91,7 +92,7 @@ impl CancelToken {
     fn watch<T>(&self, work: impl FnOnce() -> T) -> T {
         let Inner { cancelled, watch } = &*self.0;
         let shared = &watch.shared;
-        let mut thread = watch.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut thread = lock(&watch.thread);
         if thread.is_none() {
             let (cancelled, shared) = (cancelled.clone(), shared.clone());
             let builder = std::thread::Builder::new().name("fes-cancel".to_owned());
@@ -119,7 +120,7 @@ impl fmt::Debug for CancelToken {
 
 impl Watched {
     fn state(&self) -> MutexGuard<'_, Watching> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn look(&self, cancelled: &AtomicBool) {
@@ -153,7 +154,7 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.watch.shared.state().ended = true;
         self.watch.shared.changed.notify_all();
-        let thread = self.watch.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = lock(&self.watch.thread).take();
         if let Some(thread) = thread {
             let _ = thread.join();
         }

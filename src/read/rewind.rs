@@ -8,17 +8,17 @@
 //!   that was given is still the same one.
 //! - What was given, and where the cursor was moved to, since the server was last asked for its life may
 //!   be of two lives. So the last event of each delivery since then must be the same one, too.
-//! - The stored cursor itself is set back if it stands above the highest id drawn, or if the event
+//! - The stored cursor itself is set back if it stands above the highest id allocated, or if the event
 //!   that was there is another one, or is gone although it was not discarded: discarding begins with
 //!   the oldest, so that nothing below it would be there.
 //!
 //! A repeat is allowed, a hole is not: where nothing can be proven, reading begins earlier.
 
 use crate::backend::{Connection, ReadRange};
-use crate::consumer::{Ident, Want};
-use crate::error::{Error, ErrorKind, Result};
-use crate::event::EventId;
-use crate::life::{Anchor, Life, Mark, Position};
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::event::EventId;
+use crate::model::ident::{Ident, Want};
+use crate::model::life::{Anchor, Life, Mark, Position};
 use std::time::{Duration, Instant};
 
 /// How often a consumer compares its last events, whatever it reads.
@@ -99,7 +99,7 @@ pub(crate) struct Verdict {
     /// The stored cursor as it is now.
     pub stored: Position,
     /// Everything up to here was given, or is behind the stored cursor.
-    pub upto: EventId,
+    pub up_to: EventId,
     pub life: Life,
     /// The text of an event is another one because its column is: it has to be learnt anew.
     pub relearn: bool,
@@ -230,7 +230,7 @@ pub(crate) fn verify(
     asks: Asks,
 ) -> Result<Option<Verdict>> {
     loop {
-        // In this order: the cursor of a consumer at work moves on, and so does the highest id drawn.
+        // In this order: the cursor of a consumer at work moves on, and so does the highest id allocated.
         let Some(cursor) = connection.cursor(ident)? else { return Ok(None) };
         let life = connection.life()?;
         let changed =
@@ -273,12 +273,12 @@ pub(crate) fn verify(
             let changes = standing.life.or(before).map(|before| life.changes(&before));
             error(&why, &changes.unwrap_or_default(), stored.id)
         });
-        let upto = match given {
+        let up_to = match given {
             Some(anchor) if goes_on && rewound.is_none() => anchor.id,
             _ => stored.id,
         };
         let relearn = before.or(standing.life).is_some_and(|before| before.form != life.form);
-        return Ok(Some(Verdict { stored, upto, life, relearn, rewound }));
+        return Ok(Some(Verdict { stored, up_to, life, relearn, rewound }));
     }
 }
 
@@ -294,7 +294,8 @@ fn firm(
     let mut firm = 0;
     if trail.start.anchor.is_none() && !trail.given.is_empty() {
         let other = |before: &Life| {
-            (before.place, before.made) != (life.place, life.made) || before.drawn > life.drawn
+            (before.place, before.made) != (life.place, life.made)
+                || before.allocated > life.allocated
         };
         if trail.start.id > 0 && changed && before.is_some_and(other) {
             let why =
@@ -331,14 +332,14 @@ fn floor(
     if at.id == 0 {
         return Ok(None);
     }
-    let beyond = at.id > life.drawn;
+    let beyond = at.id > life.allocated;
     let Some(anchor) = at.anchor else {
         let anew = before.is_some_and(|before| before.made != life.made);
         let why = match beyond {
             true => format!(
-                "the stored cursor is {}, but the highest event id drawn is {}: the database was \
+                "the stored cursor is {}, but the highest event id allocated is {}: the database was \
                  restored, lost its last commits in a crash, or its event table was made anew",
-                at.id, life.drawn
+                at.id, life.allocated
             ),
             false => format!("the stored cursor {} is of an event table that is gone", at.id),
         };
@@ -351,8 +352,8 @@ fn floor(
         }
         Found::Same => {
             let why = format!(
-                "the stored cursor is {}, but the highest event id drawn is {}",
-                at.id, life.drawn
+                "the stored cursor is {}, but the highest event id allocated is {}",
+                at.id, life.allocated
             );
             return Ok(Some((anchor.id, why)));
         }
@@ -377,9 +378,9 @@ fn is_text_only(anchor: Anchor, other: Anchor, before: Option<&Life>, life: &Lif
 
 fn look(connection: &mut Connection, anchor: Anchor) -> Result<Found> {
     let want = Want::all();
-    let one = |after, upto| ReadRange {
+    let one = |after, up_to| ReadRange {
         after,
-        upto,
+        up_to,
         want: &want,
         limit: 1,
         max_bytes: usize::MAX,
@@ -414,7 +415,7 @@ pub(crate) fn is_another(connection: &mut Connection, anchor: Anchor) -> Result<
 }
 
 /// For who has no cursor in the database: where it goes on, and what happened if the stream was
-/// rewound. It misses what was drawn again below its position.
+/// rewound. It misses what was allocated again below its position.
 pub(crate) fn verify_unregistered(
     connection: &mut Connection,
     at: Position,
@@ -422,8 +423,11 @@ pub(crate) fn verify_unregistered(
 ) -> Result<(Position, Life, Option<Error>)> {
     let life = connection.life()?;
     let anchor = at.anchor.filter(|anchor| anchor.id > 0);
-    let why = if at.id > life.drawn {
-        format!("the position is {}, but the highest event id drawn is {}", at.id, life.drawn)
+    let why = if at.id > life.allocated {
+        format!(
+            "the position is {}, but the highest event id allocated is {}",
+            at.id, life.allocated
+        )
     } else {
         let found = anchor.map(|anchor| look(connection, anchor)).transpose()?;
         match anchor.zip(found) {
@@ -441,7 +445,7 @@ pub(crate) fn verify_unregistered(
             _ => return Ok((at, life, None)),
         }
     };
-    let id = at.id.min(life.drawn);
+    let id = at.id.min(life.allocated);
     let changes = before.map(|before| life.changes(&before)).unwrap_or_default();
     Ok((Position::at(id), life, Some(error(&[why], &changes, id))))
 }

@@ -3,8 +3,9 @@
 //! A [`Task`] does its work step by step. An error, or a panic, of a step is reported and the step
 //! runs again after a back-off; a thread never dies of it.
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::line::{GRACE, Token, no_thread};
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::sync::line::{GRACE, Token, no_thread};
+use crate::sync::lock::lock;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -59,7 +60,7 @@ struct State {
 
 impl Signal {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.0)
     }
 
     /// Ends the current or the next [`sleep`](Self::sleep).
@@ -89,7 +90,7 @@ impl Signal {
         self.state().asked.map_or(Duration::ZERO, |when| when.elapsed())
     }
 
-    /// The thread has done its last.
+    /// The thread has finished.
     fn end(&self) {
         self.state().ended = true;
         self.0.1.notify_all();
@@ -223,7 +224,7 @@ impl Worker {
             }
             return false;
         }
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
             // A panic was caught and reported inside.
             let _ = thread.join();

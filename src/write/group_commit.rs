@@ -1,12 +1,13 @@
 //! Commits that concurrent callers share. Of the threads that write at once one *leads*: it writes
 //! its own event and those of all who wait, in one transaction; each of them returns after that
-//! commit. Who comes alone leads itself, and pays nothing for it.
+//! commit. A single caller becomes leader at once, at no extra cost.
 //!
 //! Two leaders at once were slower, on every server: the commits are smaller, and the server joins
 //! what waits for its disk anyway.
 
 use crate::backend::write::{Change, Written};
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::sync::lock::lock;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,40 +23,36 @@ const GATHER_MOST: Duration = Duration::from_millis(1);
 
 /// The callers that write through one stream.
 #[derive(Default)]
-pub(crate) struct Group {
+pub(crate) struct GroupCommit {
     state: Mutex<State>,
-    /// Somebody came to wait.
-    came: Condvar,
+    /// Signalled when a caller queues up.
+    joined: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Arc<Seat>>,
+    waiting: VecDeque<Arc<Waiter>>,
     /// Somebody leads.
-    led: bool,
-    /// How many changes the last commit had, and how long it took.
+    has_leader: bool,
+    /// The number of changes in the last commit, and how long it took.
     size: usize,
     took: Duration,
 }
 
 /// A caller who waits.
-struct Seat {
+struct Waiter {
     change: Change,
-    word: Mutex<Option<Word>>,
-    told: Condvar,
+    outcome: Mutex<Option<Outcome>>,
+    signalled: Condvar,
 }
 
 /// What a leader tells who waits.
-enum Word {
+enum Outcome {
     Lead,
     Done(Result<Written>),
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Group {
+impl GroupCommit {
     /// Writes the change by `write`, which writes many, all or none, and gives what became of them,
     /// in order; it may be called for the changes of other callers, too.
     pub fn write(
@@ -64,46 +61,49 @@ impl Group {
         write: impl Fn(&[&Change]) -> Result<Vec<Written>>,
     ) -> Result<Written> {
         let mut state = lock(&self.state);
-        if !state.led {
-            state.led = true;
+        if !state.has_leader {
+            state.has_leader = true;
             return Lead { group: self, others: Vec::new() }.write(state, &change, write);
         }
-        let seat = Seat { change, word: Mutex::default(), told: Condvar::new() };
-        let seat = Arc::new(seat);
-        state.waiting.push_back(seat.clone());
-        self.came.notify_all();
+        let waiter = Waiter { change, outcome: Mutex::default(), signalled: Condvar::new() };
+        let waiter = Arc::new(waiter);
+        state.waiting.push_back(waiter.clone());
+        self.joined.notify_all();
         drop(state);
-        match seat.wait() {
-            Word::Done(result) => result,
-            Word::Lead => {
+        match waiter.wait() {
+            Outcome::Done(result) => result,
+            Outcome::Lead => {
                 let state = lock(&self.state);
-                Lead { group: self, others: Vec::new() }.write(state, &seat.change, write)
+                Lead { group: self, others: Vec::new() }.write(state, &waiter.change, write)
             }
         }
     }
 }
 
-impl Seat {
-    fn wait(&self) -> Word {
-        let mut word = lock(&self.word);
+impl Waiter {
+    fn wait(&self) -> Outcome {
+        let mut outcome = lock(&self.outcome);
         loop {
-            match word.take() {
-                Some(word) => return word,
-                None => word = self.told.wait(word).unwrap_or_else(PoisonError::into_inner),
+            match outcome.take() {
+                Some(outcome) => return outcome,
+                None => {
+                    outcome = self.signalled.wait(outcome).unwrap_or_else(PoisonError::into_inner)
+                }
             }
         }
     }
 
-    fn tell(&self, told: Word) {
-        *lock(&self.word) = Some(told);
-        self.told.notify_one();
+    fn signal(&self, outcome: Outcome) {
+        *lock(&self.outcome) = Some(outcome);
+        self.signalled.notify_one();
     }
 }
 
-/// The turn of a leader. However it ends, everybody is told something, and the next one leads.
+/// The turn of a leader. Its drop, even during a panic, answers every follower and passes the lead
+/// on.
 struct Lead<'a> {
-    group: &'a Group,
-    others: Vec<Arc<Seat>>,
+    group: &'a GroupCommit,
+    others: Vec<Arc<Waiter>>,
 }
 
 impl Lead<'_> {
@@ -117,8 +117,8 @@ impl Lead<'_> {
             state = self.gather(state);
         }
         let mut bytes = size(own);
-        while let Some(seat) = state.waiting.front() {
-            bytes += size(&seat.change);
+        while let Some(waiter) = state.waiting.front() {
+            bytes += size(&waiter.change);
             if self.others.len() + 1 >= MAX_CHANGES || bytes > MAX_BYTES {
                 break;
             }
@@ -126,22 +126,22 @@ impl Lead<'_> {
         }
         drop(state);
         let start = Instant::now();
-        let seats = self.others.clone();
+        let waiters = self.others.clone();
         let changes: Vec<&Change> =
-            std::iter::once(own).chain(seats.iter().map(|seat| &seat.change)).collect();
+            std::iter::once(own).chain(waiters.iter().map(|waiter| &waiter.change)).collect();
         let mut results = write_each(&changes, &write).into_iter();
         let result = results.next().unwrap_or_else(nothing);
         let mut state = lock(&self.group.state);
         state.size = changes.len();
         state.took = start.elapsed();
         drop(state);
-        for (seat, result) in self.others.drain(..).zip(results) {
-            seat.tell(Word::Done(result));
+        for (waiter, result) in self.others.drain(..).zip(results) {
+            waiter.signal(Outcome::Done(result));
         }
         result
     }
 
-    /// Waits a little for as many as there were last time.
+    /// Waits a little until as many callers have queued up as the last commit had.
     fn gather<'s>(&self, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
         let expected = state.size.min(MAX_CHANGES);
         let end = Instant::now() + (state.took / GATHER_PART).min(GATHER_MOST);
@@ -150,7 +150,7 @@ impl Lead<'_> {
             if left.is_zero() {
                 break;
             }
-            let waited = self.group.came.wait_timeout(state, left);
+            let waited = self.group.joined.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state
@@ -159,17 +159,17 @@ impl Lead<'_> {
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
-        // Only after a panic there is somebody left.
-        for seat in self.others.drain(..) {
-            seat.tell(Word::Done(nothing()));
+        // This is empty except after a panic in `write`.
+        for waiter in self.others.drain(..) {
+            waiter.signal(Outcome::Done(nothing()));
         }
         let mut state = lock(&self.group.state);
         match state.waiting.pop_front() {
             Some(next) => {
                 drop(state);
-                next.tell(Word::Lead);
+                next.signal(Outcome::Lead);
             }
-            None => state.led = false,
+            None => state.has_leader = false,
         }
     }
 }
@@ -182,7 +182,8 @@ fn size(change: &Change) -> usize {
     }
 }
 
-/// Writes all; where one of them is what the database refuses, it alone fails.
+/// Writes all. If the database rejects one change, the batch is bisected so that only that change
+/// fails.
 fn write_each(
     changes: &[&Change],
     write: &impl Fn(&[&Change]) -> Result<Vec<Written>>,
@@ -213,7 +214,7 @@ fn nothing() -> Result<Written> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{EventId, NewEvent};
+    use crate::model::event::{EventId, NewEvent};
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::thread;
@@ -259,7 +260,7 @@ mod tests {
 
     #[test]
     fn everybody_gets_the_id_of_the_own_event_and_commits_are_shared() {
-        let (group, table) = (Group::default(), Table::default());
+        let (group, table) = (GroupCommit::default(), Table::default());
         thread::scope(|scope| {
             for caller in 0..16 {
                 let (group, table) = (&group, &table);
@@ -279,7 +280,7 @@ mod tests {
 
     #[test]
     fn an_event_that_is_refused_fails_only_its_caller() {
-        let (group, table, failed) = (Group::default(), Table::default(), AtomicU64::new(0));
+        let (group, table, failed) = (GroupCommit::default(), Table::default(), AtomicU64::new(0));
         thread::scope(|scope| {
             for caller in 0..12 {
                 let (group, table, failed) = (&group, &table, &failed);
@@ -299,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_failure_of_the_connection_is_told_to_all_and_nothing_is_tried_twice() {
-        let group = Group::default();
+        let group = GroupCommit::default();
         let tried = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..8 {
@@ -318,8 +319,8 @@ mod tests {
 
     #[test]
     fn a_leader_that_panics_leaves_nobody_waiting() {
-        let group = Group::default();
-        let told = AtomicUsize::new(0);
+        let group = GroupCommit::default();
+        let signalled = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
@@ -332,17 +333,17 @@ mod tests {
                     if let Ok(result) = catch_unwind(AssertUnwindSafe(call)) {
                         assert_eq!(result.err().unwrap().kind(), ErrorKind::Internal);
                     }
-                    told.fetch_add(1, Ordering::Relaxed);
+                    signalled.fetch_add(1, Ordering::Relaxed);
                 });
             }
         });
-        assert_eq!(told.into_inner(), 8);
+        assert_eq!(signalled.into_inner(), 8);
         assert_eq!(id(group.write(event("x"), |_| Ok(vec![Written::Event(7)]))), 7);
     }
 
     #[test]
     fn a_commit_has_bounded_events_and_bytes() {
-        let (group, largest) = (Group::default(), AtomicUsize::new(0));
+        let (group, largest) = (GroupCommit::default(), AtomicUsize::new(0));
         let big = event(&"x".repeat(MAX_BYTES / 3));
         thread::scope(|scope| {
             for _ in 0..10 {

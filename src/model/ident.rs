@@ -1,7 +1,7 @@
 //! Who consumes: component, ident (FTN18 section 2.2), and which event types are wanted.
 
-use crate::error::{Result, fail};
-use crate::event::{EventType, shorten};
+use crate::model::error::{Result, fail};
+use crate::model::event::{EventType, shorten};
 use std::fmt;
 
 /// The component name of consumers that never register and may be skipped ahead.
@@ -168,7 +168,7 @@ impl Want {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::ErrorKind;
+    use crate::model::error::ErrorKind;
     use proptest::prelude::*;
 
     #[test]

@@ -1,10 +1,11 @@
 //! Waiting at the end of the stream. Whoever waits for the next event asks the database no more than
 //! whoever is pushed to: the thread that reads the end of the stream for all wakes it.
 
-use crate::cancel::Wait;
-use crate::consumer::Want;
-use crate::error::Result;
-use crate::event::Event;
+use crate::model::error::Result;
+use crate::model::event::Event;
+use crate::model::ident::Want;
+use crate::sync::cancel::Wait;
+use crate::sync::lock::lock;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ struct State {
 
 impl Waiter {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// These events have come.
@@ -128,12 +129,12 @@ impl TailPlace {
     }
 
     fn is_held(&self) -> bool {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.held)
     }
 
     /// Sees to it that somebody reads the end of the stream; false if that is not worth it.
     fn hold_for(&self, wait: &Wait<'_>) -> Result<bool> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.held);
         if !*held {
             let end = Instant::now() + SHORT;
             if wait.end().is_some_and(|time| time < end) {

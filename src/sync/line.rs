@@ -4,10 +4,11 @@
 //! have ended; the socket underneath fails then. A [`Token`] stands for somebody who may want to stop:
 //! calls that are made in its [scope](Token::scope) are ended by [`Token::cut`], and refused afterwards.
 
-use crate::error::{Error, ErrorKind, Result, fail};
+use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::sync::lock::lock;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,6 @@ pub(crate) const GRACE: Duration = Duration::from_millis(150);
 
 /// Times are counted from here.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The line to a server, as those see it who limit or end its calls.
 pub(crate) struct Line {
@@ -280,7 +277,7 @@ pub(crate) fn in_time<T: Send + 'static>(
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _scope = Scope::of(tokens);
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        let done = done.unwrap_or_else(|panic| Err(crate::worker::panic_error(&*panic)));
+        let done = done.unwrap_or_else(|panic| Err(crate::sync::worker::panic_error(&*panic)));
         let _ = sender.send(done);
     });
     thread.map_err(|why| no_thread(name, &why))?;
