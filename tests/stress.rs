@@ -125,7 +125,8 @@ fn naive(db: &Db, end: &End) -> Ledger {
 fn discard(db: &Db, end: &End) -> Ledger {
     let mut raw = db.raw();
     let mut deleted = 0;
-    while end.truth().is_none() {
+    // To the end of the writers, and then until the slowest consumer has acknowledged something.
+    while end.truth().is_none() || deleted == 0 {
         let lowest = raw.number("SELECT MIN(last_evt_id) FROM evt_consumers");
         let highest = raw.number("SELECT COALESCE(MAX(id), 0) FROM evt_queue");
         let upto = lowest.min(highest - 1);
@@ -142,6 +143,5 @@ fn discard(db: &Db, end: &End) -> Ledger {
         deleted = deleted.max(upto);
         thread::sleep(Duration::from_millis(20));
     }
-    assert!(deleted > 0, "nothing was discarded");
     Ledger::default()
 }

@@ -14,6 +14,9 @@ pub(crate) struct Discard<'a> {
     pub limit: usize,
     /// Who must be registered, or nothing is discarded.
     pub archiver: Option<&'a Ident>,
+    /// Whether cursors mean what they meant when they were verified: asked in the transaction, when nobody
+    /// can make the event table anew any more.
+    pub holds: &'a dyn Fn(&mut Connection) -> Result<bool>,
 }
 
 /// What was discarded.
@@ -121,18 +124,13 @@ impl Connection {
         }
         let discarded = match self {
             // Nothing to lock: whoever writes is alone.
-            Connection::Sqlite(_) => self.in_transaction(|connection| match connection {
-                Connection::Sqlite(c) => c.delete_piece(piece),
-                _ => Ok(None),
-            }),
-            Connection::Postgres(c) => {
-                let call = c.line().call()?;
-                call.explain(c.discard_if_acknowledged(piece))
+            Connection::Sqlite(_) => {
+                self.in_transaction(|connection| match (order.holds)(connection)? {
+                    true => connection.delete_piece(piece),
+                    false => Ok(None),
+                })
             }
-            Connection::Mysql(c) => {
-                let call = c.line().call()?;
-                call.explain(c.discard_if_acknowledged(piece))
-            }
+            _ => self.discard_on_server(piece, order),
         };
         match discarded? {
             None => Ok(nothing),
@@ -145,5 +143,27 @@ impl Connection {
                 Ok(Discarded { events, up_to: piece.cut, bound, dense })
             }
         }
+    }
+
+    fn delete_piece(&mut self, piece: Piece) -> Result<Option<u64>> {
+        each!(self, c => c.delete_piece(piece))
+    }
+
+    fn discard_on_server(&mut self, piece: Piece, order: &Discard<'_>) -> Result<Option<u64>> {
+        let Some(deleted) = self.delete_piece(piece)? else { return Ok(None) };
+        let holds = (order.holds)(self);
+        let commit = matches!(holds, Ok(true));
+        let done = match self {
+            Connection::Sqlite(_) => Ok(false),
+            Connection::Postgres(c) => {
+                let call = c.line().call()?;
+                call.explain(c.end_discard(piece, commit))
+            }
+            Connection::Mysql(c) => {
+                let call = c.line().call()?;
+                call.explain(c.end_discard(commit).map(|()| commit))
+            }
+        };
+        Ok((holds? && done?).then_some(deleted))
     }
 }

@@ -2,13 +2,15 @@
 
 use super::expiry::{Expiry, Look};
 use super::{HistoryNotice, Notify, Running, WorkerHealth, archiver_ident};
+use crate::backend::Connection;
 use crate::backend::history::{Discard, Discarded};
 use crate::backend::pool::Pool;
 use crate::config::{Options, Settings};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::ident::Ident;
+use crate::model::life::Life;
 use crate::read::reader::Reader;
-use crate::read::rewind::Standing;
+use crate::read::rewind::{self, Standing};
 use crate::stream::EventStream;
 use crate::sync::cancel::{CancelToken, Wait};
 use crate::sync::lock::lock;
@@ -216,11 +218,14 @@ struct Pass {
     stopped: bool,
     /// The doubts whether the stream is still the same, when all cursors were verified.
     seen: Option<u64>,
+    /// The life of the stream then, where that can be found out.
+    life: Option<Life>,
 }
 
 impl Pass {
     fn new(core: Arc<Core>) -> Self {
-        Pass { core, known: Discarded::default(), idle: true, stopped: false, seen: None }
+        let known = Discarded::default();
+        Pass { core, known, idle: true, stopped: false, seen: None, life: None }
     }
 
     /// Where the stream may have begun anew, cursors of before are set back first: all new events
@@ -238,16 +243,17 @@ impl Pass {
         }
         self.known = Discarded::default();
         let verified = pool.with_retry(|connection| {
+            let life = connection.life()?;
             for ident in connection.idents()? {
                 let standing = Standing::default();
                 reader.verify(connection, &Ident::stored(ident), &standing, doubts)?;
             }
-            Ok(())
+            Ok(life)
         });
         match verified {
             // A role that may only discard cannot find out.
             Err(error) if error.kind() != ErrorKind::PermissionDenied => return Err(error),
-            _ => self.seen = Some(doubts),
+            result => (self.life, self.seen) = (result.ok(), Some(doubts)),
         }
         Ok(())
     }
@@ -259,10 +265,19 @@ impl Pass {
             core.expire(&pool)?;
         }
         self.verify()?;
+        // The stream may begin anew at any moment: then cursors of before say nothing of its events.
+        let holds = |connection: &mut Connection| match &self.life {
+            Some(life) if !rewind::holds(connection, life)? => {
+                core.reader.doubt(true);
+                Ok(false)
+            }
+            _ => Ok(true),
+        };
         let order = Discard {
             known: self.known,
             limit: core.settings.limit_at_once,
             archiver: core.require_archiver.then_some(&core.archiver),
+            holds: &holds,
         };
         let done = pool.with(|connection| connection.discard(&order))?;
         let events = done.events;

@@ -414,6 +414,24 @@ pub(crate) fn is_another(connection: &mut Connection, anchor: Anchor) -> Result<
     Ok(matches!(look(connection, anchor)?, Found::Other(_)))
 }
 
+/// Whether the stored cursors mean what they meant when the stream had this life, as far as that shows at
+/// once: where the life does not show a TRUNCATE, the highest cursor is looked at.
+pub(crate) fn holds(connection: &mut Connection, before: &Life) -> Result<bool> {
+    let life = connection.life()?;
+    if is_another_life(before, &life) {
+        return Ok(false);
+    }
+    if life.made != 0 {
+        return Ok(true);
+    }
+    let highest = connection.cursors()?.into_iter().max_by_key(|row| row.last_id);
+    let Some(highest) = highest else { return Ok(true) };
+    let cursor = connection.cursor(&Ident::stored(highest.ident))?;
+    let anchor = cursor.and_then(|cursor| cursor.mark).and_then(|mark| mark.anchor);
+    let other = anchor.map(|anchor| is_another(connection, anchor)).transpose()?;
+    Ok(highest.last_id <= i128::from(life.allocated) && other != Some(true))
+}
+
 /// For who has no cursor in the database: where it goes on, and what happened if the stream was
 /// rewound. It misses what was allocated again below its position.
 pub(crate) fn verify_unregistered(

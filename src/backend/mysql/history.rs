@@ -144,12 +144,13 @@ impl Connection {
         Ok(Piece::whole(after, cut.unwrap_or(0), count))
     }
 
-    /// In two round trips. With the number of rows as its limit the deletion does not look at the
-    /// row behind, which may be one of an open transaction, and locked. The lock is on the lowest
+    /// Deletes, in a transaction that [`end_discard`](Self::end_discard) ends; `None`, and it is ended, if
+    /// somebody has not acknowledged the piece. With the number of rows as its limit the deletion does not
+    /// look at the row behind, which may be one of an open transaction, and locked. The lock is on the lowest
     /// entry of the index of cursors and on the gap below it, into which whoever registers must put
     /// a row: this takes REPEATABLE READ. What others hold is not waited for long: it costs only
     /// another try.
-    pub fn discard_if_acknowledged(&mut self, piece: Piece) -> Result<Option<u64>> {
+    pub fn delete_piece(&mut self, piece: Piece) -> Result<Option<u64>> {
         self.check_server()?;
         let Piece { cut, count, .. } = piece;
         let delete: String = piece
@@ -165,11 +166,17 @@ impl Connection {
              {delete}{}",
             self.sql.history.bound_locked
         );
-        let done = self.delete_and_bound(&text);
-        let end = match done {
-            Ok((_, bound)) if bound >= cut => "COMMIT",
-            _ => "ROLLBACK",
-        };
+        match self.delete_and_bound(&text) {
+            Ok((deleted, bound)) if bound >= cut => Ok(Some(deleted)),
+            other => {
+                self.end_discard(false)?;
+                other.map(|_| None)
+            }
+        }
+    }
+
+    pub fn end_discard(&mut self, commit: bool) -> Result<()> {
+        let end = if commit { "COMMIT" } else { "ROLLBACK" };
         let reset = "SET SESSION innodb_lock_wait_timeout = DEFAULT";
         let ended = self.client.query_drop(format!("{end}; {reset}"));
         if ended.is_err() {
@@ -178,9 +185,7 @@ impl Connection {
                 .query_drop(format!("ROLLBACK; {reset}"))
                 .map_err(|why| Error::from(why).with_kind(ErrorKind::ConnectionLost))?;
         }
-        let (deleted, bound) = done?;
-        ended?;
-        Ok((bound >= cut).then_some(deleted))
+        Ok(ended?)
     }
 
     /// Runs the statements, of which some delete and the last one asks.

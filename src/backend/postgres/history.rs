@@ -137,46 +137,59 @@ impl Connection {
         Ok(Piece::whole(after, event_id(cut.unwrap_or(0))?, event_id(row.try_get(1)?)?))
     }
 
-    /// All in one round trip. SHARE MODE keeps out whoever adds or changes a consumer; where one of
-    /// them has not acknowledged the piece, the division by zero keeps the rest from being done.
-    pub fn discard_if_acknowledged(&mut self, piece: Piece) -> Result<Option<u64>> {
+    /// Deletes, in a transaction that [`end_discard`](Self::end_discard) ends.
+    pub fn delete_piece(&mut self, piece: Piece) -> Result<Option<u64>> {
         self.prepare_discard()?;
-        let (cut, count) = (piece.cut, piece.statements().count());
+        let queue = &self.sql.queue;
         let delete: String = piece
             .statements()
             .map(|(after, cut)| match self.pooled {
                 false => format!("EXECUTE fes_discard({after}, {cut}); "),
-                true => {
-                    let queue = &self.sql.queue;
-                    format!("DELETE FROM {queue} WHERE id > {after} AND id <= {cut}; ")
-                }
+                true => format!("DELETE FROM {queue} WHERE id > {after} AND id <= {cut}; "),
             })
             .collect();
-        let (queue, consumers) = (&self.sql.queue, &self.sql.consumers_table);
-        let text = format!(
-            "BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; \
-             {delete}SET LOCAL lock_timeout = '500ms'; LOCK TABLE {consumers} IN SHARE MODE; \
-             SELECT 1 / (min(last_evt_id) >= {cut})::int FROM {consumers} HAVING 1 = \
-             1 / (count(*) > 0)::int; COMMIT"
-        );
-        let grant = format!("SELECT, DELETE on {queue}; SELECT, UPDATE on {consumers}");
+        let text = format!("BEGIN; SET LOCAL plan_cache_mode = force_generic_plan; {delete}");
+        let grant = format!("SELECT, DELETE on {queue}");
         self.in_transaction = true;
         let deleted = self.driver().simple_query(&text).map(|answer| {
             let done = answer.iter().filter_map(|message| match message {
                 SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
                 _ => None,
             });
-            done.skip(2).take(count).sum() // after BEGIN and SET
+            done.skip(2).sum() // after BEGIN and SET
         });
         match deleted.map_err(Error::from) {
-            Ok(rows) => {
+            Ok(rows) => Ok(Some(rows)),
+            Err(error) => {
+                self.rollback()?;
+                Err(name_grant(error, || grant))
+            }
+        }
+    }
+
+    /// Ends it in one round trip; whether it was committed. SHARE MODE keeps out whoever adds or changes a
+    /// consumer; where one of them has not acknowledged the piece, the division by zero keeps the rest
+    /// from being done.
+    pub fn end_discard(&mut self, piece: Piece, commit: bool) -> Result<bool> {
+        if !commit {
+            return self.rollback().map(|()| false);
+        }
+        let (cut, consumers) = (piece.cut, &self.sql.consumers_table);
+        let text = format!(
+            "SET LOCAL lock_timeout = '500ms'; LOCK TABLE {consumers} IN SHARE MODE; \
+             SELECT 1 / (min(last_evt_id) >= {cut})::int FROM {consumers} HAVING 1 = \
+             1 / (count(*) > 0)::int; COMMIT"
+        );
+        let grant = format!("SELECT, UPDATE on {consumers}");
+        match self.driver().simple_query(&text).map_err(Error::from) {
+            Ok(_) => {
                 self.in_transaction = false;
-                Ok(Some(rows))
+                Ok(true)
             }
             Err(error) => {
                 self.rollback()?;
                 match error.sql_state() {
-                    Some(state) if state == SqlState::DIVISION_BY_ZERO.code() => Ok(None),
+                    Some(state) if state == SqlState::DIVISION_BY_ZERO.code() => Ok(false),
                     _ => Err(name_grant(error, || grant)),
                 }
             }
