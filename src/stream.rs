@@ -120,7 +120,12 @@ impl EventStream {
     pub fn migrate(&self) -> Result<()> {
         let settings = &self.settings;
         let mut lease = self.reader.pool()?.checkout()?;
+        // What changed before is told to those who read; what changes now is not taken for such a change.
+        let known = lease.call(|connection| self.reader.ask(connection)).is_ok();
         let migrated = lease.call(|connection| migrate::active(connection, settings));
+        if known && migrated.is_ok() {
+            self.reader.forget_life();
+        }
         // A new connection finds the tables, and their schema, when it is made.
         lease.retire();
         migrated

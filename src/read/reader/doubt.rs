@@ -75,6 +75,11 @@ impl Reader {
         Ok(())
     }
 
+    /// The life that is shown next is not compared with those before: the tables were migrated.
+    pub fn forget_life(&self) {
+        lock(&self.asked).life = None;
+    }
+
     /// The stream has this life; the one of `before` was known when it was asked. Whether it is the same. If
     /// it is not, and nobody has found that out since there are so many doubts, it is one more.
     fn lives(&self, before: Option<(Life, u64)>, life: Life, doubts: u64) -> bool {
