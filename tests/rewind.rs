@@ -678,7 +678,9 @@ on_each_server!(what_was_read_of_two_lives_within_a_second_is_noticed, |db| {
     });
 });
 
-on_each_server!(a_discarder_keeps_its_hands_off_a_stream_that_began_anew, |db| {
+// What shows that a table was made anew has a resolution of a second on MySQL and MariaDB, so there a
+// discarder can be led astray within one.
+on_servers!(a_discarder_keeps_off_a_stream_that_began_anew, [sqlite, postgres, postgres18], |db| {
     let stream = db.stream();
     let consumer = stream.consumer("app", "Audit").unwrap();
     consumer.register().unwrap();
@@ -697,8 +699,6 @@ on_each_server!(a_discarder_keeps_its_hands_off_a_stream_that_began_anew, |db| {
         });
         drain(&consumer, &mut last, &Want::all());
         until("that is discarded", || raw.number("SELECT count(*) FROM evt_queue") == 1);
-        // What shows that a table was made anew has a resolution of a second on MySQL.
-        std::thread::sleep(Duration::from_millis(1000));
         truncate(db);
     }
     assert!(discarder.is_running());
