@@ -120,6 +120,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "fes_events_get": (c_void_p, _HANDLE, c_size_t),
     "fes_events_json": (_STATUS, _HANDLE, _OUT, _LEN, _ERR),
     "fes_events_data_json": (_STATUS, _HANDLE, _OUT, _LEN, _ERR),
+    "fes_events_refuse": (c_int, _HANDLE, c_char_p),
     "fes_events_free": (None, _HANDLE),
     "fes_rows_count": (c_size_t, _HANDLE),
     "fes_rows_columns": (c_size_t, _HANDLE),
