@@ -6,7 +6,7 @@ use futoin_eventstream::{
     Archiver, Consumer, DatabaseKind, Discarder, Event, EventStream, HistoryNotice, NewEvent,
     Options, Want, Warehouse,
 };
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
@@ -160,13 +160,15 @@ on_each_server!(consumers_that_come_and_go_beside_a_discarder_miss_nothing, |db|
     let other = db.stream();
     let discarder = discarder(&other, &[("limit_at_once", "200"), ("poll_period_ms", "1")]);
     discarder.start().unwrap();
-    let done = AtomicBool::new(false);
+    let (done, written) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         let end = Done(&done);
         // One writer, and no rollback: the ids have no gap.
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                fast.acknowledge(add(&stream, 100)).unwrap();
+                let last = add(&stream, 100);
+                fast.acknowledge(last).unwrap();
+                written.store(last, Ordering::Relaxed);
             }
         });
         let until = Instant::now() + Duration::from_millis(1500);
@@ -185,9 +187,11 @@ on_each_server!(consumers_that_come_and_go_beside_a_discarder_miss_nothing, |db|
         }
         drop(end);
         println!("{}: {rounds} rounds", db.server);
+        assert!(rounds > 5, "{rounds} rounds");
     });
     discarder.stop();
-    discarder.run_once().unwrap();
+    // Its thread has discarded some of them meanwhile.
+    assert!(discarder.run_once().unwrap() < written.into_inner() - 1);
     assert_eq!(everything(&stream).len(), 1);
 });
 

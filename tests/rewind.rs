@@ -18,7 +18,7 @@ use support::Db;
 fn until(what: &str, mut is: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is() {
-        assert!(start.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
+        assert!(start.elapsed() < Duration::from_secs(20), "waited in vain for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

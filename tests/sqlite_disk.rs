@@ -107,7 +107,8 @@ impl Scene {
             let _ = step(self, n);
         }
         self.disk.free();
-        // A transaction that was left open would make each of these fail with `Busy`.
+        // A transaction that was left open would make each of these wait for the busy timeout.
+        let start = Instant::now();
         step(self, 3000).expect("the step, with space again");
         let id = self.stream.add_event("USR_ADD", &"after").expect("an event after all that");
         std::thread::scope(|scope| {
@@ -116,6 +117,7 @@ impl Scene {
             }
         });
         self.stream.begin().unwrap().commit().unwrap();
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
         let events = everything(&self.stream);
         assert!(events.iter().any(|event| event.id == id));
         self.consumer.poll(None, &Want::all()).unwrap();

@@ -191,7 +191,7 @@ fn unreadable(reader: &Reader, connection: &mut Connection) -> Outcome {
         if let Some(finding) = report(from, to)?.finding(FindingKind::Unreadable) {
             let details: Vec<&str> =
                 finding.examples.iter().map(|example| example.detail.as_str()).collect();
-            return failure(details.join("; "), "UPDATE the column that the message names");
+            return failure(details.join("; "), "correct the column that the message names");
         }
     }
     ok("none among the first and the last 1000")

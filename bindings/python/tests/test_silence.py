@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
-from conftest import Db
+from conftest import SERVERS, Db, on
 
 import futoin_eventstream as fes
 
@@ -58,9 +58,12 @@ class Silent:
             each.close()
 
 
+#: A file is never silent.
+on_servers = on(*SERVERS[1:])
+
+
+@on_servers
 def test_a_silent_server_is_a_timeout_and_stop_returns_in_its_time(db: Db) -> None:
-    if db.url.startswith("sqlite"):
-        return
     with db.stream() as stream:
         stream.add_event("A", 1)
     proxy = Silent(db.url)
@@ -95,8 +98,6 @@ PATIENT: dict[str, Any] = {"call_timeout_ms": 60000, "connect_timeout_ms": 60000
 
 @pytest.fixture
 def proxy(db: Db) -> Iterator[Silent]:
-    if db.kind == "sqlite":
-        pytest.skip("a file is never silent")
     with db.stream() as stream:
         stream.consumer("Audit", user="app").register()
         stream.add_event("A", 1)
@@ -117,6 +118,7 @@ INTERRUPTED = {
 }
 
 
+@on_servers
 @pytest.mark.parametrize("what", INTERRUPTED)
 def test_ctrl_c_ends_a_call_on_a_silent_server(proxy: Silent, what: str) -> None:
     code = f"""
@@ -177,6 +179,7 @@ def beside(call: Callable[[], Any]) -> tuple[threading.Thread, list[BaseExceptio
     return thread, failures
 
 
+@on_servers
 def test_a_token_ends_waits_on_a_silent_server(proxy: Silent) -> None:
     with fes.EventStream(proxy.url, **PATIENT) as stream, stream.subscribe("Audit") as subscription:
         proxy.silent = True
@@ -191,6 +194,7 @@ def test_a_token_ends_waits_on_a_silent_server(proxy: Silent) -> None:
             assert [type(failure) for failure in failures] == [fes.Cancelled]
 
 
+@on_servers
 def test_close_ends_calls_of_other_threads_on_a_silent_server(proxy: Silent) -> None:
     stream = fes.EventStream(proxy.url, **PATIENT)
     warehouse = fes.Warehouse(proxy.url, **PATIENT)
