@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
-use support::{Db, everything};
+use support::{Db, Done, everything};
 
 fn options(list: &[(&str, &str)]) -> Options {
     list.iter().fold(Options::new(), |options, (name, value)| options.set(name, value).unwrap())
@@ -34,15 +34,6 @@ fn add(stream: &EventStream, count: usize) -> u64 {
 
 fn ids(events: &[Event]) -> Vec<u64> {
     events.iter().map(|event| event.id).collect()
-}
-
-/// Ends the writers when it is dropped, by a failure too.
-struct Done<'a>(&'a AtomicBool);
-
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Collects what a discarder tells.

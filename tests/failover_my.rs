@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use support::Done;
 use support::proxy::Proxy;
 use support::spare::Replicated;
 
@@ -80,6 +81,7 @@ fn switch(server: &'static str) {
     let cut = dice.below(2) == 0;
     let before = 300 + dice.below(900);
     std::thread::scope(|scope| {
+        let ended = Done(&stop);
         for mut dice in dices {
             let (stop, next, acknowledged, writing) = (&stop, &next, &acknowledged, &writing);
             scope.spawn(move || {
@@ -133,7 +135,7 @@ fn switch(server: &'static str) {
             proxy.cut();
         }
         pause(2500);
-        stop.store(true, Ordering::Relaxed);
+        drop(ended);
         reader.join().unwrap();
     });
     let acknowledged = acknowledged.into_inner().unwrap();

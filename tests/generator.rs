@@ -7,7 +7,7 @@ use futoin_eventstream::{DatabaseKind, ErrorKind, EventStream, NewEvent, Value, 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use support::{Db, everything, failure};
+use support::{Db, Done, everything, failure};
 
 /// Events with the data 0, 1, 2, ...
 fn numbered(count: usize) -> Vec<NewEvent> {
@@ -417,6 +417,7 @@ on_each_server!(writers_and_consumers_with_few_connections_do_not_wait_for_each_
     gone.unregister().unwrap();
     let done = AtomicBool::new(false);
     let added = std::thread::scope(|scope| {
+        let ended = Done(&done);
         let consumers: Vec<_> = (0..6)
             .map(|n| {
                 let consumer = stream.consumer("app", &format!("Reader{n}")).unwrap();
@@ -456,7 +457,7 @@ on_each_server!(writers_and_consumers_with_few_connections_do_not_wait_for_each_
         let mut added: Vec<u64> =
             writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
         added.sort_unstable();
-        done.store(true, Ordering::Release);
+        drop(ended);
         for consumer in consumers {
             assert_eq!(consumer.join().unwrap(), added);
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
-use support::Db;
+use support::{Db, Done};
 
 #[track_caller]
 fn wait_until(what: &str, done: impl Fn() -> bool) {
@@ -58,6 +58,7 @@ on_servers!(
         let (stop, written) = (AtomicBool::new(false), Mutex::new(BTreeSet::new()));
         let mut got: Vec<Event> = Vec::new();
         scope(|scope| {
+            let ended = Done(&stop);
             for _ in 0..3 {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
@@ -78,7 +79,7 @@ on_servers!(
             control("start");
             let before = written.lock().unwrap().len();
             wait_until("events are written again", || written.lock().unwrap().len() > before + 50);
-            stop.store(true, Ordering::Relaxed);
+            drop(ended);
         });
         loop {
             let more = slow.poll(got.last().map(|event| event.id), &Want::all()).unwrap();

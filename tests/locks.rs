@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Scope, sleep};
 use std::time::{Duration, Instant};
-use support::{Db, Raw};
+use support::{Db, Done, Raw};
 
 fn consumer(stream: &EventStream, component: &str) -> Consumer {
     let consumer = stream.consumer("app", component).unwrap();
@@ -178,6 +178,7 @@ on_each_server!(nothing_is_lost_where_locks_come_and_go, |db| {
     let stream = db.stream_with(&[("max_chunk_events", "20")]);
     let (done, added) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
+        let ended = Done(&done);
         let consumers: Vec<_> = (0..8)
             .map(|n| {
                 let consumer = consumer(&stream, &format!("Reader{n}"));
@@ -213,7 +214,7 @@ on_each_server!(nothing_is_lost_where_locks_come_and_go, |db| {
             disturb(db, &mut rng);
         }
         writers.into_iter().for_each(|writer| writer.join().unwrap());
-        done.store(true, Ordering::Release);
+        drop(ended);
         let mut added = added.lock().unwrap();
         added.sort_unstable();
         for consumer in consumers {

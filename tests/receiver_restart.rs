@@ -47,6 +47,7 @@ on_servers!(
             written.lock().unwrap().is_subset(&got)
         };
         std::thread::scope(|scope| {
+            let ended = support::Done(&stop);
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
                     match stream.add_event("A", &()) {
@@ -62,7 +63,7 @@ on_servers!(
             control("start");
             let before = written.lock().unwrap().len();
             wait("events are written again", &|| written.lock().unwrap().len() > before + 50);
-            stop.store(true, Ordering::Relaxed);
+            drop(ended);
         });
         wait("the receiver has all events", &has_got_all);
         receiver.stop();

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use support::Db;
+use support::{Db, Done};
 
 /// Kills or starts the server of the database.
 fn control(db: &Db, action: &str) {
@@ -24,7 +24,7 @@ on_servers!(
         if support::variable("FES_TEST_CONTROL").is_none() {
             return;
         }
-        let stream = db.stream_with(&[("connect_timeout_ms", "2000")]);
+        let stream = db.stream_with(&[("connect_timeout_ms", "5000")]);
         let consumer = stream.consumer("app", "Audit").unwrap();
         consumer.register().unwrap();
         let stop = AtomicBool::new(false);
@@ -32,6 +32,7 @@ on_servers!(
         let pause = |ms| std::thread::sleep(Duration::from_millis(ms));
 
         let got = std::thread::scope(|scope| {
+            let ended = Done(&stop);
             for _ in 0..3 {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
@@ -74,7 +75,7 @@ on_servers!(
             assert_eq!(error.kind(), ErrorKind::ConnectFailed);
             control(db, "start");
             more_written(50);
-            stop.store(true, Ordering::Relaxed);
+            drop(ended);
             reading.join().unwrap()
         });
         assert!(got.is_sorted_by(|a, b| a < b), "out of order, or given again");

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use support::stress::{Plan, Writers};
-use support::{Db, SERVERS};
+use support::{Db, Done, SERVERS};
 
 /// A stream and its history.
 struct Site<'a> {
@@ -372,6 +372,7 @@ on_each_server!(nothing_is_found_while_everybody_is_at_work, |db| {
     let discarder = Discarder::new(stream, &options).unwrap();
     let archiver = Archiver::new(stream, &site.warehouse, &Options::new()).unwrap();
     let (committed, looks) = thread::scope(|scope| {
+        let ended = Done(&over);
         archiver.start().unwrap();
         discarder.start().unwrap();
         let consumer = scope.spawn(|| {
@@ -400,7 +401,7 @@ on_each_server!(nothing_is_found_while_everybody_is_at_work, |db| {
             looks
         });
         let truth = Writers::start(db, plan).finish();
-        over.store(true, Ordering::Release);
+        drop(ended);
         consumer.join().unwrap();
         newcomers.join().unwrap();
         (truth.count(&support::stress::TYPES) as u64, checks.join().unwrap())

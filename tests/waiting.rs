@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 use support::stress::Plan;
-use support::{Db, everything, failure};
+use support::{Db, Done, everything, failure};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -231,11 +231,12 @@ on_each_server!(waiting_polls_lose_nothing_beside_overlapping_transactions, |db|
         }
     };
     thread::scope(|scope| {
+        let ended = Done(&done);
         let rare = Want::types(&["RARE"]).unwrap();
         let readers = [scope.spawn(|| read(&all, Want::all())), scope.spawn(|| read(&some, rare))];
         let writers: Vec<_> = (0..4).map(|n| scope.spawn(move || write(n))).collect();
         writers.into_iter().for_each(|writer| writer.join().unwrap().unwrap());
-        done.store(true, Ordering::Release);
+        drop(ended);
         let [every, rare] = readers.map(|reader| reader.join().unwrap());
         let events = everything(&stream);
         let ids = |of: &str| -> Vec<u64> {

@@ -44,7 +44,7 @@ pub(crate) struct Kept {
 }
 
 impl Drop for Kept {
-    /// Gives the lease back. Who was told to end at once has had his moment.
+    /// Gives the lease back. A caller that was told to end at once is waited for no longer.
     fn drop(&mut self) {
         if line::check().is_err() {
             self.keeper.cut();

@@ -1,6 +1,6 @@
 //! What a subscriber asks the database for: events before the tail, and its lease again where it was lost.
-//! One errand is run at a time, by the caller, or on a thread beside if he would not wait for its end: what
-//! it finds stays for whoever comes next.
+//! One errand is run at a time: by the caller, or on a thread beside a caller that will not wait for its end.
+//! What the errand finds stays for the next caller.
 
 use super::backlog::{Chunk, Request};
 use super::hub::Hub;

@@ -218,7 +218,7 @@ fn close((hub, listener): (Option<Worker>, Option<Worker>)) {
     for worker in hub.iter().chain(&listener) {
         worker.signal().stop();
     }
-    // Who was told to end at once has had his moment.
+    // A caller that was told to end at once is waited for no longer.
     let at_once = line::check().is_err();
     for worker in hub.iter().chain(&listener) {
         if at_once {

@@ -48,7 +48,7 @@ pub struct SubscriptionStats {
 
 /// The longest time for which a subscriber does not look whether its lease was lost.
 const LEASE_LOOK: Duration = Duration::from_secs(3);
-/// And for which it does not look whether its caller still waits, where he may not.
+/// How long it does not look whether its caller still waits, where the caller may give up.
 const CALLER_LOOK: Duration = Duration::from_millis(25);
 /// The wait of a subscriber that has met neither new events in the database nor the tail.
 const CATCH_UP_WAIT: Duration = Duration::from_millis(5);

@@ -1,5 +1,5 @@
-//! A thread beside a caller, for work that is done while he does other work, or waits no longer than he
-//! wants to. It is there while jobs follow each other, since starting one for each job costs as much as
+//! A thread beside a caller. It works while the caller does other work, or does not want to wait for the
+//! end. The thread stays while jobs follow each other, because starting one for each job costs as much as
 //! reading a hundred events.
 
 use crate::sync::lock::lock;

@@ -180,7 +180,7 @@ impl Drop for Call {
     }
 }
 
-/// Somebody who may want to stop what others do for him. Cheap to clone.
+/// Stands for a caller that may want to stop what others do for it. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Token(Arc<Mutex<Calls>>);
 

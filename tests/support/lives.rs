@@ -4,7 +4,7 @@
 //! The database itself notes each event that is committed, and each move of a cursor, in tables that go
 //! back with the rest.
 
-use super::{Db, Raw};
+use super::{Db, Done, Raw};
 use futoin_eventstream::{
     Archiver, Consumer, DatabaseKind, Discarder, ErrorKind, Event, EventStream, HistoryNotice,
     Notice, Options, ReceiverOptions, ReliableReceiver, Result, Want, Warehouse,
@@ -176,9 +176,9 @@ fn passes(kind: ErrorKind) -> bool {
 }
 
 /// Adds events until it is told to end.
-fn write(stream: &EventStream, on: &AtomicBool, writer: u64, mut rng: StdRng) -> usize {
+fn write(stream: &EventStream, over: &AtomicBool, writer: u64, mut rng: StdRng) -> usize {
     let (mut serial, mut added) = (0, 0);
-    while on.load(Ordering::Relaxed) {
+    while !over.load(Ordering::Relaxed) {
         let count = 1 + serial % 3;
         let mut text = || {
             serial += 1;
@@ -383,15 +383,16 @@ pub fn survives(scene: &Scene<'_>, change: impl FnOnce(&mut StdRng) -> (u64, Raw
     let receiver = receiver(&reading, &diaries[2]);
     receiver.start().unwrap();
     let mut service = Service::start(&serving);
-    let (on, end) = (AtomicBool::new(true), AtomicBool::new(false));
+    let (over, end) = (AtomicBool::new(false), AtomicBool::new(false));
     let mut dice = || StdRng::seed_from_u64(rng.random());
     let (writers, [first, second, third]) = ([dice(), dice(), dice()], [dice(), dice(), dice()]);
 
     std::thread::scope(|scope| {
+        let (written, ended) = (Done(&over), Done(&end));
         let writers: Vec<_> = (0u64..)
             .zip(writers)
-            .map(|(n, rng)| (n, rng, &writing, &on))
-            .map(|(n, rng, writing, on)| scope.spawn(move || write(writing, on, n, rng)))
+            .map(|(n, rng)| (n, rng, &writing, &over))
+            .map(|(n, rng, writing, over)| scope.spawn(move || write(writing, over, n, rng)))
             .collect();
         scope.spawn(|| poll(&consumers[0], &wants[0], &end, &diaries[0], first));
         scope.spawn(|| poll(&consumers[1], &wants[1], &end, &diaries[1], second));
@@ -399,7 +400,7 @@ pub fn survives(scene: &Scene<'_>, change: impl FnOnce(&mut StdRng) -> (u64, Raw
         sleep(scene.length);
         let (began, mut raw) = change(&mut rng);
         sleep(scene.length);
-        on.store(false, Ordering::Relaxed);
+        drop(written);
         let added: usize = writers.into_iter().map(|writer| writer.join().unwrap()).sum();
 
         let names = ["app:All", "app:Some", "app:Push"];
@@ -421,7 +422,7 @@ pub fn survives(scene: &Scene<'_>, change: impl FnOnce(&mut StdRng) -> (u64, Raw
             }
             pause(100);
         };
-        end.store(true, Ordering::Relaxed);
+        drop(ended);
         receiver.stop();
         service.archiver.stop();
         service.discarder.stop();

@@ -12,7 +12,7 @@ use futoin_eventstream::{
     DatabaseKind, ErrorKind, Event, EventStream, Options, Want, mysql, postgres, rusqlite,
 };
 use mysql::prelude::Queryable;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// The servers of a full run, by the name in their `FES_TEST_<NAME>_URL`; SQLite needs none.
 pub const SERVERS: &[&str] = &["sqlite", "postgres", "postgres18", "mariadb", "mysql"];
@@ -48,6 +48,16 @@ macro_rules! on_servers {
             })+
         }
     };
+}
+
+/// Sets a flag when it is dropped, also by a failure: otherwise a scope would wait for ever for threads that
+/// work until the flag is set.
+pub struct Done<'a>(pub &'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// A new database of a test's own; dropped with it.
