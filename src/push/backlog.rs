@@ -61,9 +61,9 @@ impl Backlog {
     }
 
     /// Gives the chunk from here, or else by `read`. Only full chunks are cached: a short chunk
-    /// ends at the end of the stream and may grow. One of the time before a doubt is not given, nor
-    /// to who came after it was read: it may have events that were discarded before, but not all of
-    /// them.
+    /// ends at the end of the stream and may grow. A chunk that was read before the last doubt, or
+    /// before the subscription of the caller began, is not given: it may have some of the events that
+    /// were discarded before that, but not all of them.
     pub fn get(
         &self,
         request: &Request,
@@ -114,7 +114,7 @@ impl Reading<'_> {
         if let Some(slot) = slots.iter_mut().find(|slot| slot.request == *self.request) {
             (slot.chunk, slot.bytes) = (Some(chunk.clone()), chunk.bytes());
         }
-        // The oldest go first; who is that far behind reads for itself.
+        // The oldest go first; a subscriber that far behind reads for itself.
         while slots.iter().filter(|slot| slot.chunk.is_some()).count() > CHUNKS
             || slots.iter().map(|slot| slot.bytes).sum::<usize>() > BYTES
         {

@@ -61,7 +61,7 @@ pub(crate) struct Member {
     want: Want,
     state: Mutex<State>,
     changed: Condvar,
-    /// For who waits in an event loop.
+    /// The descriptor for a caller that waits in an event loop.
     #[cfg(unix)]
     alarm: OnceLock<Alarm>,
     bounds: Bounds,
@@ -327,7 +327,7 @@ impl State {
         matches!(&self.queue, Queue::Reliable(tail) if tail.is_ahead_of(self.position))
     }
 
-    /// Whether something may be there for who asks next.
+    /// Whether something may be there for the next caller of `next`.
     fn may_deliver(&self) -> bool {
         match &self.queue {
             Queue::Live(groups, _) => !groups.is_empty(),
@@ -609,7 +609,7 @@ impl Subscription {
         self.next_while(&Waiting { end, patient: false, goes_on: None })
     }
 
-    /// As [`next`](Self::next), for a caller who may not wait to the end.
+    /// As [`next`](Self::next), for a caller that may give up before the end.
     pub(crate) fn next_while(&self, wait: &Waiting<'_>) -> Result<Option<Delivery>> {
         // A look is waited for as long as a healthy server may take for it.
         let look_end = Instant::now() + GRACE;

@@ -95,7 +95,7 @@ impl Chunk {
         self.anchor.filter(|anchor| Some(anchor.id) == last)
     }
 
-    /// Where who has got it goes on.
+    /// Where the reader of this chunk goes on.
     pub fn end(&self) -> Position {
         Position { id: self.settled_to, anchor: self.anchor }
     }
@@ -149,8 +149,8 @@ impl Reader {
         }
     }
 
-    /// Moves the cursor of a consumer and gives where it is now. `Unsure` if there are more doubts than those that were known to who asks, or
-    /// the consumer is missing: then nothing was written, or it may have been.
+    /// Moves the cursor of a consumer and gives where it is now. `Unsure` if there are more doubts than
+    /// the caller knew of, or if the consumer is missing: whether anything was written is not known then.
     pub fn store(&self, ident: &Ident, to: &Move, doubts: u64) -> Result<Stored> {
         let mut lease = self.pool()?.checkout()?;
         let alone = lease.call(|connection| {

@@ -432,8 +432,8 @@ pub(crate) fn holds(connection: &mut Connection, before: &Life) -> Result<bool> 
     Ok(highest.last_id <= i128::from(life.allocated) && other != Some(true))
 }
 
-/// For who has no cursor in the database: where it goes on, and what happened if the stream was
-/// rewound. It misses what was allocated again below its position.
+/// Where a reader without a cursor in the database goes on, and what happened if the stream was rewound.
+/// The reader misses events whose ids were allocated again below its position.
 pub(crate) fn verify_unregistered(
     connection: &mut Connection,
     at: Position,
