@@ -454,7 +454,8 @@ impl State {
 /// oldest is skipped when more than `queue_max` events wait.
 ///
 /// Everything may be called from any thread. Threads that call `next` at once take turns: each
-/// delivery goes to one of them, and none waits for another one's time-out. Dropping it stores the cursor and ends the subscription.
+/// delivery goes to one of them, and none waits for another one's time-out. Dropping it stores the
+/// cursor and ends the subscription.
 ///
 /// ```
 /// use futoin_eventstream::{EventStream, Options, Want};

@@ -1,5 +1,6 @@
 //! What was read a moment ago. Consumers that poll side by side at the end of the stream read each
-//! event from the database once: a later one takes it from here, and reads only what comes after it. Settled events do not change, so an entry may be stale, but it is never incorrect.
+//! event from the database once: a later one takes it from here, and reads only what comes after it.
+//! Settled events do not change, so an entry may be stale, but it is never incorrect.
 
 use crate::model::event::{Event, EventId};
 use crate::sync::lock::lock;
