@@ -1,7 +1,7 @@
-//! libFuzzer chooses the calls of `tests/c_support/calls.rs`.
+//! libFuzzer chooses the calls of `tests/it/c/calls.rs`.
 #![no_main]
 
-#[path = "../tests/c_support/calls.rs"]
+#[path = "../tests/it/c/calls.rs"]
 mod calls;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| calls::run(bytes));

@@ -1,6 +1,7 @@
 //! A closed stream leaves no thread and no descriptor behind. This program has a single test,
 //! because both are counted for the whole process.
 
+#[path = "it/support/mod.rs"]
 mod support;
 
 use futoin_eventstream::{ErrorKind, EventStream, Want};

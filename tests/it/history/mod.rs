@@ -1,0 +1,6 @@
+//! The archiver, the discarder, the warehouse and `verify`.
+
+mod archiver;
+mod discarder;
+mod restart;
+mod verify;
