@@ -893,8 +893,8 @@ typedef void (*fes_on_destroy)(void *user);
  * It must not close the handle it is about. Every other function may be called, with these
  * differences for that handle: `stop`, `stop_for` and `fes_app_stop_for` ask the thread to end and do
  * not wait for it; `fes_archiver_run_once` and `_run_for` give `FES_INVALID_ARGUMENT`;
- * `fes_receiver_start` and `fes_receiver_set_...` do as in every receiver that is started, and
- * `fes_archiver_start` as in one at work; `set_on_notice` counts from the next notice on.
+ * `start` does nothing, except that inside `FES_NOTICE_STOPPED` it begins anew; `fes_receiver_set_...` do
+ * as in every receiver that is started; `set_on_notice` counts from the next notice on.
  *
  * @param user the `user_data` that it was set with
  * @param notice a `fes_notice`, which tells what the others mean
@@ -1875,13 +1875,12 @@ fes_status fes_receiver_set_on_notice(const fes_receiver *receiver,
                                       fes_error **err);
 
 /**
- * Starts the thread, which registers where that is needed, and subscribes. What fails there comes
- * as a notice, and is tried again. May be called again after a stop.
+ * Starts the thread, which registers where that is needed, and subscribes; does nothing if it is
+ * started. What fails there comes as a notice, and is tried again. May be called again after a stop.
  *
  * @param receiver the receiver
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
- * @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`;
- *   `FES_OUT_OF_RESOURCES` if the system gives no thread
+ * @return `FES_OK`. Errors: `FES_CLOSED`; `FES_OUT_OF_RESOURCES` if the system gives no thread
  */
 fes_status fes_receiver_start(const fes_receiver *receiver,
                               fes_error **err);
@@ -1912,6 +1911,14 @@ fes_status fes_receiver_stop_for(const fes_receiver *receiver,
                                  uint32_t timeout_ms,
                                  const fes_cancel_token *cancel,
                                  fes_error **err);
+
+/**
+ * Whether the thread runs.
+ *
+ * @param receiver NULL, or the receiver
+ * @return whether it does; false for NULL
+ */
+bool fes_receiver_is_running(const fes_receiver *receiver);
 
 /**
  * What was done since the receiver was opened.
@@ -2210,7 +2217,7 @@ fes_status fes_archiver_set_on_notice(const fes_archiver *archiver,
                                       fes_error **err);
 
 /**
- * Starts the archiver's thread; does nothing if it is at work. What fails there comes as a notice.
+ * Starts the archiver's thread; does nothing if it is started. What fails there comes as a notice.
  *
  * @param archiver the archiver
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
@@ -2327,8 +2334,7 @@ fes_status fes_discarder_set_on_notice(const fes_discarder *discarder,
                                        fes_error **err);
 
 /**
- * Starts the discarder's thread; does nothing if it is at work. What fails there comes as a
- * notice.
+ * Starts the discarder's thread; does nothing if it is started. What fails there comes as a notice.
  *
  * @param discarder the discarder
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
@@ -2493,7 +2499,7 @@ fes_status fes_app_set_on_notice(const fes_app *app,
                                  fes_error **err);
 
 /**
- * Starts archiver and discarder, where they are not at work.
+ * Starts archiver and discarder; does nothing to one that is started.
  *
  * @param app the app
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`

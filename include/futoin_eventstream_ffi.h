@@ -379,6 +379,7 @@ fes_status fes_receiver_stop_for(const fes_receiver *receiver,
                                  uint32_t timeout_ms,
                                  const fes_cancel_token *cancel,
                                  fes_error **err);
+bool fes_receiver_is_running(const fes_receiver *receiver);
 fes_status fes_receiver_stats(const fes_receiver *receiver,
                               uint64_t *delivered,
                               uint64_t *skipped,

@@ -122,7 +122,7 @@ impl ServiceApp {
         }
     }
 
-    /// Starts the archiver and the discarder, where they are not at work.
+    /// Starts the archiver and the discarder; does nothing to one that is started.
     ///
     /// # Errors
     /// `OutOfResources` if the system gives no thread. What happens later comes as a notice.
@@ -143,7 +143,7 @@ impl ServiceApp {
     pub fn close_for(&self, time: Duration) -> bool {
         let start = Instant::now();
         // Both at once.
-        self.archiver.as_ref().map(|archiver| archiver.stop_within(Duration::ZERO));
+        self.archiver.as_ref().map(|archiver| archiver.runner.stop_within(Duration::ZERO));
         let left = || time.saturating_sub(start.elapsed());
         let discarder = self.discarder.as_ref().is_none_or(|discarder| discarder.stop_for(left()));
         let archiver = self.archiver.as_ref().is_none_or(|archiver| archiver.stop_for(left()));

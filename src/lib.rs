@@ -23,7 +23,7 @@ pub use app::ServiceApp;
 pub use backend::{DatabaseKind, HolderInfo};
 pub use config::{OPTIONS, OptionSpec, Options};
 pub use doctor::{Check, CheckStatus, DoctorOptions};
-pub use history::{Archiver, Discarder, HistoryNotice, Replay, Warehouse, WorkerHealth};
+pub use history::{Archiver, Discarder, HistoryNotice, Replay, Warehouse};
 pub use model::error::{Error, ErrorKind, Result};
 pub use model::event::{
     Event, EventData, EventId, EventType, MAX_EVENT_ID, MAX_TYPE_LEN, NewEvent, Timestamp,
@@ -40,6 +40,7 @@ pub use receiver::{
 };
 pub use stream::{ConsumerLag, EventStream, Lag};
 pub use sync::cancel::CancelToken;
+pub use sync::runner::WorkerHealth;
 pub use verify::{Example, Finding, FindingKind, Verification, VerifyOptions, VerifyProgress};
 pub use write::transaction::{EventTarget, Statement, Transaction};
 

@@ -122,6 +122,7 @@ public:
     FES_CHECKED bool start() {
         return run([&](auto err) { return fes_receiver_start(get(), err); });
     }
+    [[nodiscard]] bool is_running() const { return fes_receiver_is_running(get()); }
     FES_CHECKED bool stop() {
         return run([&](auto err) { return fes_receiver_stop(get(), err); });
     }

@@ -148,7 +148,7 @@ pub unsafe extern "C" fn fes_app_set_on_notice(
     })
 }
 
-/// Starts archiver and discarder, where they are not at work.
+/// Starts archiver and discarder; does nothing to one that is started.
 ///
 /// @param app the app
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
@@ -181,20 +181,13 @@ pub unsafe extern "C" fn fes_app_stop_for(
     guard(err, || unsafe {
         let app = &borrow(app, "app")?.0;
         let wait = wait(timeout_ms, cancel);
-        let discarder =
-            app.discarder().is_none_or(|discarder| discarder.stop_within(Duration::ZERO));
-        let archiver = app.archiver().is_none_or(|archiver| archiver.stop_within(Duration::ZERO));
-        if discarder && archiver {
-            return Ok(());
-        }
-        let cut = || {
-            app.discarder().into_iter().for_each(|discarder| discarder.cut());
-            app.archiver().into_iter().for_each(|archiver| archiver.cut());
-        };
-        let ended = |time| {
-            app.discarder().is_none_or(|discarder| discarder.stop_within(time))
-                && app.archiver().is_none_or(|archiver| archiver.stop_within(time))
-        };
+        let discarder = app.discarder().map(|discarder| &discarder.runner);
+        let both = [discarder, app.archiver().map(|archiver| &archiver.runner)];
+        let runners = || both.into_iter().flatten();
+        // Both are asked to end before the first one is waited for.
+        runners().for_each(|runner| _ = runner.stop_within(Duration::ZERO));
+        let ended = |time| runners().all(|runner| runner.stop_within(time));
+        let cut = || runners().for_each(|runner| runner.cut());
         Ok(wait.for_end(ended, cut)?)
     })
 }

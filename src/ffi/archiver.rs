@@ -64,7 +64,7 @@ pub unsafe extern "C" fn fes_archiver_set_on_notice(
     })
 }
 
-/// Starts the archiver's thread; does nothing if it is at work. What fails there comes as a notice.
+/// Starts the archiver's thread; does nothing if it is started. What fails there comes as a notice.
 ///
 /// @param archiver the archiver
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
@@ -112,8 +112,7 @@ pub unsafe extern "C" fn fes_archiver_stop_for(
 ) -> fes_status {
     guard(err, || unsafe {
         let archiver = &borrow(archiver, "archiver")?.0;
-        Ok(wait(timeout_ms, cancel)
-            .for_end(|time| archiver.stop_within(time), || archiver.cut())?)
+        Ok(archiver.runner.stop_while(&wait(timeout_ms, cancel))?)
     })
 }
 

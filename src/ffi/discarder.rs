@@ -61,8 +61,7 @@ pub unsafe extern "C" fn fes_discarder_set_on_notice(
     })
 }
 
-/// Starts the discarder's thread; does nothing if it is at work. What fails there comes as a
-/// notice.
+/// Starts the discarder's thread; does nothing if it is started. What fails there comes as a notice.
 ///
 /// @param discarder the discarder
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
@@ -110,8 +109,7 @@ pub unsafe extern "C" fn fes_discarder_stop_for(
 ) -> fes_status {
     guard(err, || unsafe {
         let discarder = &borrow(discarder, "discarder")?.0;
-        Ok(wait(timeout_ms, cancel)
-            .for_end(|time| discarder.stop_within(time), || discarder.cut())?)
+        Ok(discarder.runner.stop_while(&wait(timeout_ms, cancel))?)
     })
 }
 

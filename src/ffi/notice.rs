@@ -44,8 +44,8 @@ use fes_notice::*;
 /// It must not close the handle it is about. Every other function may be called, with these
 /// differences for that handle: `stop`, `stop_for` and `fes_app_stop_for` ask the thread to end and do
 /// not wait for it; `fes_archiver_run_once` and `_run_for` give `FES_INVALID_ARGUMENT`;
-/// `fes_receiver_start` and `fes_receiver_set_...` do as in every receiver that is started, and
-/// `fes_archiver_start` as in one at work; `set_on_notice` counts from the next notice on.
+/// `start` does nothing, except that inside `FES_NOTICE_STOPPED` it begins anew; `fes_receiver_set_...` do
+/// as in every receiver that is started; `set_on_notice` counts from the next notice on.
 ///
 /// @param user the `user_data` that it was set with
 /// @param notice a `fes_notice`, which tells what the others mean

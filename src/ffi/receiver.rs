@@ -8,16 +8,12 @@ use super::{
     Done, Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard,
     refuse, text, want,
 };
-use crate::model::ident::LIVE;
 use crate::push::Delivery;
-use crate::receiver::{
-    CallbackResult, LiveReceiver, PoisonPolicy, ReceiverOptions, ReceiverStats, ReliableReceiver,
-};
+use crate::receiver::{CallbackResult, PoisonPolicy, Receiver, ReceiverOptions};
 use crate::stream::EventStream;
 use crate::sync::lock::lock;
 use std::ffi::{c_char, c_void};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// Called with every delivery, from the receiver's own thread, one at a time. May call every function
 /// but `fes_receiver_close` of its own receiver; `fes_receiver_stop` of it returns at once there, and
@@ -75,48 +71,6 @@ impl OnEvents {
     }
 }
 
-enum Receiver {
-    Live(LiveReceiver),
-    Reliable(ReliableReceiver),
-}
-
-impl Receiver {
-    fn start(&self) -> crate::Result<()> {
-        match self {
-            Receiver::Live(receiver) => receiver.start(),
-            Receiver::Reliable(receiver) => receiver.start(),
-        }
-    }
-
-    fn stop(&self) {
-        match self {
-            Receiver::Live(receiver) => receiver.stop(),
-            Receiver::Reliable(receiver) => receiver.stop(),
-        }
-    }
-
-    fn stop_within(&self, time: Duration) -> bool {
-        match self {
-            Receiver::Live(receiver) => receiver.stop_within(time),
-            Receiver::Reliable(receiver) => receiver.stop_within(time),
-        }
-    }
-
-    fn cut(&self) {
-        match self {
-            Receiver::Live(receiver) => receiver.cut(),
-            Receiver::Reliable(receiver) => receiver.cut(),
-        }
-    }
-
-    fn stats(&self) -> ReceiverStats {
-        match self {
-            Receiver::Live(receiver) => receiver.stats(),
-            Receiver::Reliable(receiver) => receiver.stats(),
-        }
-    }
-}
-
 impl fes_receiver {
     /// Changes the settings, which count from the first start on.
     fn set(&self, change: impl FnOnce(ReceiverOptions) -> ReceiverOptions) -> Done {
@@ -141,14 +95,7 @@ impl fes_receiver {
         let options = lock(&self.options).clone();
         let (stream, user, call) = (&self.stream, &self.user, self.on_events.clone());
         let on_events = move |delivery: &Delivery| call.call(delivery);
-        let receiver = match self.component == LIVE {
-            true => Receiver::Live(LiveReceiver::new(stream, user, options, on_events)?),
-            false => {
-                let component = &self.component;
-                let made = ReliableReceiver::new(stream, user, component, options, on_events)?;
-                Receiver::Reliable(made)
-            }
-        };
+        let receiver = Receiver::new(stream, user, &self.component, options, on_events)?;
         Ok(slot.insert(Arc::new(receiver)).clone())
     }
 
@@ -291,13 +238,12 @@ pub unsafe extern "C" fn fes_receiver_set_on_notice(
     })
 }
 
-/// Starts the thread, which registers where that is needed, and subscribes. What fails there comes
-/// as a notice, and is tried again. May be called again after a stop.
+/// Starts the thread, which registers where that is needed, and subscribes; does nothing if it is
+/// started. What fails there comes as a notice, and is tried again. May be called again after a stop.
 ///
 /// @param receiver the receiver
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
-/// @return `FES_OK`. Errors: `FES_INVALID_ARGUMENT` if it is started; `FES_CLOSED`;
-///   `FES_OUT_OF_RESOURCES` if the system gives no thread
+/// @return `FES_OK`. Errors: `FES_CLOSED`; `FES_OUT_OF_RESOURCES` if the system gives no thread
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_receiver_start(
     receiver: *const fes_receiver,
@@ -319,7 +265,7 @@ pub unsafe extern "C" fn fes_receiver_stop(
 ) -> fes_status {
     guard(err, || unsafe {
         if let Some(made) = borrow(receiver, "receiver")?.current() {
-            made.stop();
+            made.runner.stop();
         }
         Ok(())
     })
@@ -343,7 +289,19 @@ pub unsafe extern "C" fn fes_receiver_stop_for(
 ) -> fes_status {
     guard(err, || unsafe {
         let Some(made) = borrow(receiver, "receiver")?.current() else { return Ok(()) };
-        Ok(wait(timeout_ms, cancel).for_end(|time| made.stop_within(time), || made.cut())?)
+        Ok(made.runner.stop_while(&wait(timeout_ms, cancel))?)
+    })
+}
+
+/// Whether the thread runs.
+///
+/// @param receiver NULL, or the receiver
+/// @return whether it does; false for NULL
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fes_receiver_is_running(receiver: *const fes_receiver) -> bool {
+    super::guard_or(false, || {
+        let made = unsafe { receiver.as_ref() }.and_then(fes_receiver::current);
+        made.is_some_and(|made| made.runner.is_running())
     })
 }
 

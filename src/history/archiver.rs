@@ -1,34 +1,28 @@
 //! The archiver: copies the stream to the history, and then acknowledges it.
 
-use super::latecomers::Latecomers;
-use super::{HistoryNotice, Notify, Running, Warehouse, WorkerHealth, archiver_ident};
+mod pass;
+
+use super::{HistoryNotice, Warehouse, archiver_ident};
 use crate::backend::Connection;
 use crate::backend::cursors::Move;
-use crate::backend::lease::OwnerLease;
 use crate::config::Options;
 use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::model::event::{Event, EventId};
 use crate::model::ident::Ident;
-use crate::model::life::{Anchor, Position};
-use crate::read::reader::{Chunk, Reader, Stored};
+use crate::model::life::Position;
+use crate::read::reader::{Chunk, Reader};
 use crate::read::rewind::{Standing, Verdict};
 use crate::stream::EventStream;
-use crate::sync::cancel::{CancelToken, Wait};
-use crate::sync::line::{Scope, Token};
+use crate::sync::cancel::CancelToken;
 use crate::sync::lock::lock;
-use crate::sync::worker::{Next, Signal, Task, panic_error, stop_for};
+use crate::sync::runner::{Notices, Runner, run_for, runner_methods};
+use pass::Pass;
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The pause after a short batch, so that the next write has more events.
 const GATHER: Duration = Duration::from_millis(20);
-/// The longest wait for new events.
-const LONGEST_IDLE: Duration = Duration::from_millis(500);
-/// While batch follows batch, the cursor is stored this often.
-const ACKNOWLEDGE: Duration = Duration::from_millis(100);
-/// How often a lease that another one has is asked for.
-const LEASE_LOOK: Duration = Duration::from_secs(1);
 
 /// Copies every event of a stream to the history of a [`Warehouse`]: the reliable consumer
 /// `-internal:ARCHIVER`, which registers itself.
@@ -65,7 +59,7 @@ const LEASE_LOOK: Duration = Duration::from_secs(1);
 /// ```
 pub struct Archiver {
     core: Arc<Core>,
-    running: Running,
+    pub(crate) runner: Runner,
 }
 
 pub(super) struct Core {
@@ -74,24 +68,24 @@ pub(super) struct Core {
     ident: Ident,
     /// Most events of one batch.
     batch: usize,
-    pub notify: Notify,
+    pub notices: Notices<HistoryNotice>,
     /// Serializes the calls of `run_once` on this handle.
     once: Mutex<()>,
     /// The thread that is in `run_once`, which its notices come from.
-    runner: Mutex<Option<ThreadId>>,
+    in_run_once: Mutex<Option<ThreadId>>,
 }
 
 /// This thread is in `run_once`, until dropped.
-struct Runner<'a>(&'a Mutex<Option<ThreadId>>);
+struct InRunOnce<'a>(&'a Mutex<Option<ThreadId>>);
 
-impl<'a> Runner<'a> {
+impl<'a> InRunOnce<'a> {
     fn enter(slot: &'a Mutex<Option<ThreadId>>) -> Self {
         *lock(slot) = Some(thread::current().id());
-        Runner(slot)
+        InRunOnce(slot)
     }
 }
 
-impl Drop for Runner<'_> {
+impl Drop for InRunOnce<'_> {
     fn drop(&mut self) {
         *lock(self.0) = None;
     }
@@ -111,59 +105,29 @@ impl Archiver {
             reader,
             warehouse: warehouse.clone(),
             ident: archiver_ident()?,
-            notify: Notify::default(),
+            notices: Notices::default(),
             once: Mutex::new(()),
-            runner: Mutex::new(None),
+            in_run_once: Mutex::new(None),
         };
-        Ok(Archiver { core: Arc::new(core), running: Running::default() })
+        Ok(Archiver { core: Arc::new(core), runner: Runner::default() })
     }
 
     /// Calls `call` for every [`HistoryNotice`], from the archiver's thread (or that of
     /// [`run_once`](Self::run_once)), in place of what was set before. It must not block for long.
     pub fn on_notice(&self, call: impl Fn(&HistoryNotice) + Send + Sync + 'static) {
-        self.core.notify.set(call);
+        self.core.notices.set(call);
     }
 
-    /// Starts the archiver's thread; does nothing if it is at work.
+    /// Starts the archiver's thread; does nothing if it is started. One that is about to end is waited
+    /// for, and a new one begins.
     ///
     /// # Errors
     /// `OutOfResources` if the system gives no thread. What happens later comes as a notice.
     pub fn start(&self) -> Result<()> {
-        self.running.start("fes-archiver", || Pass::new(self.core.clone()))
+        self.runner.start("fes-archiver", || Pass::new(self.core.clone()))
     }
 
-    /// Ends the thread (a server that does not answer is waited for as long as `call_timeout_ms`), after the batch that it is at. When it returns no notice comes any more.
-    /// Called from a notice, it only asks the thread to end.
-    pub fn stop(&self) {
-        self.running.stop();
-    }
-
-    /// As [`stop`](Self::stop), but waits no longer than `time` (and 200 ms): then what hangs in a call
-    /// on a server is cut off, and done again by the next one. Whether it has ended; if not, a notice
-    /// is still at work.
-    pub fn stop_for(&self, time: Duration) -> bool {
-        stop_for(time, |time| self.stop_within(time), || self.cut())
-    }
-
-    /// As [`stop_for`](Self::stop_for), but cuts nothing off.
-    pub(crate) fn stop_within(&self, time: Duration) -> bool {
-        self.running.stop_within(time)
-    }
-
-    /// Ends calls on servers that the thread is in.
-    pub(crate) fn cut(&self) {
-        self.running.cut();
-    }
-
-    /// Whether the thread runs.
-    pub fn is_running(&self) -> bool {
-        self.running.is_alive()
-    }
-
-    /// How the thread fares. Asks no database.
-    pub fn health(&self) -> WorkerHealth {
-        self.running.health()
-    }
+    runner_methods!(runner);
 
     /// Archives, on this thread, what is settled now; returns how many events that were.
     ///
@@ -183,18 +147,14 @@ impl Archiver {
     /// As [`run_once`](Self::run_once), and `Cancelled` if the token ended it: what was archived before
     /// stays so.
     pub fn run_for(&self, timeout: Duration, cancel: Option<&CancelToken>) -> Result<(u64, bool)> {
-        let wait = Wait::new(timeout, cancel);
-        let (count, complete) = wait.run(|| self.run_while(|| wait.goes_on()))?;
-        if !complete {
-            wait.check()?;
-        }
-        Ok((count, complete))
+        run_for(timeout, cancel, |go_on| self.run_while(go_on))
     }
 
     /// As [`run_once`](Self::run_once), a batch at a time as long as `go_on` says so; tells, too,
     /// whether all was archived.
-    pub(crate) fn run_while(&self, go_on: impl Fn() -> bool) -> Result<(u64, bool)> {
-        if self.running.is_current() || *lock(&self.core.runner) == Some(thread::current().id()) {
+    fn run_while(&self, go_on: impl Fn() -> bool) -> Result<(u64, bool)> {
+        if self.runner.is_current() || *lock(&self.core.in_run_once) == Some(thread::current().id())
+        {
             fail!(
                 InvalidArgument,
                 "run_once was called by on_notice of the same archiver, which is at work on a batch: \
@@ -209,7 +169,7 @@ impl Archiver {
                 Err(TryLockError::WouldBlock) => thread::sleep(GATHER),
             }
         };
-        let _runner = Runner::enter(&self.core.runner);
+        let _in_run_once = InRunOnce::enter(&self.core.in_run_once);
         let mut pass = Pass::new(self.core.clone());
         if !pass.is_owner()? {
             fail!(Occupied, "another archiver of this stream is at work");
@@ -305,287 +265,6 @@ impl Core {
                 let id = events.first().map_or(0, |event| event.id);
                 Err(error.context(format!("event {id} cannot be archived")))
             }
-        }
-    }
-}
-
-/// An archiver at work, and what it remembers between batches.
-struct Pass {
-    core: Arc<Core>,
-    lease: Option<OwnerLease>,
-    /// The last event that is in the history; `None` if that has to be found out.
-    after: Option<Position>,
-    /// What is known of its cursor.
-    standing: Standing,
-    /// The sizes of the batches that are in the history and not acknowledged yet, since when.
-    unacknowledged: (Vec<usize>, Instant),
-    latecomers: Latecomers,
-    /// What was read while the batch before was written.
-    ahead: Option<Chunk>,
-    /// Which side the current operation talks to; it decides the kind of error notice.
-    at_warehouse: bool,
-    waiting: bool,
-    /// The end was told.
-    stopped: bool,
-    idle: Duration,
-}
-
-impl Pass {
-    fn new(core: Arc<Core>) -> Self {
-        Pass {
-            core,
-            lease: None,
-            after: None,
-            standing: Standing::default(),
-            unacknowledged: (Vec::new(), Instant::now()),
-            latecomers: Latecomers::new(),
-            ahead: None,
-            at_warehouse: false,
-            waiting: false,
-            stopped: false,
-            idle: GATHER,
-        }
-    }
-
-    /// Whether nobody else archives this stream.
-    fn is_owner(&mut self) -> Result<bool> {
-        self.at_warehouse = false;
-        if let Some(lease) = &self.lease {
-            if lease.is_held() {
-                return Ok(true);
-            }
-            // The old session must be gone before a new one asks.
-            self.lease = None;
-            self.forget();
-        }
-        let pool = self.core.reader.pool()?;
-        self.lease = OwnerLease::take(pool.backend(), &self.core.ident)?;
-        Ok(self.lease.is_some())
-    }
-
-    /// Whatever went wrong: what is in the history, and acknowledged, is to be asked again.
-    fn forget(&mut self) {
-        self.after = None;
-        self.unacknowledged.0.clear();
-        self.latecomers.forget();
-        self.ahead = None;
-    }
-
-    /// Looks for events that appeared below those that are in the history. Not where the stream is in
-    /// doubt: they may be of another life of it.
-    fn look_for_latecomers(&mut self, now: bool) -> Result<()> {
-        let core = self.core.clone();
-        let Some(after) = self.after else { return Ok(()) };
-        if self.standing.seen != Some(core.reader.doubts()) {
-            return Ok(());
-        }
-        match now {
-            true => self.latecomers.look(&core, after.id),
-            false => self.latecomers.look_sometimes(&core, after.id),
-        }
-    }
-
-    /// Archives the next batch; returns how many events that were, `None` if the stream came into
-    /// doubt, so that this is to be done again.
-    fn batch(&mut self) -> Result<Option<usize>> {
-        let core = self.core.clone();
-        self.at_warehouse = false;
-        let doubts = core.reader.doubts();
-        if self.standing.seen != Some(doubts) {
-            self.forget();
-        }
-        let after = match self.after {
-            Some(after) => after,
-            None => self.resume(doubts)?,
-        };
-        let known = self.standing.stored.id;
-        let (after, chunk) = match self.ahead.take() {
-            Some(chunk) => (after, Ok(chunk)),
-            None => self.read_after(after),
-        };
-        let chunk = match chunk {
-            Err(error) if error.kind() == ErrorKind::StreamRewound => return Ok(None),
-            result => result?,
-        };
-        if core.reader.doubts() != doubts {
-            return Ok(None);
-        }
-        let Some(last) = chunk.events.last().map(|event| event.id) else {
-            // The batch before was full, and yet the last one.
-            return Ok(self.acknowledge()?.then_some(0));
-        };
-        let end = Position { id: last, anchor: chunk.anchor };
-        core.notify.tell(HistoryNotice::NewEvents(chunk.events.len()));
-        let read_on = core.is_full(&chunk.events);
-        self.at_warehouse = true;
-        let (stored, ahead) = thread::scope(|scope| {
-            let reading = read_on.then(|| {
-                let thread = thread::Builder::new().name("fes-archive-rd".to_owned());
-                let (tokens, core) = (Token::current(), &core);
-                let read = move || {
-                    let _scope = Scope::of(tokens);
-                    core.read(end, known)
-                };
-                thread.spawn_scoped(scope, read).ok()
-            });
-            let stored = core.store(&chunk.events);
-            // An error of reading on is met again by the next batch.
-            let ahead = reading
-                .flatten()
-                .map(|thread| thread.join().unwrap_or_else(|panic| Err(panic_error(&*panic))).ok());
-            (stored, ahead.flatten())
-        });
-        let count = stored?;
-        self.at_warehouse = false;
-        let stored = &chunk.events[..count];
-        let done = stored
-            .last()
-            .map_or(after, |event| Position { id: event.id, anchor: Some(Anchor::of(event)) });
-        self.latecomers.stored(stored.iter().map(|event| event.id), done.id);
-        core.reader.gave(&mut self.standing, done.anchor);
-        self.after = Some(done);
-        self.ahead = ahead.filter(|_| done.id == last);
-        if self.unacknowledged.0.is_empty() {
-            self.unacknowledged.1 = Instant::now();
-        }
-        self.unacknowledged.0.push(count);
-        if self.ahead.is_none() || self.unacknowledged.1.elapsed() >= ACKNOWLEDGE {
-            self.acknowledge()?;
-        }
-        Ok(Some(count))
-    }
-
-    /// Reads the next batch, behind events that cannot be read where the cursor was moved past them:
-    /// somebody has decided that the history is to lack them.
-    fn read_after(&mut self, mut after: Position) -> (Position, Result<Chunk>) {
-        let known = self.standing.stored.id;
-        loop {
-            match self.core.read(after, known) {
-                Err(error) => match error.unreadable() {
-                    Some(row) if row.id <= known => {
-                        after = Position::at(row.id);
-                        self.latecomers.stored([row.id].into_iter(), row.id);
-                    }
-                    _ => return (after, Err(error)),
-                },
-                chunk => return (after, chunk),
-            }
-        }
-    }
-
-    /// Stores the cursor. It need not follow every batch: what is in the history and not
-    /// acknowledged would be compared, not written again. `false` if the stream came into doubt:
-    /// nothing is acknowledged then before it was verified.
-    fn acknowledge(&mut self) -> Result<bool> {
-        let batches = std::mem::take(&mut self.unacknowledged.0);
-        let (Some(done), Some(doubts), false) =
-            (self.after, self.standing.seen, batches.is_empty())
-        else {
-            return Ok(true);
-        };
-        let core = self.core.clone();
-        let (known, mark) = (self.standing.stored.id, self.standing.mark(done));
-        match core.reader.store(&core.ident, &Move { to: done.id, known, mark }, doubts)? {
-            Stored::At(cursor) if cursor >= known => {
-                self.standing.moved(done, cursor, core.reader.asks());
-            }
-            Stored::At(_) => {
-                // Somebody has moved it back.
-                core.reader.doubt(false);
-                return Ok(false);
-            }
-            Stored::Unsure => return Ok(false),
-        }
-        for count in batches {
-            core.notify.tell(HistoryNotice::ProcessedEvents(count));
-        }
-        Ok(true)
-    }
-
-    /// Where to go on: after the cursor, or earlier if the warehouse has lost its last commits (it
-    /// crashed with commits that do not wait for the disk, or was restored): what the event table
-    /// still has of them is archived again. An empty history begins at the cursor: it is a new one
-    /// after the old one was moved away.
-    fn resume(&mut self, doubts: u64) -> Result<Position> {
-        let verdict = self.core.resume(&self.standing, doubts).inspect_err(|error| {
-            if error.kind() == ErrorKind::NotRegistered {
-                self.standing = Standing::default();
-            }
-        })?;
-        self.standing.adopt(&verdict, doubts);
-        if let Some(error) = verdict.rewound {
-            return Err(error);
-        }
-        let cursor = verdict.stored;
-        self.at_warehouse = true;
-        let end = self.core.warehouse.end()?;
-        self.at_warehouse = false;
-        let after = if end > 0 && end < cursor.id { Position::at(end) } else { cursor };
-        self.after = Some(after);
-        Ok(after)
-    }
-}
-
-impl Task for Pass {
-    fn step(&mut self, _: &Signal) -> Result<Next> {
-        if !self.is_owner()? {
-            if !self.waiting {
-                self.waiting = true;
-                let why = "another archiver of this stream is at work; this one takes over when \
-                           that one ends";
-                self.core.notify.tell(HistoryNotice::Waiting(why.to_owned()));
-            }
-            return Ok(Next::Sleep(LEASE_LOOK));
-        }
-        self.waiting = false;
-        let batch = self.batch().and_then(|count| {
-            self.look_for_latecomers(false)?;
-            Ok(count)
-        });
-        match batch {
-            Ok(None) => Ok(Next::Again),
-            Ok(Some(0)) => {
-                self.idle = (self.idle * 2).min(LONGEST_IDLE);
-                Ok(Next::Sleep(self.idle))
-            }
-            Ok(Some(_)) => {
-                self.idle = GATHER;
-                Ok(if self.ahead.is_some() { Next::Again } else { Next::Sleep(GATHER) })
-            }
-            Err(error)
-                if matches!(error.kind(), ErrorKind::HistoryConflict | ErrorKind::Closed) =>
-            {
-                self.stopped = true;
-                self.core.notify.tell(HistoryNotice::Stopped(Some(error)));
-                Ok(Next::Done)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn patience(&self) -> Option<Duration> {
-        // Of the stream and of the warehouse.
-        let times = [self.core.reader.settings.call_timeout, self.core.warehouse.call_timeout()];
-        times.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
-    }
-
-    fn failed(&mut self, error: Error) {
-        self.forget();
-        let notice = match self.at_warehouse {
-            true => HistoryNotice::ReceiverError(error),
-            false => HistoryNotice::WorkerError(error),
-        };
-        self.core.notify.tell(notice);
-    }
-
-    fn ended(&mut self, signal: &Signal) {
-        if let Err(error) = self.acknowledge() {
-            // The next one finds these events in the history.
-            log::warn!("futoin-eventstream: storing the archiver's cursor: {error}");
-        }
-        self.lease = None;
-        if signal.is_stopping() && !self.stopped {
-            self.core.notify.tell(HistoryNotice::Stopped(None));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The discarder: deletes from the event table what every consumer has acknowledged.
 
 use super::expiry::{Expiry, Look};
-use super::{HistoryNotice, Notify, Running, WorkerHealth, archiver_ident};
+use super::{HistoryNotice, archiver_ident};
 use crate::backend::Connection;
 use crate::backend::history::{Discard, Discarded};
 use crate::backend::pool::Pool;
@@ -12,9 +12,10 @@ use crate::model::life::Life;
 use crate::read::reader::Reader;
 use crate::read::rewind::{self, Standing};
 use crate::stream::EventStream;
-use crate::sync::cancel::{CancelToken, Wait};
+use crate::sync::cancel::CancelToken;
 use crate::sync::lock::lock;
-use crate::sync::worker::{Next, Signal, Task, stop_for};
+use crate::sync::runner::{Notices, Runner, run_for, runner_methods};
+use crate::sync::worker::{Next, Signal, Task};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -58,7 +59,7 @@ const REST: u32 = 4;
 /// ```
 pub struct Discarder {
     core: Arc<Core>,
-    running: Running,
+    pub(crate) runner: Runner,
 }
 
 struct Core {
@@ -66,7 +67,7 @@ struct Core {
     settings: Settings,
     archiver: Ident,
     require_archiver: bool,
-    notify: Notify,
+    notices: Notices<HistoryNotice>,
     /// When consumers were seen.
     expiry: Mutex<Expiry>,
 }
@@ -91,58 +92,28 @@ impl Discarder {
             reader,
             settings,
             archiver: archiver_ident()?,
-            notify: Notify::default(),
+            notices: Notices::default(),
             expiry: Mutex::default(),
         };
-        Ok(Discarder { core: Arc::new(core), running: Running::default() })
+        Ok(Discarder { core: Arc::new(core), runner: Runner::default() })
     }
 
     /// Calls `call` for every [`HistoryNotice`], from the discarder's thread (or that of
     /// [`run_once`](Self::run_once)), in place of what was set before. It must not block for long.
     pub fn on_notice(&self, call: impl Fn(&HistoryNotice) + Send + Sync + 'static) {
-        self.core.notify.set(call);
+        self.core.notices.set(call);
     }
 
-    /// Starts the discarder's thread; does nothing if it is at work.
+    /// Starts the discarder's thread; does nothing if it is started. One that is about to end is waited
+    /// for, and a new one begins.
     ///
     /// # Errors
     /// `OutOfResources` if the system gives no thread. What happens later comes as a notice.
     pub fn start(&self) -> Result<()> {
-        self.running.start("fes-discarder", || Pass::new(self.core.clone()))
+        self.runner.start("fes-discarder", || Pass::new(self.core.clone()))
     }
 
-    /// Ends the thread (a server that does not answer is waited for as long as `call_timeout_ms`), after the statement that it is at. When it returns no notice comes any
-    /// more. Called from a notice, it only asks the thread to end.
-    pub fn stop(&self) {
-        self.running.stop();
-    }
-
-    /// As [`stop`](Self::stop), but waits no longer than `time` (and 200 ms): then what hangs in a call
-    /// on a server is cut off, and done again by the next one. Whether it has ended; if not, a notice
-    /// is still at work.
-    pub fn stop_for(&self, time: Duration) -> bool {
-        stop_for(time, |time| self.stop_within(time), || self.cut())
-    }
-
-    /// As [`stop_for`](Self::stop_for), but cuts nothing off.
-    pub(crate) fn stop_within(&self, time: Duration) -> bool {
-        self.running.stop_within(time)
-    }
-
-    /// Ends calls on servers that the thread is in.
-    pub(crate) fn cut(&self) {
-        self.running.cut();
-    }
-
-    /// Whether the thread runs.
-    pub fn is_running(&self) -> bool {
-        self.running.is_alive()
-    }
-
-    /// How the thread fares. Asks no database.
-    pub fn health(&self) -> WorkerHealth {
-        self.running.health()
-    }
+    runner_methods!(runner);
 
     /// Discards, on this thread, all that may be discarded now; returns how many events that were.
     ///
@@ -159,17 +130,12 @@ impl Discarder {
     /// As [`run_once`](Self::run_once), and `Cancelled` if the token ended it: what was discarded before
     /// stays so.
     pub fn run_for(&self, timeout: Duration, cancel: Option<&CancelToken>) -> Result<(u64, bool)> {
-        let wait = Wait::new(timeout, cancel);
-        let (count, complete) = wait.run(|| self.run_while(|| wait.goes_on()))?;
-        if !complete {
-            wait.check()?;
-        }
-        Ok((count, complete))
+        run_for(timeout, cancel, |go_on| self.run_while(go_on))
     }
 
     /// As [`run_once`](Self::run_once), a statement at a time as long as `go_on` says so; tells,
     /// too, whether all was discarded.
-    pub(crate) fn run_while(&self, go_on: impl Fn() -> bool) -> Result<(u64, bool)> {
+    fn run_while(&self, go_on: impl Fn() -> bool) -> Result<(u64, bool)> {
         let mut pass = Pass::new(self.core.clone());
         let mut total = 0;
         while go_on() {
@@ -196,12 +162,12 @@ impl Core {
         let limit = Duration::from_secs(seconds);
         let due = lock(&self.expiry).look(Instant::now(), &look, limit);
         if let Some(why) = due.doubt {
-            self.notify.tell(HistoryNotice::Waiting(why));
+            self.notices.report(HistoryNotice::Waiting(why));
         }
         for ident in due.idents.into_iter().filter(|ident| ident != self.archiver.as_str()) {
             // Not if it came back a moment ago.
             if pool.with(|connection| connection.expire(seconds, &ident))? {
-                self.notify.tell(HistoryNotice::Expired(ident));
+                self.notices.report(HistoryNotice::Expired(ident));
             }
         }
         Ok(())
@@ -214,8 +180,8 @@ struct Pass {
     known: Discarded,
     /// Nothing was left at the last look.
     idle: bool,
-    /// The end was told.
-    stopped: bool,
+    /// What ended it, if that was an error.
+    fatal: Option<Error>,
     /// The doubts whether the stream is still the same, when all cursors were verified.
     seen: Option<u64>,
     /// The life of the stream then, where that can be found out.
@@ -225,7 +191,7 @@ struct Pass {
 impl Pass {
     fn new(core: Arc<Core>) -> Self {
         let known = Discarded::default();
-        Pass { core, known, idle: true, stopped: false, seen: None, life: None }
+        Pass { core, known, idle: true, fatal: None, seen: None, life: None }
     }
 
     /// Where the stream may have begun anew, cursors of before are set back first: all new events
@@ -285,7 +251,7 @@ impl Pass {
         // From the start again next time: somebody may have put older events there by hand.
         self.known = if self.idle { Discarded::default() } else { done };
         if events > 0 {
-            core.notify.tell(HistoryNotice::Discarded(events));
+            core.notices.report(HistoryNotice::Discarded(events));
         }
         Ok(events)
     }
@@ -298,8 +264,7 @@ impl Task for Pass {
             Ok(0) => Ok(Next::Sleep(self.core.settings.poll_period)),
             Ok(_) => Ok(Next::Sleep(start.elapsed() * REST)),
             Err(error) if error.kind() == ErrorKind::Closed => {
-                self.stopped = true;
-                self.core.notify.tell(HistoryNotice::Stopped(Some(error)));
+                self.fatal = Some(error);
                 Ok(Next::Done)
             }
             Err(error) => Err(error),
@@ -312,12 +277,10 @@ impl Task for Pass {
 
     fn failed(&mut self, error: Error) {
         self.known = Discarded::default();
-        self.core.notify.tell(HistoryNotice::WorkerError(error));
+        self.core.notices.report(HistoryNotice::WorkerError(error));
     }
 
-    fn ended(&mut self, signal: &Signal) {
-        if signal.is_stopping() && !self.stopped {
-            self.core.notify.tell(HistoryNotice::Stopped(None));
-        }
+    fn ended(&mut self, _: &Signal) {
+        self.core.notices.report(HistoryNotice::Stopped(self.fatal.take()));
     }
 }

@@ -67,7 +67,7 @@ impl Latecomers {
         if !copied.is_empty() {
             let consequence = "The archiver has copied them to the history. Consumers that had \
                                passed over them will not get them";
-            core.notify.tell(HistoryNotice::WorkerError(late_error(&copied, consequence)));
+            core.notices.report(HistoryNotice::WorkerError(late_error(&copied, consequence)));
         }
         Ok(())
     }

@@ -4,5 +4,6 @@ pub(crate) mod aside;
 pub(crate) mod cancel;
 pub(crate) mod line;
 pub(crate) mod lock;
+pub(crate) mod runner;
 pub(crate) mod wakeup;
 pub(crate) mod worker;

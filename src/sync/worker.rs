@@ -27,7 +27,7 @@ pub(crate) trait Task: Send + 'static {
         None
     }
 
-    /// The last call, on the same thread, whatever ended it.
+    /// The last call, on the same thread, whatever ended it. The signal says by now that the thread stops.
     fn ended(&mut self, _signal: &Signal) {}
 }
 
@@ -161,6 +161,8 @@ impl Worker {
             .spawn(move || {
                 let _scope = scope.scope();
                 run(&mut task, &own);
+                // Also when it ends by itself: it may be started again then.
+                own.stop();
                 // Takes the task with it: who waits for the end relies on its callbacks being let go.
                 let last = catch_unwind(AssertUnwindSafe(|| {
                     let mut task = task;
@@ -262,26 +264,6 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         let mut waits = WAITS.lock().unwrap_or_else(PoisonError::into_inner);
         waits.get_or_insert_default().remove(&self.0);
-    }
-}
-
-/// Stops a thread in limited time; then what hangs in a call on a server is cut off. Whether it ended.
-pub(crate) fn stop_for(
-    time: Duration,
-    stop_within: impl Fn(Duration) -> bool,
-    cut: impl FnOnce(),
-) -> bool {
-    const SLICE: Duration = Duration::from_millis(500);
-    let mut left = time;
-    while left > SLICE {
-        if stop_within(SLICE) {
-            return true;
-        }
-        left -= SLICE;
-    }
-    stop_within(left) || {
-        cut();
-        stop_within(GRACE)
     }
 }
 

@@ -46,7 +46,7 @@ static void nulls_of_handles_without_errors(void) {
     CHECK(fes_rows_get(NULL, 0, 0) == NULL && fes_rows_column_name(NULL, 0, NULL) == NULL);
     CHECK(fes_statement_sql(NULL, NULL) == NULL && fes_statement_param(NULL, 0, NULL) == NULL);
     CHECK(fes_stream_kind(NULL) == 0 && fes_warehouse_kind(NULL) == 0);
-    CHECK(!fes_archiver_is_running(NULL) && !fes_discarder_is_running(NULL));
+    CHECK(!fes_archiver_is_running(NULL) && !fes_discarder_is_running(NULL) && !fes_receiver_is_running(NULL));
     CHECK(fes_replay_position(NULL) == 0);
 }
 

@@ -119,7 +119,8 @@ static void receivers_and_history() {
         CHECK(receiver.on_notice(
             [&](const fes::Notice &notice) { stopped += notice.kind == FES_NOTICE_STOPPED; }));
         fes::Receiver moved(std::move(receiver));
-        CHECK(moved && !receiver && moved.start());
+        CHECK(moved && !receiver && !moved.is_running());
+        CHECK(moved.start() && moved.start() && moved.is_running()); // the second start does nothing
         CHECK(stream.add_event("A") > 0);
         CHECK(becomes([&] { return seen > 0; }));
         // Refused after the start: the one before stays, and the refused one is never called.

@@ -48,6 +48,7 @@ static void what_was_moved_from_is_empty() {
     CHECK(moved_from(replay).position() == 0);
     fes::Receiver receiver(stream, "app", "Back", [](std::uint64_t, const fes::Events &) { return true; });
     FAILS(FES_INVALID_ARGUMENT, moved_from(receiver).start());
+    CHECK(!receiver.is_running());
     FAILS(FES_INVALID_ARGUMENT, receiver.on_notice([](const fes::Notice &) {}));
     fes::App app("sqlite::memory:", std::nullopt);
     FAILS(FES_INVALID_ARGUMENT, moved_from(app).stream());

@@ -529,7 +529,12 @@ export interface Receiver extends EventEmitter {
     once(event: 'ready', listener: () => void): this;
     once(event: 'error', listener: (error: Error) => void): this;
     once(event: 'notice', listener: (notice: Notice) => void): this;
-    /** Starts the thread; `ready` comes when it has registered and subscribed. May follow a stop. */
+    /** Whether its thread runs. */
+    readonly running: boolean;
+    /**
+     * Starts the thread; does nothing if it is started. `ready` comes when it has registered and subscribed.
+     * May follow a stop: one that is about to end is waited for, and begins anew.
+     */
     start(): Promise<void>;
     /**
      * Stops after the delivery that is at work. Inside a listener it resolves at once, and that call is
@@ -608,6 +613,7 @@ export interface Worker extends EventEmitter {
 export interface Archiver extends Worker {
     /** Whether its thread runs. */
     readonly running: boolean;
+    /** Starts the thread; does nothing if it is started. */
     start(): Promise<void>;
     /** Stops after the batch that it is at. Rejects with Timeout, or the signal's reason: it was asked to. */
     stop(options?: WaitOptions): Promise<void>;
@@ -625,6 +631,7 @@ export const Archiver: {
 export interface Discarder extends Worker {
     /** Whether its thread runs. */
     readonly running: boolean;
+    /** Starts the thread; does nothing if it is started. */
     start(): Promise<void>;
     /** Stops after the statement that it is at. Rejects with Timeout, or the signal's reason: it was asked to. */
     stop(options?: WaitOptions): Promise<void>;
@@ -646,7 +653,7 @@ export interface ServiceApp extends Worker {
     readonly warehouse: Warehouse;
     /** Makes all tables, or brings them up to date. */
     migrate(): Promise<void>;
-    /** Starts archiver and discarder. */
+    /** Starts archiver and discarder; does nothing to one that is started. */
     start(): Promise<void>;
     /** Stops both; they may be started again. Rejects with Timeout, or the signal's reason: they were asked to. */
     stop(options?: WaitOptions): Promise<void>;

@@ -31,6 +31,7 @@ class Receiver extends EventEmitter {
     #detach; // while it works
     #starting; // a promise, until it is stopped
     #stopping = false;
+    #waiting = []; // continue who waits for the end
     #closed;
     #wake; // continues a delivery that nobody listens to
     #failure; // of a listener, the last one
@@ -56,8 +57,11 @@ class Receiver extends EventEmitter {
 
     async start() {
         this.#touched = true;
-        this.#starting ??= this.#start();
-        await this.#starting;
+        await this.#unlessInside(this.#started());
+    }
+
+    get running() {
+        return callNow('isReceiving', this.#handle);
     }
 
     async stop(options) {
@@ -92,6 +96,15 @@ class Receiver extends EventEmitter {
         }
     }
 
+    /** Starts it unless it is started; one that is about to end is waited for, and begins anew. */
+    async #started() {
+        while (this.#starting && this.#stopping) {
+            await new Promise((resolve) => this.#waiting.push(resolve));
+        }
+        this.#starting ??= this.#start();
+        await this.#starting;
+    }
+
     async #start() {
         this.#stopping = false;
         this.#detach = attach(this.#key, {
@@ -115,17 +128,21 @@ class Receiver extends EventEmitter {
         if (!this.#starting) {
             return;
         }
+        const started = this.#starting;
         this.#stopping = true;
-        await this.#starting.catch(() => {});
+        await started.catch(() => {});
         this.#wake?.(false);
         await cancellable(signal, undefined, (token) => call('stopReceiver', this.#handle, timeout, token));
-        this.#ended();
+        if (this.#starting === started) {
+            this.#ended();
+        }
     }
 
     #ended() {
         this.#starting = undefined;
         this.#detach?.();
         this.#detach = undefined;
+        this.#waiting.splice(0).forEach((resume) => resume());
     }
 
     async #deliver(seq, batch) {

@@ -33,13 +33,16 @@ class Worker extends EventEmitter {
 
     /** For subclasses: the same until `unlisten`. */
     async listen(body) {
-        this.#detach ??= this.#attach();
+        // Of its own: the end of a thread that `body` waits for takes away what was there before.
+        const detach = this.#attach();
         try {
             await body(this.#handle);
         } catch (error) {
-            this.unlisten();
+            detach();
             throw error;
         }
+        this.unlisten();
+        this.#detach = detach;
     }
 
     /** For subclasses: a call that takes a time and a token. */
@@ -101,6 +104,9 @@ class Runner extends Worker {
 
     async start() {
         await this.listen((handle) => call(this.#names.start, handle));
+        if (!this.running) {
+            this.unlisten(); // it has ended by itself before
+        }
     }
 
     async stop(options) {

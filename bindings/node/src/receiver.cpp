@@ -118,6 +118,11 @@ napi_value answer(napi_env env, const Args &args) {
     return undefined(env);
 }
 
+// isReceiving(receiver)
+napi_value is_running(napi_env env, const Args &args) {
+    return boolean(env, fes_receiver_is_running(raw(args.handle(0, RECEIVER))));
+}
+
 // receiverStats(receiver): [delivered, skipped, overflows, failures, givenUp]
 napi_value stats(napi_env env, const Args &args) {
     const auto receiver = args.handle(0, RECEIVER);
@@ -137,6 +142,7 @@ void define_receiver(Exports &exports) {
     exports.add<open>("openReceiver");
     exports.add<start>("startReceiver");
     exports.add<stop>("stopReceiver");
+    exports.add<is_running>("isReceiving");
     exports.add<answer>("answer");
     exports.add<stats>("receiverStats");
 }

@@ -102,6 +102,7 @@ onEachServer('archiver and discarder work by themselves until they are stopped',
     let discarded = 0;
     discarder.on('notice', ({ kind, number }) => (discarded += kind === 'Discarded' ? number : 0));
     await Promise.all([archiver.start(), discarder.start()]);
+    await Promise.all([archiver.start(), discarder.start()]); // does nothing
     assert.ok(archiver.running && discarder.running);
     await opened.addEvents([['A', 1], ['B', 2]]);
     await until(() => discarded === 1); // the event with the highest id stays
@@ -113,6 +114,20 @@ onEachServer('archiver and discarder work by themselves until they are stopped',
     await until(async () => (await dwh.history()).length === 3);
 });
 
+onEachServer('an archiver that is about to end begins anew', async (t, db) => {
+    const opened = await stream(t, db);
+    await opened.addEvent('A', 1);
+    const archiver = new Archiver(opened, await warehouse(t, db));
+    after(t, () => archiver.close());
+    const notices = [];
+    archiver.on('notice', ({ kind }) => notices.push(kind));
+    await archiver.start();
+    await Promise.all([archiver.stop({ timeoutMs: 0 }).catch(() => {}), archiver.start()]);
+    await archiver.start();
+    assert.ok(archiver.running);
+    await until(() => notices.includes('ProcessedEvents'));
+});
+
 test('the service app does it all from one configuration', async (t) => {
     const db = await database(t, 'sqlite');
     const app = await ServiceApp.open(db.url, db.dwh, { enableDiscarder: true, pollPeriodMs: 20 });
@@ -120,6 +135,7 @@ test('the service app does it all from one configuration', async (t) => {
     const notices = [];
     app.on('notice', (notice) => notices.push(notice.kind));
     await app.start();
+    await app.start(); // does nothing
     await app.stream.addEvents([['A', 1], ['B', 2]]);
     await until(() => notices.includes('Discarded'));
     assert.deepEqual(types(await app.warehouse.history()), ['A', 'B']);

@@ -65,13 +65,41 @@ onEachServer('a receiver registers, and gets everything in order', async (t, db)
     const rest = await opened.addEvents([['C', 3], ['D', 4]]);
     await until(() => got.length === 4);
     assert.deepEqual(got, [...first, ...rest]);
+    assert.ok(audit.running);
+    await audit.start(); // does nothing
     await audit.stop();
+    assert.ok(!audit.running);
     assert.equal(audit.stats().delivered, 4);
     assert.equal((await opened.lag()).consumers[0].lastId, rest[1]);
     const later = await opened.addEvent('E', 5);
     await audit.start();
     await until(() => got.length === 5);
     assert.equal(got[4], later);
+});
+
+onEachServer('what is about to end is waited for, and begins anew', async (t, db) => {
+    const opened = await stream(t, db);
+    const audit = receiver(t, ReliableReceiver, opened, 'Audit', { user: 'app' });
+    const got = [];
+    let go;
+    const inside = new Promise((resolve) => {
+        audit.on('events', async (events) => {
+            got.push(...ids(events));
+            resolve();
+            await new Promise((done) => (go = done));
+        });
+    });
+    const first = await opened.addEvent('A', 1);
+    await inside;
+    await fails('Timeout', audit.stop({ timeoutMs: 0 }));
+    const again = audit.start();
+    go();
+    await again;
+    assert.ok(audit.running);
+    const second = await opened.addEvent('B', 2);
+    await until(() => got.includes(second));
+    go();
+    assert.deepEqual(got, [first, second]);
 });
 
 onEachServer('a listener that fails gets the same events again', async (t, db) => {

@@ -148,6 +148,7 @@ def test_an_app_archives_and_discards(db: Db, tmp_path: Path) -> None:
     with app:
         app.migrate()
         app.start()
+        app.start()  # does nothing
         app.stream.add_events([("EVT", n) for n in range(7)])
         assert app.warehouse is not None
         until(lambda: app.warehouse is not None and len(app.warehouse.history()) == 7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import threading
 import time
@@ -291,11 +292,12 @@ def test_a_callback_may_use_everything_and_stop_its_receiver(stream: fes.EventSt
 
     stream.add_event("FIRST")
     receiver = fes.ReliableReceiver(stream, "Audit", on_events=on_events)
+    assert not receiver.is_running()
     receiver.start()
-    with pytest.raises(fes.InvalidArgument):
-        receiver.start()
+    receiver.start()  # does nothing: it is started
     until(lambda: len(got) >= 3)
     receiver.stop()
+    assert not receiver.is_running()
     count = len(got)
     stream.add_event("LATER")
     time.sleep(0.1)
@@ -306,6 +308,31 @@ def test_a_callback_may_use_everything_and_stop_its_receiver(stream: fes.EventSt
     receiver.close()
     with pytest.raises(fes.Closed):
         receiver.start()
+
+
+def test_a_receiver_that_is_about_to_end_begins_anew_and_is_not_forgotten(stream: fes.EventStream) -> None:
+    got: list[int] = []
+    inside, go = threading.Event(), threading.Event()
+
+    def on_events(events: list[fes.Event]) -> None:
+        inside.set()
+        go.wait()
+        got.extend(event.id for event in events)
+
+    receiver = fes.ReliableReceiver(stream, "Audit", on_events=on_events)
+    receiver.start()
+    first = stream.add_event("EVT")
+    assert inside.wait(10)
+    with pytest.raises(fes.Timeout):
+        receiver.stop(0)
+    threading.Timer(0.2, go.set).start()
+    receiver.start()
+    assert receiver.is_running()
+    del receiver
+    gc.collect()
+    second = stream.add_event("EVT")
+    until(lambda: second in got)
+    assert got == [first, second]
 
 
 def test_stopping_waits_no_longer_than_it_may(lite: Db) -> None:

@@ -7,6 +7,7 @@ mod ownership;
 mod receiver;
 mod restart;
 mod silence;
+mod starting;
 mod stress;
 mod subscription;
 

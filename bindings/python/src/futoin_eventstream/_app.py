@@ -13,7 +13,7 @@ from ._interrupt import aside, interruptible
 from ._stream import EventStream
 from ._text import Option, Options, text
 from ._text import options as _options
-from ._worker import OnNotice, Worker, _running, set_on_notice
+from ._worker import OnNotice, Worker, _running
 
 A = TypeVar("A", bound="ServiceApp")
 
@@ -28,6 +28,8 @@ class ServiceApp(Worker):
 
     Raises as `EventStream`.
     """
+
+    _name = "app"
 
     def __init__(
         self,
@@ -60,7 +62,7 @@ class ServiceApp(Worker):
             lambda: Handle.make("service app", lib.fes_app_close, function, *arguments, rank=RANK_WORKER)
         )
         self._on_server = True  # one of the two may be
-        set_on_notice(lib.fes_app_set_on_notice, self, self._handle)
+        self._hear()
         free, function = lib.fes_stream_close, lib.fes_app_stream
         with self._handle as pointer:
             self._stream = EventStream._of(Handle.make("stream", free, function, pointer, rank=RANK_ROOT))
@@ -91,22 +93,6 @@ class ServiceApp(Worker):
         """
         with self._handle as pointer:
             call(lib.fes_app_migrate, pointer)
-
-    def start(self) -> None:
-        """Starts archiver and discarder, where they are not at work.
-
-        Raises `OutOfResources` if the system gives no thread.
-        """
-        self._start(lib.fes_app_start)
-
-    def stop(self, timeout: float | None = None) -> None:
-        """Stops the discarder after its statement, then the archiver after its batch, and returns after the last
-        notice, which it waits for up to `timeout` seconds (`None`: for ever; 0: only asks). They may be started
-        again. From inside a notice it only asks the thread of that notice to end.
-
-        Raises `Timeout` if one of them is still at work.
-        """
-        self._stop(lib.fes_app_stop_for, timeout)
 
     def close(self) -> None:
         """Stops the discarder, then the archiver after the batch that it is at, closes stream and warehouse.

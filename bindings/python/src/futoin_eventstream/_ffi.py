@@ -177,6 +177,7 @@ PROTOTYPES: dict[str, tuple[Any, ...]] = {
     "fes_receiver_start": (_STATUS, _HANDLE, _ERR),
     "fes_receiver_stop": (_STATUS, _HANDLE, _ERR),
     "fes_receiver_stop_for": (_STATUS, _HANDLE, c_uint32, _HANDLE, _ERR),
+    "fes_receiver_is_running": (c_bool, _HANDLE),
     "fes_receiver_stats": (_STATUS, _HANDLE, _U64, _U64, _U64, _U64, _U64, _ERR),
     "fes_receiver_close": (None, _HANDLE),
     "fes_warehouse_open": (_STATUS, c_char_p, _HANDLE, _OUT, _ERR),

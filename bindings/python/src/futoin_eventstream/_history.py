@@ -15,7 +15,7 @@ from ._stream import _KIND_NAMES, EventStream
 from ._text import Option, Options, Want, event_id, text, types
 from ._text import options as _options
 from ._wait import Cancel, milliseconds, slices, token
-from ._worker import OnNotice, Worker, set_on_notice
+from ._worker import OnNotice, Runner
 
 W = TypeVar("W", bound="Warehouse")
 
@@ -145,11 +145,8 @@ class Replay(Owner):
             yield from events
 
 
-class _HistoryWorker(Worker):
+class _HistoryWorker(Runner):
     """What `Archiver` and `Discarder` have in common."""
-
-    #: The part of the C functions' names.
-    _name: str
 
     def _make(self, stream: EventStream, *arguments: Any) -> None:
         self._stream = stream  # a stream that is forgotten is closed
@@ -157,28 +154,8 @@ class _HistoryWorker(Worker):
         self._on_server = stream._on_server or (warehouse is not None and warehouse._on_server)
         free, function = self._function("close"), self._function("open")
         self._handle = Handle.make(self._name, free, function, *arguments, rank=RANK_WORKER)
-        set_on_notice(self._function("set_on_notice"), self, self._handle)
+        self._hear()
         stream._workers.add(self)
-
-    def _function(self, verb: str) -> Any:
-        return getattr(lib, f"fes_{self._name}_{verb}")
-
-    def start(self) -> None:
-        """Starts the thread; does nothing if it is at work. What fails there comes as a notice."""
-        self._start(self._function("start"))
-
-    def stop(self, timeout: float | None = None) -> None:
-        """Ends the thread after the batch that it is at, and returns after the last notice, which it waits for up to
-        `timeout` seconds (`None`: for ever; 0: only asks). From inside a notice it only asks. May be called twice.
-
-        Raises `Timeout` if it is still at work: it was asked to end all the same.
-        """
-        self._stop(self._function("stop_for"), timeout)
-
-    def is_running(self) -> bool:
-        """Whether the thread runs."""
-        with self._handle as pointer:
-            return bool(self._function("is_running")(pointer))
 
     @interruptible
     def run_for(self, timeout: float | None, cancel: Cancel | None = None) -> tuple[int, bool]:

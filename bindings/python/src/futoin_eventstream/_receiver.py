@@ -12,7 +12,7 @@ from ._handle import RANK_WORKER, Handle
 from ._subscription import Delivery
 from ._text import Option, Options, Want, text, types
 from ._text import options as _options
-from ._worker import OnNotice, Worker, set_on_notice
+from ._worker import OnNotice, Runner
 from ._worker import on_events as c_on_events
 
 if TYPE_CHECKING:
@@ -26,8 +26,10 @@ PoisonPolicy = Union[str, int]
 R = TypeVar("R", bound="Receiver")
 
 
-class Receiver(Worker):
+class Receiver(Runner):
     """What `ReliableReceiver` and `LiveReceiver` have in common."""
+
+    _name = "receiver"
 
     def __init__(
         self,
@@ -55,25 +57,8 @@ class Receiver(Worker):
             call(lib.fes_receiver_set_want, pointer, *types(want))
             call(lib.fes_receiver_set_options, pointer, given)
             call(lib.fes_receiver_set_poison, pointer, *_poison(poison))
-        set_on_notice(lib.fes_receiver_set_on_notice, self, self._handle)
+        self._hear()
         stream._workers.add(self)
-
-    def start(self) -> None:
-        """Starts the thread, which registers where that is needed, and subscribes. What fails there comes as a
-        notice, and is tried again. May be called again after `stop`.
-
-        Raises `InvalidArgument` if it is started; `Closed`; `OutOfResources` if the system gives no thread.
-        """
-        self._start(lib.fes_receiver_start)
-
-    def stop(self, timeout: float | None = None) -> None:
-        """Stops, and returns after the last callback, which it waits for up to `timeout` seconds (`None`: for ever;
-        0: only asks). From inside a callback of this receiver it returns at once, and that call is the last. May
-        be called twice.
-
-        Raises `Timeout` if the last callback has not returned: the receiver was asked to end all the same.
-        """
-        self._stop(lib.fes_receiver_stop_for, timeout)
 
     def stats(self) -> dict[str, int]:
         """What was done since the receiver was made: `delivered`, `skipped`, `overflows` as

@@ -18,8 +18,8 @@ from typing import Any, Callable, Optional
 
 from ._errors import Closed, InvalidArgument, Timeout, call, error_at
 from ._events import events_of
-from ._ffi import NO_DESTROY, ON_EVENTS, ON_NOTICE
-from ._handle import Handle, Owner, check_exit, inside, refuse_at_exit
+from ._ffi import NO_DESTROY, ON_EVENTS, ON_NOTICE, lib
+from ._handle import Owner, check_exit, inside, refuse_at_exit
 from ._subscription import Delivery
 
 logger = logging.getLogger("futoin_eventstream")
@@ -72,6 +72,8 @@ OnNotice = Optional[Callable[[Notice], object]]
 class Worker(Owner):
     """What has a thread of the library, and tells about it by notices."""
 
+    #: The part of the C functions' names.
+    _name: str
     #: What an exception of its callback was.
     _failure: BaseException | None = None
 
@@ -80,7 +82,21 @@ class Worker(Owner):
         self._key = next(_keys)
         _workers[self._key] = self
 
-    def _start(self, function: Any) -> None:
+    def _function(self, verb: str) -> Any:
+        return getattr(lib, f"fes_{self._name}_{verb}")
+
+    def _hear(self) -> None:
+        """Has the library tell its notices."""
+        with self._handle as pointer:
+            call(self._function("set_on_notice"), pointer, on_notice, c_void_p(self._key), NO_DESTROY)
+
+    def start(self) -> None:
+        """Starts its threads; does nothing if it is started. One that is about to end is waited for, and begins
+        anew. What fails in a thread comes as a notice.
+
+        Raises `Closed`; `OutOfResources` if the system gives no thread.
+        """
+        function = self._function("start")
         refuse_at_exit()
         _running.add(self)
         try:
@@ -89,9 +105,17 @@ class Worker(Owner):
         except BaseException:
             _running.discard(self)
             raise
+        _running.add(self)  # the end of a thread that was waited for has taken it out
 
-    def _stop(self, function: Any, timeout: float | None) -> None:
-        """Stops by a C function, unless it is closed; Ctrl-C ends the wait for the last callback only."""
+    def stop(self, timeout: float | None = None) -> None:
+        """Stops after what it is at: a batch, a statement, a callback. Returns after the last callback, which it
+        waits for up to `timeout` seconds (`None`: for ever; 0: only asks). From inside a callback of its own it
+        returns at once, and that call is the last. May be called twice; then it may be started again. Ctrl-C ends
+        the wait only.
+
+        Raises `Timeout` if it is still at work: it was asked to end all the same.
+        """
+        function = self._function("stop_for")
         if timeout is not None and not timeout >= 0:
             raise InvalidArgument(f"a timeout of {timeout} seconds")
         end = math.inf if timeout is None else time.monotonic() + timeout
@@ -122,9 +146,6 @@ class Worker(Owner):
         """Whether this is called from a callback of its own."""
         return getattr(inside, "callback", None) is self
 
-    def stop(self, timeout: float | None = None) -> None:
-        raise NotImplementedError
-
     def close(self) -> None:
         """Stops, and frees it. From inside its own callback it only stops: close it elsewhere, too. May be
         called twice."""
@@ -143,6 +164,15 @@ class Worker(Owner):
 
     def _deliver(self, delivery: Delivery) -> None:
         raise NotImplementedError
+
+
+class Runner(Worker):
+    """A worker with one thread."""
+
+    def is_running(self) -> bool:
+        """Whether the thread runs."""
+        with self._handle as pointer:
+            return bool(self._function("is_running")(pointer))
 
 
 class _Inside:
@@ -198,9 +228,3 @@ def _on_notice(key: int | None, kind: int, number: int, text: bytes, error: int 
 
 on_events = ON_EVENTS(_on_events)
 on_notice = ON_NOTICE(_on_notice)
-
-
-def set_on_notice(function: Any, worker: Worker, handle: Handle) -> None:
-    """Has the library tell the worker its notices."""
-    with handle as pointer:
-        call(function, pointer, on_notice, c_void_p(worker._key), NO_DESTROY)
