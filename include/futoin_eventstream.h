@@ -22,7 +22,7 @@
  *     uint64_t id;
  *     fes_stream_add_event(stream, "USR_ADD", "{\"id\":1}", 8, &id, NULL);
  *     fes_events *events = NULL;
- *     fes_consumer_poll(audit, NULL, NULL, 0, 0, 1000, NULL, &events, NULL);  (waits up to 1 s)
+ *     fes_consumer_poll(audit, NULL, NULL, 0, 100, 1000, NULL, &events, NULL);  (waits up to 1 s)
  *     for (size_t i = 0; i < fes_events_count(events); i++) {
  *         const fes_event *event = fes_events_get(events, i);
  *         printf("%llu %s %s\n", (unsigned long long)event->id, event->type, event->data);
@@ -1610,15 +1610,16 @@ fes_status fes_consumer_unregister(const fes_consumer *consumer,
  * @param types an array of `type_count` event types that are wanted, each ended by a NUL; NULL for
  *   0
  * @param type_count how many they are, up to 1000; 0 for all events
- * @param limit the most events wanted; 0 means as the option `max_chunk_events`
+ * @param limit the most events wanted, 1 or more; no more than the option `max_chunk_events` come, so that
+ *   `SIZE_MAX` means as many as that
  * @param timeout_ms how many milliseconds to wait at most; 0 asks once, `FES_FOREVER` has no end
  * @param cancel NULL, or a token that ends the wait
  * @param out gets the events, to be freed with `fes_events_free`; an empty batch if there were
  *   none in time
  * @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
  * @return `FES_OK`. Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`,
- *   `FES_INVALID_TYPE`, `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database;
- *   `FES_CORRUPT_EVENT` if the next event cannot be read (those before it came first), until it is
+ *   `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`, `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the
+ *   database; `FES_CORRUPT_EVENT` if the next event cannot be read (those before it came first), until it is
  *   corrected or passed over by `fes_consumer_skip`; LIVE is told once
  */
 fes_status fes_consumer_poll(const fes_consumer *consumer,

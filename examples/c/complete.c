@@ -37,12 +37,12 @@ int main(int argc, char **argv) {
     fes_tx_free(tx);
 
     fes_events *events;
-    check(fes_consumer_poll(audit, NULL, NULL, 0, 0, 10000, NULL, &events, &err));
+    check(fes_consumer_poll(audit, NULL, NULL, 0, 1000, 10000, NULL, &events, &err));
     print("audit", events);
     check(fes_consumer_acknowledge(audit, fes_events_get(events, 1)->id, &err));
     fes_events_free(events);
     while (atomic_load(&archived) < 2) { /* until the archiver is through */
-        check(fes_consumer_poll(audit, NULL, NULL, 0, 0, 20, NULL, &events, &err));
+        check(fes_consumer_poll(audit, NULL, NULL, 0, 1000, 20, NULL, &events, &err));
         fes_events_free(events);
     }
     printf("archived %llu\n", atomic_load(&archived));

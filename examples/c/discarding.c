@@ -23,7 +23,7 @@ int main(int argc, char **argv) {
     discard(discarder);
 
     fes_events *events;
-    check(fes_consumer_poll(audit, NULL, NULL, 0, 0, 0, NULL, &events, &err));
+    check(fes_consumer_poll(audit, NULL, NULL, 0, 1000, 0, NULL, &events, &err));
     print("left", events);
     fes_events_free(events);
     fes_discarder_close(discarder);

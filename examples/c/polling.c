@@ -4,7 +4,7 @@
 static void drain(fes_consumer *consumer, const char *who, const char *const *types, size_t count) {
     for (size_t got = 1; got > 0;) {
         fes_events *events;
-        check(fes_consumer_poll(consumer, NULL, types, count, 0, 0, NULL, &events, &err));
+        check(fes_consumer_poll(consumer, NULL, types, count, 1000, 0, NULL, &events, &err));
         print(who, events);
         got = fes_events_count(events);
         if (got > 0)

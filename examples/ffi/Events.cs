@@ -93,7 +93,7 @@ static class Events
         Console.WriteLine("added {0}", Add(stream, "USR_MOD", "{\"id\":1}"));
 
         // Polling: when the program asks.
-        Check(Fes.fes_consumer_poll(audit, null, null, UIntPtr.Zero, UIntPtr.Zero, 0, IntPtr.Zero, out events, out err), err);
+        Check(Fes.fes_consumer_poll(audit, null, null, UIntPtr.Zero, (UIntPtr)1000, 0, IntPtr.Zero, out events, out err), err);
         Check(Fes.fes_consumer_acknowledge(audit, Show("polled", events), out err), err);
 
         // Receiving: the call waits, up to 10 s here, and returns as soon as there is something.

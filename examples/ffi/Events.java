@@ -98,7 +98,7 @@ public class Events {
         System.out.println("added " + add(stream, "USR_MOD", "{\"id\":1}"));
 
         // Polling: when the program asks.
-        check(FES.fes_consumer_poll(audit, null, null, 0, 0, 0, null, out, ERR));
+        check(FES.fes_consumer_poll(audit, null, null, 0, 1000, 0, null, out, ERR));
         check(FES.fes_consumer_acknowledge(audit, show("polled", out.getValue()), ERR));
 
         // Receiving: the call waits, up to 10 s here, and returns as soon as there is something.

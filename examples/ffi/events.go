@@ -73,7 +73,7 @@ func main() {
 
 	// Polling: when the program asks.
 	var events *C.fes_events
-	check(C.fes_consumer_poll(audit, nil, nil, 0, 0, 0, nil, &events, &err), err)
+	check(C.fes_consumer_poll(audit, nil, nil, 0, 1000, 0, nil, &events, &err), err)
 	check(C.fes_consumer_acknowledge(audit, show("polled", events), &err), err)
 
 	// Receiving: the call waits, up to 10 s here, and returns as soon as there is something. It holds a

@@ -52,7 +52,7 @@ echo 'added ', add($stream, 'USR_MOD', ['id' => 1]), "\n";
 
 // Polling: when the program asks.
 $events = $fes->new('fes_events *');
-check($fes->fes_consumer_poll($audit, null, null, 0, 0, 0, null, FFI::addr($events), FFI::addr($err)));
+check($fes->fes_consumer_poll($audit, null, null, 0, 1000, 0, null, FFI::addr($events), FFI::addr($err)));
 check($fes->fes_consumer_acknowledge($audit, show('polled', $events), FFI::addr($err)));
 
 // Receiving: the call waits, up to 10 s here, and returns as soon as there is something.

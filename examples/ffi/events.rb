@@ -86,7 +86,7 @@ puts "added #{Fes.add(stream, 'USR_ADD', { name: 'Ann' })}"
 puts "added #{Fes.add(stream, 'USR_MOD', { id: 1 })}"
 
 # Polling: when the program asks.
-events = Fes.get(:fes_consumer_poll, audit, nil, nil, 0, 0, 0, nil)
+events = Fes.get(:fes_consumer_poll, audit, nil, nil, 0, 1000, 0, nil)
 Fes.call(:fes_consumer_acknowledge, audit, Fes.show('polled', events))
 
 # Receiving: the call waits, up to 10 s here, and returns as soon as there is something.

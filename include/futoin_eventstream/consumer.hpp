@@ -3,6 +3,7 @@
 #define FUTOIN_EVENTSTREAM_CONSUMER_HPP
 
 #include "events.hpp"
+#include <cstdint>
 
 namespace fes {
 inline namespace FES_MODE {
@@ -26,7 +27,7 @@ public:
     }
 
     Events poll(std::optional<std::uint64_t> last_id = {}, const Want &want = {},
-                Milliseconds timeout = Milliseconds(0), const Cancel *cancel = nullptr, std::size_t limit = 0) {
+                Milliseconds timeout = Milliseconds(0), const Cancel *cancel = nullptr, std::size_t limit = SIZE_MAX) {
         return make<Events>(
             [&](auto out, auto err) {
                 return fes_consumer_poll(get(), last_id ? &*last_id : nullptr, want.data(), want.size(), limit,

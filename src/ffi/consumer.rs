@@ -128,15 +128,16 @@ pub unsafe extern "C" fn fes_consumer_unregister(
 /// @param types an array of `type_count` event types that are wanted, each ended by a NUL; NULL for
 ///   0
 /// @param type_count how many they are, up to 1000; 0 for all events
-/// @param limit the most events wanted; 0 means as the option `max_chunk_events`
+/// @param limit the most events wanted, 1 or more; no more than the option `max_chunk_events` come, so that
+///   `SIZE_MAX` means as many as that
 /// @param timeout_ms how many milliseconds to wait at most; 0 asks once, `FES_FOREVER` has no end
 /// @param cancel NULL, or a token that ends the wait
 /// @param out gets the events, to be freed with `fes_events_free`; an empty batch if there were
 ///   none in time
 /// @param err NULL, or gets the error of a failure, to be freed with `fes_error_free`
 /// @return `FES_OK`. Errors: `FES_NOT_REGISTERED`, `FES_SECURITY_ERROR`, `FES_INVALID_LAST_ID`,
-///   `FES_INVALID_TYPE`, `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the database;
-///   `FES_CORRUPT_EVENT` if the next event cannot be read (those before it came first), until it is
+///   `FES_INVALID_TYPE`, `FES_INVALID_ARGUMENT`, `FES_UNSAFE_SERVER`, `FES_CANCELLED`, those of the
+///   database; `FES_CORRUPT_EVENT` if the next event cannot be read (those before it came first), until it is
 ///   corrected or passed over by `fes_consumer_skip`; LIVE is told once
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fes_consumer_poll(
@@ -155,7 +156,6 @@ pub unsafe extern "C" fn fes_consumer_poll(
         let consumer = &borrow(consumer, "consumer")?.0;
         let (last_id, want) = (last_id.as_ref().copied(), want(types, type_count)?);
         let (timeout, cancel) = limits(timeout_ms, cancel);
-        let limit = if limit == 0 { usize::MAX } else { limit };
         let events = consumer.poll_for(last_id, &want, limit, timeout, cancel)?;
         out.give(fes_events::new(events.iter(), consumer.checks_json()));
         Ok(())

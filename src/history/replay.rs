@@ -6,6 +6,7 @@ use crate::model::error::{ErrorKind, Result};
 use crate::model::event::{Event, EventId};
 use crate::model::ident::Want;
 use crate::model::life::{Anchor, Life, Position};
+use crate::read::check_limit;
 use crate::read::reader::Reader;
 use crate::read::tail::TailPlace;
 use crate::stream::EventStream;
@@ -139,6 +140,7 @@ impl Replay {
 
     /// One bounded piece of it: `None` if what was read was not wanted, and more may be there.
     pub(crate) fn look(&mut self, limit: usize) -> Result<Option<Vec<Event>>> {
+        check_limit(limit)?;
         let (before, live) = (self.position, self.at_tail);
         let events = if live { self.live(limit)? } else { self.history(limit)? };
         Ok((!events.is_empty() || (live && self.position == before)).then_some(events))

@@ -8,6 +8,7 @@ use crate::config::{Options, Settings};
 use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::model::event::{Event, EventId, shorten};
 use crate::model::ident::Want;
+use crate::read::check_limit;
 use crate::sync::lock::lock;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -161,9 +162,7 @@ impl Warehouse {
 
     /// What the history has of the range.
     pub(crate) fn read(&self, limit: usize, range: ReadRange<'_>) -> Result<Batch> {
-        if limit == 0 {
-            fail!(InvalidArgument, "the limit of a read must be at least 1 event, not 0");
-        }
+        check_limit(limit)?;
         let range = ReadRange { limit, ..range };
         self.pool()?.with_retry(|connection| connection.read_history(&range))
     }

@@ -6,6 +6,7 @@ use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::model::event::{Event, EventId, UnreadableEvent};
 use crate::model::ident::{Component, Ident, Want};
 use crate::model::life::{Life, Position};
+use crate::read::check_limit;
 use crate::read::cursor_writer::CursorWriter;
 use crate::read::prefetch::{Prefetch, Timed};
 use crate::read::reader::{Chunk, Reader, Stored, not_registered};
@@ -161,8 +162,8 @@ impl Consumer {
         self.poll_at_most(last_id, want, self.reader.settings.max_chunk_events)
     }
 
-    /// As [`poll`](Consumer::poll), with at most `limit` events (and never more than
-    /// `max_chunk_events`).
+    /// As [`poll`](Consumer::poll), with at most `limit` events, and never more than
+    /// `max_chunk_events`: `usize::MAX` gives as many as that.
     ///
     /// # Errors
     /// As [`poll`](Consumer::poll), and `InvalidArgument` for a limit of 0.
@@ -176,9 +177,7 @@ impl Consumer {
         if !settings.allow_polling {
             fail!(SecurityError, "polling is switched off by the option allow_polling");
         }
-        if limit == 0 {
-            fail!(InvalidArgument, "the limit of a poll must be at least 1 event, not 0");
-        }
+        check_limit(limit)?;
         let limit = limit.min(settings.max_chunk_events);
         match &self.live {
             Some(position) => {

@@ -321,7 +321,7 @@ impl Reader {
         // The horizon is taken before reading. Ids that another consumer settles during the read
         // may be missing from its rows.
         let horizon = self.settled_from(all.after);
-        if horizon >= all.after + all.limit as EventId {
+        if horizon >= all.after.saturating_add(all.limit as EventId) {
             // A full chunk is already known to be settled. Reading past it would fetch rows that
             // must be read again after settling.
             let batch = self.read_on(connection, from, ReadRange { up_to: horizon, ..all })?;

@@ -65,7 +65,7 @@ void test_events(void) {
     OK(fes_consumer_open(stream, "c", "LIVE", &live, ERR));
     uint64_t from = id - 1;
     fes_events *got = NULL;
-    OK(fes_consumer_poll(live, &from, NULL, 0, 0, 0, NULL, &got, ERR));
+    OK(fes_consumer_poll(live, &from, NULL, 0, 1000, 0, NULL, &got, ERR));
     CHECK(fes_events_count(got) == 5);
     const fes_event *event = fes_events_get(got, 0);
     CHECK(event->id == id && event->ts > 1500000000);
@@ -107,7 +107,7 @@ void test_longer_events(void) {
     CHECK(ids[0] > 0 && ids[1] > ids[0]);
     OK(fes_consumer_open(stream, "c", "LIVE", &live, ERR));
     ids[0]--;
-    OK(fes_consumer_poll(live, ids, NULL, 0, 0, 0, NULL, &got, ERR));
+    OK(fes_consumer_poll(live, ids, NULL, 0, 1000, 0, NULL, &got, ERR));
     CHECK(fes_events_count(got) == 2 && strcmp(fes_events_get(got, 1)->data, "[2]") == 0);
     fes_events_free(got);
     fes_consumer_close(live);
@@ -220,14 +220,14 @@ void test_consumers(void) {
     OK(fes_stream_add_event(stream, "WANTED", NULL, 0, &id, ERR));
     const char *types[] = {"WANTED", "NEVER"};
     fes_events *events = NULL;
-    OK(fes_consumer_poll(audit, NULL, types, 2, 0, FES_FOREVER, NULL, &events, ERR));
+    OK(fes_consumer_poll(audit, NULL, types, 2, 1000, FES_FOREVER, NULL, &events, ERR));
     CHECK(fes_events_count(events) == 1 && fes_events_get(events, 0)->id == id);
     fes_events_free(events);
     OK(fes_consumer_poll(audit, NULL, NULL, 0, 1, 0, NULL, &events, ERR));
     CHECK(fes_events_count(events) == 1 && fes_events_get(events, 0)->id < id);
     fes_events_free(events);
     OK(fes_consumer_acknowledge(audit, id, ERR));
-    OK(fes_consumer_poll(audit, &id, NULL, 0, 0, 30, NULL, &events, ERR));
+    OK(fes_consumer_poll(audit, &id, NULL, 0, 1000, 30, NULL, &events, ERR));
     CHECK(fes_events_count(events) == 0 && fes_events_get(events, 0) == NULL);
     const char *json = NULL;
     OK(fes_events_json(events, &json, NULL, ERR));
@@ -247,7 +247,7 @@ void test_consumers(void) {
     fes_cancel_token_cancel(cancel);
     CHECK(fes_cancel_token_is_cancelled(cancel));
     FAILS(FES_CANCELLED,
-          fes_consumer_poll(audit, NULL, NULL, 0, 0, FES_FOREVER, cancel, &events, ERR));
+          fes_consumer_poll(audit, NULL, NULL, 0, 1000, FES_FOREVER, cancel, &events, ERR));
     CHECK(events == NULL);
     fes_cancel_token_free(cancel);
     OK(fes_consumer_unregister(audit, NULL, ERR));

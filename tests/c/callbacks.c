@@ -70,7 +70,7 @@ static void use_the_rest(void) {
     fes_tx *tx = NULL;
     OK(fes_consumer_open(w.stream, "app", "Inside", &consumer, ERR));
     OK(fes_consumer_register(consumer, ERR));
-    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     fes_events_free(events);
     OK(fes_stream_lag_json(w.stream, &text, ERR));
     fes_text_free(text);
@@ -364,7 +364,7 @@ static void on_log(void *user, uint32_t level, const char *message) {
     CHECK(fes_stream_add_event(w.stream, "A", NULL, 0, NULL, NULL) == FES_INVALID_ARGUMENT);
     CHECK(fes_archiver_run_once(w.archiver, NULL, NULL) == FES_INVALID_ARGUMENT);
     CHECK(fes_archiver_stop(w.archiver, NULL) == FES_INVALID_ARGUMENT);
-    CHECK(fes_consumer_poll(NULL, NULL, NULL, 0, 0, 0, NULL, &events, NULL) == FES_INVALID_ARGUMENT);
+    CHECK(fes_consumer_poll(NULL, NULL, NULL, 0, 1000, 0, NULL, &events, NULL) == FES_INVALID_ARGUMENT);
     CHECK(strcmp(fes_status_name(FES_OK), "Ok") == 0);
     fes_cancel_token_cancel(user);
     atomic_fetch_add(&logged, 1);

@@ -66,7 +66,7 @@ void scene_logs(void) {
     OK(fes_stream_add_event(stream, "A", many[0].data, many[0].data_len, NULL, ERR));
     OK(fes_stream_add_events(stream, many, 2, sizeof(fes_new_event), NULL, ERR));
     statements(stream);
-    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     CHECK(fes_events_count(events) == 4);
     fes_events_free(events);
     OK(fes_stream_subscribe(stream, "app", "Logs", NULL, 0, NULL, &subscription, ERR));

@@ -44,7 +44,7 @@ void scene_no_threads(void) {
     /* What needs no thread works. */
     fes_events *events = NULL;
     OK(fes_stream_add_event(stream, "A", NULL, 0, NULL, ERR));
-    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     CHECK(fes_events_count(events) == 2);
     fes_events_free(events);
     OK(fes_archiver_run_once(archiver, NULL, ERR));
@@ -104,7 +104,7 @@ void scene_no_memory(void) {
     CHECK(setrlimit(RLIMIT_AS, &unlimited) == 0);
     fes_events *events = NULL;
     OK(fes_stream_add_event(stream, "A", json, SIZE, NULL, ERR));
-    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     CHECK(fes_events_count(events) == 1 && fes_events_get(events, 0)->data_len == SIZE);
     allow_memory(SIZE / 2);
     const char *text = NULL;

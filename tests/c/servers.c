@@ -176,7 +176,7 @@ static void of_unsafe_servers(void) {
     execute(tx, "ALTER SEQUENCE c_unsafe_id_seq CACHE 20");
     OK(fes_tx_commit(tx, ERR));
     fes_tx_free(tx);
-    FAILS(FES_UNSAFE_SERVER, fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    FAILS(FES_UNSAFE_SERVER, fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     CHECK(events == NULL);
     fes_consumer_close(consumer);
     fes_stream_close(stream);
@@ -236,10 +236,10 @@ static void of_unreadable_rows(void) {
     OK(fes_stream_add_event(stream, "A", NULL, 0, &first, ERR));
     add_unreadable_rows(stream);
     OK(fes_stream_add_event(stream, "D", NULL, 0, &last, ERR));
-    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     CHECK(fes_events_count(events) == 1 && fes_events_get(events, 0)->id == first);
     fes_events_free(events);
-    CHECK(fes_consumer_poll(consumer, &first, NULL, 0, 0, 0, NULL, &events, &err) == FES_CORRUPT_EVENT);
+    CHECK(fes_consumer_poll(consumer, &first, NULL, 0, 1000, 0, NULL, &events, &err) == FES_CORRUPT_EVENT);
     is_unreadable(err, first + 1, "ts", "B", "1");
     REFUSED(fes_consumer_skip(consumer, last, ERR));
     OK(fes_consumer_skip(consumer, first + 1, ERR));

@@ -51,7 +51,7 @@ void scene_cut_calls(void) {
         failed += fes_tx_commit(tx, NULL) != FES_OK;
         fes_tx_free(tx);
         is_as_it_was();
-        failed += fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, NULL) != FES_OK;
+        failed += fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, NULL) != FES_OK;
         fes_events_free(events);
         failed += fes_stream_add_event(stream, "CUT", big, BIG, NULL, NULL) != FES_OK;
         is_as_it_was();

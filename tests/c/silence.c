@@ -29,7 +29,7 @@ static fes_options *patient(void) {
 
 static fes_status poll_for(fes_cancel_token *cancel, fes_error **err) {
     fes_events *events = NULL;
-    return fes_consumer_poll(consumer, NULL, NULL, 0, 0, FES_FOREVER, cancel, &events, err);
+    return fes_consumer_poll(consumer, NULL, NULL, 0, 1000, FES_FOREVER, cancel, &events, err);
 }
 
 static fes_status next_for(fes_cancel_token *cancel, fes_error **err) {

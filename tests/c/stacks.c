@@ -64,7 +64,7 @@ static void use_consumers(fes_stream *stream) {
     const char *json = NULL;
     OK(fes_consumer_open(stream, "app", "Stack", &consumer, ERR));
     OK(fes_consumer_register(consumer, ERR));
-    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     OK(fes_events_json(events, &json, NULL, ERR));
     OK(fes_consumer_acknowledge(consumer, fes_events_get(events, 0)->id, ERR));
     fes_events_free(events);
@@ -142,7 +142,7 @@ static atomic_int inside, returned, went_on;
 static void *wait_for_events(void *arg) {
     fes_events *events = NULL;
     atomic_store(&inside, 1);
-    CHECK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, FES_FOREVER, token, &events, NULL) == FES_CANCELLED);
+    CHECK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, FES_FOREVER, token, &events, NULL) == FES_CANCELLED);
     atomic_store(&returned, 1);
     pthread_testcancel();
     atomic_store(&went_on, 1);
@@ -169,7 +169,7 @@ void scene_cancelled_threads(void) {
     CHECK(pthread_join(thread, &result) == 0 && result == PTHREAD_CANCELED);
     CHECK(atomic_load(&returned) && !atomic_load(&went_on));
     OK(fes_stream_add_event(stream, "A", NULL, 0, NULL, ERR));
-    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     CHECK(fes_events_count(events) == 1);
     fes_events_free(events);
     OK(fes_consumer_unregister(consumer, NULL, ERR));

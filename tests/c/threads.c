@@ -78,7 +78,7 @@ void test_threads(void) {
     OK(fes_tx_commit(tx, ERR));
     fes_tx_free(tx);
     fes_events *events = NULL;
-    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     CHECK(fes_events_count(events) == 2 * THREADS * EACH);
     on_all(read_json, events);
     uint64_t last = fes_events_get(events, 2 * THREADS * EACH - 1)->id;
@@ -121,7 +121,7 @@ static void one_round(void) {
     OK(fes_consumer_register(consumer, ERR));
     OK(fes_stream_add_event(stream, "A", NULL, 0, NULL, ERR));
     fes_events *events = NULL;
-    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     CHECK(fes_events_count(events) == 1);
     fes_events_free(events);
     fes_consumer_close(consumer);

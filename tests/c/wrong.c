@@ -167,13 +167,14 @@ static void nulls_of_consumers(fes_stream *stream) {
     REFUSED(fes_consumer_register_at(consumer, FES_START_ID, -1, ERR));
     REFUSED(fes_consumer_register_at(consumer, FES_START_TIME, INT64_MAX, ERR));
     REFUSED(fes_consumer_unregister(NULL, NULL, ERR));
-    REFUSED(fes_consumer_poll(NULL, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
-    REFUSED(fes_consumer_poll(consumer, NULL, NULL, 1, 0, 0, NULL, &events, ERR));
-    REFUSED(fes_consumer_poll(consumer, NULL, types, 1, 0, 0, NULL, &events, ERR));
-    REFUSED(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, NULL, ERR));
+    REFUSED(fes_consumer_poll(NULL, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
+    REFUSED(fes_consumer_poll(consumer, NULL, NULL, 1, 1000, 0, NULL, &events, ERR));
+    REFUSED(fes_consumer_poll(consumer, NULL, types, 1, 1000, 0, NULL, &events, ERR));
+    REFUSED(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, NULL, ERR));
+    REFUSED(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
     REFUSED(fes_consumer_acknowledge(NULL, 0, ERR));
     REFUSED(fes_consumer_skip(NULL, 0, ERR));
-    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     REFUSED(fes_events_json(events, NULL, NULL, ERR));
     REFUSED(fes_events_data_json(events, NULL, NULL, ERR));
     CHECK(fes_events_refuse(NULL, "why") == 1 && fes_events_refuse(events, NULL) == 1);
@@ -318,11 +319,11 @@ void test_texts_and_lengths(void) {
     REFUSED(fes_stream_add_event(stream, bad, NULL, 0, NULL, ERR));
     REFUSED(fes_stream_add_event(stream, "A", bad, 2, NULL, ERR));
     OK(fes_consumer_open(stream, "u", "LIVE", &consumer, ERR));
-    REFUSED(fes_consumer_poll(consumer, NULL, bad_types, 1, 0, 0, NULL, &events, ERR));
+    REFUSED(fes_consumer_poll(consumer, NULL, bad_types, 1, 1000, 0, NULL, &events, ERR));
     for (size_t i = 0; i < 1001; i++)
         many[i] = "A";
-    REFUSED(fes_consumer_poll(consumer, NULL, many, 1001, 0, 0, NULL, &events, ERR));
-    OK(fes_consumer_poll(consumer, NULL, many, 1000, 0, 0, NULL, &events, ERR));
+    REFUSED(fes_consumer_poll(consumer, NULL, many, 1001, 1000, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, many, 1000, 1000, 0, NULL, &events, ERR));
     fes_events_free(events);
     OK(fes_stream_begin(stream, &tx, ERR));
     REFUSED(fes_tx_execute(tx, bad, NULL, 0, NULL, ERR));
@@ -335,7 +336,7 @@ void test_texts_and_lengths(void) {
         REFUSED(fes_stream_add_events(stream, &event, n, sizeof(fes_new_event), NULL, ERR));
         REFUSED(fes_tx_add_event(tx, "A", "1", n, NULL, ERR));
         REFUSED(fes_tx_execute(tx, "SELECT ?", &value, n, NULL, ERR));
-        REFUSED(fes_consumer_poll(consumer, NULL, many, n, 0, 0, NULL, &events, ERR));
+        REFUSED(fes_consumer_poll(consumer, NULL, many, n, 1000, 0, NULL, &events, ERR));
         fes_value text = {.kind = FES_VALUE_BYTES, .bytes = "1", .len = n};
         REFUSED(fes_tx_execute(tx, "SELECT ?", &text, 1, NULL, ERR));
     }
@@ -349,7 +350,7 @@ void test_texts_and_lengths(void) {
     FAILS(FES_INVALID_URL, fes_stream_open(huge, NULL, &s, ERR));
     free(huge);
     uint64_t highest = UINT64_MAX;
-    FAILS(FES_INVALID_LAST_ID, fes_consumer_poll(consumer, &highest, NULL, 0, 0, 0, NULL, &events, ERR));
+    FAILS(FES_INVALID_LAST_ID, fes_consumer_poll(consumer, &highest, NULL, 0, 1000, 0, NULL, &events, ERR));
     FAILS(FES_INVALID_LAST_ID, fes_consumer_acknowledge(consumer, highest, ERR));
     fes_consumer_close(consumer);
     fes_options_free(options);
@@ -370,10 +371,10 @@ static void a_rewound_stream(void) {
     OK(fes_tx_commit(tx, ERR));
     fes_tx_free(tx);
     fes_error *told = NULL;
-    CHECK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 1000, NULL, &events, &told) == FES_STREAM_REWOUND);
+    CHECK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 1000, NULL, &events, &told) == FES_STREAM_REWOUND);
     CHECK(fes_error_is_retriable(told));
     fes_error_free(told);
-    CHECK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 1000, NULL, &events, NULL) == FES_OK);
+    CHECK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 1000, NULL, &events, NULL) == FES_OK);
     CHECK(fes_events_count(events) == 1);
     fes_events_free(events);
     fes_consumer_close(consumer);
@@ -462,9 +463,9 @@ void test_each_error(void) {
     OK(fes_consumer_open(stream, "u", "C", &consumer, ERR));
     FAILS(FES_LIVE_NOT_ALLOWED, fes_consumer_register(live, ERR));
     FAILS(FES_LIVE_NOT_ALLOWED, fes_consumer_unregister(live, NULL, ERR));
-    FAILS(FES_NOT_REGISTERED, fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    FAILS(FES_NOT_REGISTERED, fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     FAILS(FES_NOT_REGISTERED, fes_stream_subscribe(stream, "u", "C", NULL, 0, NULL, &first, ERR));
-    FAILS(FES_INVALID_TYPE, fes_consumer_poll(live, NULL, bad_types, 1, 0, 0, NULL, &events, ERR));
+    FAILS(FES_INVALID_TYPE, fes_consumer_poll(live, NULL, bad_types, 1, 1000, 0, NULL, &events, ERR));
     OK(fes_consumer_register(consumer, ERR));
     FAILS(FES_INVALID_LAST_ID, fes_consumer_acknowledge(consumer, 1000, ERR));
     fes_tx *tx = NULL;
@@ -474,7 +475,7 @@ void test_each_error(void) {
     OK(fes_tx_commit(tx, ERR));
     fes_tx_free(tx);
     const char *json = NULL;
-    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 0, 0, NULL, &events, ERR));
+    OK(fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 0, NULL, &events, ERR));
     FAILS(FES_CORRUPT_EVENT, fes_events_json(events, &json, NULL, ERR));
     FAILS(FES_CORRUPT_EVENT, fes_events_data_json(events, &json, NULL, ERR));
     CHECK(strcmp(fes_events_get(events, 0)->data, "no JSON") == 0);
@@ -520,7 +521,7 @@ void test_after_close(void) {
     OK(fes_stream_begin(stream, &tx, ERR));
     fes_stream_close(stream);
     fes_warehouse_close(dwh);
-    FAILS(FES_CLOSED, fes_consumer_poll(consumer, NULL, NULL, 0, 0, 1000, NULL, &events, ERR));
+    FAILS(FES_CLOSED, fes_consumer_poll(consumer, NULL, NULL, 0, 1000, 1000, NULL, &events, ERR));
     FAILS(FES_CLOSED, fes_consumer_register(consumer, ERR));
     FAILS(FES_CLOSED, fes_subscription_next(subscription, 1000, NULL, &events, NULL, ERR));
     FAILS(FES_CLOSED, fes_archiver_run_once(archiver, NULL, ERR));

@@ -41,6 +41,7 @@ static void events_and_transactions() {
     CHECK(events[0].ts > std::chrono::time_point_cast<std::chrono::seconds>(std::chrono::system_clock::now()) - 1h);
     CHECK(audit.acknowledge(events.back().id));
     CHECK(audit.poll({}, {"A", "B"}, 20ms).empty());
+    FAILS(FES_INVALID_ARGUMENT, audit.poll({}, {}, 0ms, nullptr, 0)); // at most 0 events
     CHECK(stream.lag_json().find("app:Audit") != std::string::npos);
     CHECK(audit.unregister() && !audit.unregister() && audit.register_at(FES_START_NOW));
     auto statement = stream.statement("A", "1");

@@ -51,7 +51,7 @@ class Consumer {
         const given = [
             args.maybeId(lastId, 'lastId'),
             args.want(want),
-            args.count(limit, 'limit', 0),
+            args.count(limit, 'limit', args.FOREVER),
             args.timeout(timeoutMs, 0),
         ];
         return cancellable(signal, undefined, async (token) => unpack(await call('poll', this.#handle, ...given, token)));

@@ -419,7 +419,7 @@ export interface PollOptions {
      */
     lastId?: IdInput | null;
     want?: Want;
-    /** The most events; 0 or not given: as the option `max_chunk_events`. */
+    /** The most events, 1 or more; not given, and at most, as the option `max_chunk_events`. */
     limit?: number;
     /** How long to wait for the first event, in ms; Infinity waits for ever; 0 (not given) asks once. */
     timeoutMs?: number;

@@ -93,6 +93,15 @@ onEachServer('the discarder deletes what everybody has acknowledged', async (t, 
     assert.ok(notices.some(({ kind, number }) => kind === 'Discarded' && number === 2), JSON.stringify(notices));
 });
 
+onEachServer('a limit of 0 events is refused', async (t, db) => {
+    const opened = await stream(t, db);
+    const dwh = await warehouse(t, db);
+    await fails('InvalidArgument', dwh.history(1n, undefined, 0));
+    const replay = dwh.replay(opened);
+    after(t, () => replay.close());
+    await fails('InvalidArgument', replay.next(0));
+});
+
 onEachServer('archiver and discarder work by themselves until they are stopped', async (t, db) => {
     const opened = await stream(t, db);
     const dwh = await warehouse(t, db);

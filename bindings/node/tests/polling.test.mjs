@@ -145,7 +145,7 @@ test('wrong arguments are refused before the database is asked', async (t) => {
     for (const timeoutMs of [-1, NaN, '5', 5n]) {
         await fails('InvalidArgument', audit.poll({ timeoutMs }));
     }
-    for (const limit of [-1, 1.5, '5', 2 ** 32]) {
+    for (const limit of [0, -1, 1.5, '5', 2 ** 32]) {
         await fails('InvalidArgument', audit.poll({ limit }));
     }
     await fails('InvalidArgument', audit.poll({ want: 5 }));

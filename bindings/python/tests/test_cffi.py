@@ -56,7 +56,7 @@ def test_events_are_added_polled_and_received(lib: Any) -> None:
     added = [(one, ffi.NULL, 0), (one, two, 3)]
     done(lib, "fes_stream_add_events", stream, added, 2, ffi.sizeof("fes_new_event"), ids)
     events = handle(
-        lib, "fes_events", "fes_consumer_poll", consumer, ffi.NULL, ffi.NULL, 0, 0, lib.FES_FOREVER, ffi.NULL
+        lib, "fes_events", "fes_consumer_poll", consumer, ffi.NULL, ffi.NULL, 0, 1000, lib.FES_FOREVER, ffi.NULL
     )
     got = [lib.fes_events_get(events, index) for index in range(lib.fes_events_count(events))]
     assert [(event.id, ffi.string(event.data)) for event in got] == [(ids[0], b"null"), (ids[1], b"[1]")]
@@ -77,7 +77,7 @@ def test_events_are_added_polled_and_received(lib: Any) -> None:
     # Waits for what the receiver ends.
     other = handle(lib, "fes_consumer", "fes_consumer_open", stream, b"app", b"LIVE")
     out, err = ffi.new("fes_events **"), ffi.new("fes_error **")
-    status = lib.fes_consumer_poll(other, ffi.NULL, ffi.NULL, 0, 0, 60_000, cancel, out, err)
+    status = lib.fes_consumer_poll(other, ffi.NULL, ffi.NULL, 0, 1000, 60_000, cancel, out, err)
     assert status == lib.FES_CANCELLED, status
     lib.fes_error_free(err[0])
     lib.fes_receiver_close(receiver)

@@ -95,7 +95,7 @@ def test_ids_that_are_none_are_refused(stream: fes.EventStream) -> None:
     with pytest.raises(TypeError):
         audit.acknowledge("1")  # type: ignore[arg-type]
     for bad_limit in 0, -1:
-        with pytest.raises(fes.InvalidArgument):
+        with pytest.raises(fes.InvalidArgument, match="the limit must be at least 1 event"):
             audit.poll(limit=bad_limit)
     for bad_timeout in -1, float("nan"):
         with pytest.raises(fes.InvalidArgument):

@@ -79,7 +79,7 @@ def test_a_batch_of_1000_costs_not_more_than_twice_the_c_call(lite: Db) -> None:
             out, err = c_void_p(), c_void_p()
             with live._handle as pointer:
                 zero = byref(c_uint64(0))
-                assert not lib.fes_consumer_poll(pointer, zero, None, 0, 0, 0, None, byref(out), byref(err))
+                assert not lib.fes_consumer_poll(pointer, zero, None, 0, 1000, 0, None, byref(out), byref(err))
             assert lib.fes_events_count(out) == 1000
             lib.fes_events_free(out)
 

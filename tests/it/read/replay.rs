@@ -147,6 +147,10 @@ on_each_server!(a_replay_goes_on_where_another_one_ended, |db| {
     assert_eq!(drain(&mut second, 7), [0; 0]);
     assert_eq!(add(&stream, "ADDED", 1), drain(&mut second, 7));
     assert_eq!(failure(second.next_events(0)), ErrorKind::InvalidArgument);
+    assert_eq!(second.next_events(usize::MAX).unwrap(), []);
+    let mut all = warehouse.history_then_live(&stream, 0, &Want::all());
+    assert_eq!(failure(all.next_events(0)), ErrorKind::InvalidArgument);
+    assert_eq!(drain(&mut all, usize::MAX), (1..=41).collect::<Vec<_>>());
     let mut beyond = warehouse.history_then_live(&stream, 1000, &Want::all());
     assert_eq!(failure(beyond.next_events(10)), ErrorKind::InvalidLastId);
 });

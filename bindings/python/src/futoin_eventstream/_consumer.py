@@ -12,7 +12,7 @@ from ._events import EPOCH, Event, events_of
 from ._ffi import lib
 from ._handle import Handle, Owner
 from ._interrupt import interruptible
-from ._text import Types, Want, event_id, text, types
+from ._text import Types, Want, at_most, event_id, text, types
 from ._wait import Cancel, in_thread, slices, token
 
 if TYPE_CHECKING:
@@ -118,9 +118,7 @@ class Consumer(Owner):
         self, last_id: int | None, want: Types, limit: int | None, timeout: float | None, cancel: Cancel | None
     ) -> list[Event]:
         after = None if last_id is None else byref(c_uint64(event_id(last_id)))
-        if limit is not None and limit < 1:
-            raise InvalidArgument(f"a poll for at most {limit} events")
-        most = min(limit or 0, 2**32)
+        most = at_most(limit)
         for wait_ms in slices(timeout, self._on_server):
             out = c_void_p()
             try:

@@ -6,24 +6,18 @@ from ctypes import byref, c_bool, c_uint64, c_void_p
 from typing import Any, Iterator, TypeVar
 
 from . import _sqlite
-from ._errors import InvalidArgument, call
+from ._errors import call
 from ._events import Event, events_of
 from ._ffi import lib
 from ._handle import RANK_ROOT, RANK_WORKER, Handle, Owner
 from ._interrupt import aside, interruptible
 from ._stream import _KIND_NAMES, EventStream
-from ._text import Option, Options, Want, event_id, text, types
+from ._text import Option, Options, Want, at_most, event_id, text, types
 from ._text import options as _options
 from ._wait import Cancel, milliseconds, slices, token
 from ._worker import OnNotice, Runner
 
 W = TypeVar("W", bound="Warehouse")
-
-
-def _limit(limit: int) -> int:
-    if limit < 1:
-        raise InvalidArgument(f"at most {limit} events")
-    return min(limit, 2**32)
 
 
 class Warehouse(Owner):
@@ -82,7 +76,7 @@ class Warehouse(Owner):
         out = c_void_p()
         try:
             with self._handle as pointer:
-                arguments = c_uint64(event_id(from_id)), *types(want), _limit(limit)
+                arguments = c_uint64(event_id(from_id)), *types(want), at_most(limit)
                 call(lib.fes_warehouse_history, pointer, *arguments, byref(out))
             return events_of(out)
         finally:
@@ -116,11 +110,11 @@ class Replay(Owner):
         Raises `InvalidArgument`, `InvalidLastId`, `NotMigrated`, `UnsafeServer`, `Cancelled`, and those of both
         databases. The next call goes on at the same place.
         """
-        if events := self._next(lib.fes_replay_next, _limit(limit)):
+        if events := self._next(lib.fes_replay_next, at_most(limit)):
             return events
         for wait_ms in slices(timeout, self._on_server) if timeout != 0 else ():
             with token(cancel) as cancelled:
-                if events := self._next(lib.fes_replay_next_for, _limit(limit), wait_ms, cancelled):
+                if events := self._next(lib.fes_replay_next_for, at_most(limit), wait_ms, cancelled):
                     return events
         return []
 

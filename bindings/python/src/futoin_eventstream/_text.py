@@ -102,3 +102,9 @@ def event_id(value: int) -> int:
     if not 0 <= value < 2**64:
         raise InvalidLastId(f"{value} is no event id")
     return value
+
+
+def at_most(limit: int | None) -> int:
+    """The limit of a read, as the library takes it, which refuses 0; `None`: no limit of its own."""
+    most = 2**32
+    return most if limit is None else min(max(limit, 0), most)
