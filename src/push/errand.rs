@@ -4,11 +4,12 @@
 
 use super::backlog::{Chunk, Request};
 use super::hub::Hub;
-use super::subscription::{Member, occupied};
+use super::member::Member;
+use super::state::Found;
 use crate::backend::DatabaseKind;
 use crate::backend::lease::OwnerLease;
 use crate::config::Settings;
-use crate::model::error::Result;
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::ident::Ident;
 use crate::model::life::Position;
 use crate::sync::aside::Aside;
@@ -18,23 +19,6 @@ use crate::sync::worker::panic_error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// How far the errand of a subscriber is.
-#[derive(Default)]
-pub(crate) enum Errand {
-    #[default]
-    None,
-    Running,
-    Done(Found),
-}
-
-/// What an errand found.
-pub(crate) struct Found {
-    /// The doubts before, whether the stream is still the same.
-    pub doubts: u64,
-    /// `None` if the lease was taken again.
-    pub chunk: Result<Option<Chunk>>,
-}
 
 /// Who runs the errands of a subscription.
 pub(super) struct Runner {
@@ -159,4 +143,14 @@ impl Shared {
 pub(super) fn take_lease(hub: &Hub, ident: &Ident) -> Result<OwnerLease> {
     let lease = OwnerLease::take(hub.reader().pool()?.backend(), ident)?;
     lease.ok_or_else(|| occupied(ident))
+}
+
+pub(super) fn occupied(ident: &Ident) -> Error {
+    Error::new(
+        ErrorKind::Occupied,
+        format!(
+            "another receiver of {ident:?} is at work, in this process or another one: there can \
+             be one at a time. Stop it first, or use another component"
+        ),
+    )
 }

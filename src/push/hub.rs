@@ -2,8 +2,9 @@
 //! and stores their cursors. It runs while there is a subscription.
 
 use super::backlog::Backlog;
+use super::listener::{ListenTask, Notices};
+use super::member::Member;
 use super::queue::Piece;
-use super::subscription::Member;
 use crate::backend::cursors::Move;
 use crate::backend::{Backend, Connection};
 use crate::model::error::{Error, ErrorKind, Result};
@@ -17,7 +18,7 @@ use crate::sync::lock::lock;
 use crate::sync::wakeup::WakeupSubscription;
 use crate::sync::worker::{Next, Signal, Task, Worker};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -85,7 +86,7 @@ impl Hub {
 
     /// Adds a member, which from now on gets what comes after `from`, the highest id allocated when it
     /// asked. Starts the thread with the first one.
-    pub fn attach(&self, member: Arc<Member>, from: EventId) -> Result<u64> {
+    pub(super) fn attach(&self, member: Arc<Member>, from: EventId) -> Result<u64> {
         let mut threads = lock(&self.threads);
         self.start(&mut threads, Some(from))?;
         threads.next_key += 1;
@@ -469,64 +470,5 @@ impl Task for HubTask {
             member.fail(&error);
         }
         wake_all(&lock(&self.members));
-    }
-}
-
-/// What the listener tells the hub.
-#[derive(Default)]
-struct Notices {
-    /// LISTEN is active.
-    listening: AtomicBool,
-    /// Set by a notification, cleared by the hub.
-    came: AtomicBool,
-}
-
-/// Wakes the hub at each notification of the server.
-struct ListenTask {
-    reader: Arc<Reader>,
-    hub: Signal,
-    notices: Arc<Notices>,
-    connection: Option<Connection>,
-    /// When the server was heard last.
-    heard: Instant,
-}
-
-/// After this time without a notification the server is asked for a sign of life.
-const LISTEN_REST: Duration = Duration::from_secs(3);
-/// The longest wait, after which the thread sees that it is to stop.
-const LISTEN_SLICE: Duration = Duration::from_millis(100);
-
-impl Task for ListenTask {
-    fn step(&mut self, _: &Signal) -> Result<Next> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                let mut connection = self.reader.pool()?.backend().connect()?;
-                connection.listen(&self.reader.settings)?;
-                self.notices.listening.store(true, Ordering::Release);
-                self.hub.wake();
-                connection
-            }
-        };
-        if connection.wait_for_notification(LISTEN_SLICE)? {
-            self.notices.came.store(true, Ordering::Release);
-            self.hub.wake();
-            self.heard = Instant::now();
-        } else if self.heard.elapsed() >= LISTEN_REST {
-            connection.ping()?;
-            self.heard = Instant::now();
-        }
-        self.connection = Some(connection);
-        Ok(Next::Again)
-    }
-
-    fn patience(&self) -> Option<Duration> {
-        self.reader.settings.call_timeout
-    }
-
-    fn failed(&mut self, error: Error) {
-        self.notices.listening.store(false, Ordering::Release);
-        self.hub.wake();
-        log::warn!("futoin-eventstream: listening for notifications: {error}");
     }
 }

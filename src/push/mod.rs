@@ -10,9 +10,13 @@ mod alarm;
 mod backlog;
 mod errand;
 mod hub;
+mod listener;
+mod member;
 mod queue;
+mod state;
 mod subscription;
 
 pub(crate) use hub::Hub;
+pub use state::Delivery;
 pub(crate) use subscription::Waiting;
-pub use subscription::{Deliveries, Delivery, Subscription, SubscriptionStats};
+pub use subscription::{Deliveries, Subscription, SubscriptionStats};

@@ -1,39 +1,24 @@
 //! Subscriptions: pushed events, pulled by the caller from a bounded queue.
 
+#[cfg(unix)]
 use super::alarm::Alarm;
-use super::errand::{Errand, Found, Runner, take_lease};
+use super::errand::{Runner, occupied, take_lease};
 use super::hub::Hub;
-use super::queue::{Bounds, Groups, Piece, Tail, Taken};
-use crate::backend::Connection;
+use super::member::Member;
+use super::queue::{Groups, Tail};
+use super::state::{Delivery, Errand, Found, Queue, State, Step};
 use crate::backend::cursors::Move;
 use crate::config::Settings;
 use crate::model::error::{Error, ErrorKind, Result, fail};
-use crate::model::event::{Event, EventId};
+use crate::model::event::EventId;
 use crate::model::ident::{Component, Ident, Want};
-use crate::model::life::{Anchor, Position};
-use crate::read::reader::doubt::MISSED;
-use crate::read::reader::{Reader, not_registered};
-use crate::read::rewind::{Asks, Standing, Verdict};
+use crate::read::reader::not_registered;
+use crate::read::rewind::Standing;
 use crate::sync::line::{GRACE, in_time};
 #[cfg(unix)]
-use crate::sync::lock::lock;
-use std::collections::VecDeque;
-#[cfg(unix)]
 use std::os::fd::{AsFd, BorrowedFd};
-#[cfg(unix)]
-use std::sync::OnceLock;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-
-/// A group of events handed to a subscriber.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// Counts the deliveries from 0. A gap tells a LIVE subscriber that a group was skipped;
-    /// for a reliable one there is none.
-    pub seq: u64,
-    /// The events, in order of their ids. They are shared with other subscribers.
-    pub events: Vec<Arc<Event>>,
-}
 
 /// What a subscription has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,399 +37,6 @@ const LEASE_LOOK: Duration = Duration::from_secs(3);
 const CALLER_LOOK: Duration = Duration::from_millis(25);
 /// The wait of a subscriber that has met neither new events in the database nor the tail.
 const CATCH_UP_WAIT: Duration = Duration::from_millis(5);
-/// A cursor that moves past unwanted events only is stored this often.
-const IDLE_STORE: Duration = Duration::from_secs(1);
-
-/// The part of a subscription that the hub sees.
-pub(crate) struct Member {
-    ident: Ident,
-    want: Want,
-    state: Mutex<State>,
-    changed: Condvar,
-    /// The descriptor for a caller that waits in an event loop.
-    #[cfg(unix)]
-    alarm: OnceLock<Alarm>,
-    bounds: Bounds,
-    ack_interval: Duration,
-    /// When it came.
-    since: Instant,
-}
-
-struct State {
-    queue: Queue,
-    next_seq: u64,
-    /// Everything up to here was handed out, or is not wanted.
-    position: EventId,
-    /// Handed out and not acknowledged: the seq, and the position after it.
-    outstanding: VecDeque<(u64, Position)>,
-    /// Handed out before the stream was rewound: acknowledging these means nothing.
-    void: usize,
-    /// Everything up to here was acknowledged.
-    acked: Position,
-    /// What is known of it; with the cursor in the database, which was stored then.
-    standing: Standing,
-    stored_at: Instant,
-    delivered: u64,
-    /// The stream was rewound: told before any other error.
-    rewound: Option<Error>,
-    error: Option<Error>,
-    /// The event after `position` that could not be read.
-    unreadable: Option<EventId>,
-    errand: Errand,
-    closed: bool,
-}
-
-enum Queue {
-    Reliable(Tail),
-    /// Events up to this id are older than the subscription and are not delivered.
-    Live(Groups, EventId),
-}
-
-/// What there is for a subscriber.
-enum Step {
-    Deliver(Delivery),
-    Wait,
-    /// Read from the database from here on.
-    Ask(Position),
-}
-
-impl Member {
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-
-    /// Has everybody who waits for a delivery look.
-    fn wake(&self) {
-        self.changed.notify_all();
-        self.alarm();
-    }
-
-    /// Has the event loop look.
-    fn alarm(&self) {
-        #[cfg(unix)]
-        if let Some(alarm) = self.alarm.get() {
-            alarm.raise();
-        }
-    }
-
-    /// There is nothing to look for now; the state must not change meanwhile.
-    fn rest(&self, _: &State) {
-        #[cfg(unix)]
-        if let Some(alarm) = self.alarm.get() {
-            alarm.silence();
-        }
-    }
-
-    pub fn ident(&self) -> &Ident {
-        &self.ident
-    }
-
-    pub fn want(&self) -> &Want {
-        &self.want
-    }
-
-    /// Most events of a delivery.
-    pub fn chunk(&self) -> usize {
-        self.bounds.chunk
-    }
-
-    /// When it came.
-    pub fn since(&self) -> Instant {
-        self.since
-    }
-
-    /// The errand was run.
-    pub fn found(&self, found: Found) {
-        self.state().errand = Errand::Done(found);
-        self.wake();
-    }
-
-    /// Waits until no errand is running, no longer than `time`; whether that is so.
-    pub fn wait_for_errand(&self, time: Duration) -> bool {
-        let running = |state: &mut State| matches!(state.errand, Errand::Running);
-        let waited = self.changed.wait_timeout_while(self.state(), time, running);
-        !matches!(waited.unwrap_or_else(PoisonError::into_inner).0.errand, Errand::Running)
-    }
-
-    /// It has got, or passed over, everything up to here.
-    pub fn position(&self) -> EventId {
-        self.state().position
-    }
-
-    /// Takes a piece of the tail from the hub.
-    pub fn offer(&self, piece: &Piece<'_>) {
-        let mut state = self.state();
-        let position = state.position;
-        let news = match &mut state.queue {
-            Queue::Reliable(tail) => {
-                let news = tail.offer(piece, &self.want, self.bounds);
-                state.position = tail.pass(position);
-                news
-            }
-            Queue::Live(groups, from) => {
-                let news = groups.offer(piece, *from, &self.want, self.bounds);
-                *from = piece.up_to.max(*from);
-                news
-            }
-        };
-        // Waking a thread for nothing at every look is a sixth of what waiting costs.
-        if news {
-            self.wake();
-        } else if state.is_behind() {
-            // It found nothing in the database and rests; there is more up to the tail.
-            self.alarm();
-        }
-    }
-
-    /// The hub passes over the event `id`, which cannot be read. A reliable subscriber meets it when
-    /// it reads from the database, if it wants it; a LIVE one is told once.
-    pub fn pass_over(&self, id: EventId, error: &Error) {
-        let mut state = self.state();
-        match &mut state.queue {
-            Queue::Reliable(tail) => tail.break_at(id),
-            Queue::Live(_, from) if id > *from => state.error = Some(error.copy()),
-            Queue::Live(..) => {}
-        }
-        self.wake();
-    }
-
-    /// The next call of `next` gives this error.
-    pub fn fail(&self, error: &Error) {
-        let mut state = self.state();
-        if error.kind() == ErrorKind::StreamRewound {
-            state.rewound = Some(error.copy());
-        } else if !state.is_gone() {
-            state.error = Some(error.copy());
-        }
-        drop(state);
-        self.wake();
-    }
-
-    /// Whether the cursor is still to be stored.
-    fn is_due(&self) -> bool {
-        self.state().is_due()
-    }
-
-    pub fn close(&self) {
-        self.state().closed = true;
-        self.wake();
-    }
-
-    /// Where the cursor is to be stored now, if it is time to, and how; nothing before it was verified when
-    /// there were so many doubts.
-    pub fn due(&self, doubts: u64) -> Option<(Position, Move)> {
-        let state = self.state();
-        if state.standing.seen != Some(doubts) {
-            return None;
-        }
-        let (at, acknowledged) = state.cursor();
-        let interval = if acknowledged { self.ack_interval } else { IDLE_STORE };
-        let due = at.id > state.standing.stored.id && state.stored_at.elapsed() >= interval;
-        due.then(|| (at, state.move_to(at)))
-    }
-
-    /// The cursor was to be moved to `at`; it is at `cursor` now, if it is there. Whether all is well: it did
-    /// not go back, and is not missing.
-    pub fn stored(&self, at: Position, cursor: Option<EventId>, asks: Asks) -> bool {
-        let mut state = self.state();
-        state.stored_at = Instant::now();
-        let known = state.standing.stored.id;
-        match cursor.filter(|cursor| *cursor >= known) {
-            Some(cursor) => state.standing.moved(at, cursor, asks),
-            None => return false,
-        }
-        true
-    }
-
-    /// Sees to it that a reliable member stands in the stream as it is now.
-    pub fn verify(&self, reader: &Reader, connection: &mut Connection, doubts: u64) -> Result<()> {
-        let state = self.state();
-        let (standing, live) = (state.standing.clone(), matches!(state.queue, Queue::Live(..)));
-        let ended = state.is_gone();
-        drop(state);
-        if standing.seen == Some(doubts) || ended {
-            return Ok(());
-        }
-        let verdict = match live {
-            true => None,
-            false => reader.verify(connection, &self.ident, &standing, doubts)?,
-        };
-        let mut state = self.state();
-        match verdict {
-            Some(verdict) => {
-                state.adopt(&verdict, doubts);
-                state.rewound = verdict.rewound.or(state.rewound.take());
-            }
-            None if live => state.standing.seen = Some(doubts),
-            // A restore has its row away for a moment: it is looked for again.
-            None => {
-                let since = *state.standing.missed.get_or_insert_with(Instant::now);
-                if since.elapsed() < MISSED {
-                    return Ok(());
-                }
-                state.standing.seen = Some(doubts);
-                drop(state);
-                self.unregistered();
-                return Ok(());
-            }
-        }
-        drop(state);
-        self.wake();
-        Ok(())
-    }
-
-    /// The stream was rewound: a LIVE member goes on after `from`.
-    pub fn rewind_live(&self, at: EventId, error: &Error) {
-        let mut state = self.state();
-        if let Queue::Live(_, from) = &mut state.queue {
-            *from = at;
-            drop(state);
-            self.fail(error);
-        }
-    }
-
-    /// From where on it needs what is read; a LIVE member needs only what is new.
-    pub fn needs(&self) -> Option<EventId> {
-        let state = self.state();
-        matches!(state.queue, Queue::Reliable(_)).then_some(state.position)
-    }
-
-    /// The consumer was found to be registered no more: the subscription has ended.
-    fn unregistered(&self) {
-        let message = format!(
-            "consumer {:?} is not registered any more: somebody has unregistered it, or the \
-             database was made anew. Subscribe again after register(), which begins with the first \
-             event that is still there",
-            self.ident
-        );
-        self.fail(&Error::new(ErrorKind::NotRegistered, message));
-    }
-}
-
-impl State {
-    /// Whether it has to read from the database.
-    fn is_behind(&self) -> bool {
-        matches!(&self.queue, Queue::Reliable(tail) if tail.is_ahead_of(self.position))
-    }
-
-    /// Whether something may be there for the next caller of `next`.
-    fn may_deliver(&self) -> bool {
-        match &self.queue {
-            Queue::Live(groups, _) => !groups.is_empty(),
-            Queue::Reliable(tail) => self.is_behind() || !tail.is_empty(),
-        }
-    }
-
-    /// Whether the cursor is still to be stored.
-    fn is_due(&self) -> bool {
-        self.cursor().0.id > self.standing.stored.id
-    }
-
-    fn is_gone(&self) -> bool {
-        self.error.as_ref().is_some_and(|error| error.kind() == ErrorKind::NotRegistered)
-    }
-
-    /// Takes what the errand found, once it was run.
-    fn take_found(&mut self) -> Option<Found> {
-        match std::mem::take(&mut self.errand) {
-            Errand::Done(found) => Some(found),
-            other => {
-                self.errand = other;
-                None
-            }
-        }
-    }
-
-    /// The error to tell now, once; but that the consumer is gone is told by every call.
-    fn take_error(&mut self) -> Option<Error> {
-        if self.rewound.is_some() {
-            return self.rewound.take();
-        }
-        if self.is_gone() { self.error.as_ref().map(Error::copy) } else { self.error.take() }
-    }
-
-    /// How far the stored cursor may move, and whether events were acknowledged up to there.
-    fn cursor(&self) -> (Position, bool) {
-        let stored = self.standing.stored;
-        match &self.queue {
-            // Whoever was registered under this name meanwhile begins where it was registered.
-            _ if self.is_gone() => (stored, false),
-            Queue::Live(..) => (stored, false),
-            Queue::Reliable(_)
-                if self.outstanding.is_empty()
-                    && self.void == 0
-                    && self.position > self.acked.id =>
-            {
-                let at = Position { id: self.position, anchor: self.acked.anchor };
-                (at, self.acked.id > stored.id)
-            }
-            Queue::Reliable(_) => (self.acked, true),
-        }
-    }
-
-    fn move_to(&self, at: Position) -> Move {
-        Move { to: at.id, known: self.standing.stored.id, mark: self.standing.mark(at) }
-    }
-
-    /// What was read and not handed out may be of the life before, and what nothing of was wanted,
-    /// too. What was handed out holds as far as the verdict says.
-    fn adopt(&mut self, verdict: &Verdict, doubts: u64) {
-        self.standing.adopt(verdict, doubts);
-        if let Queue::Reliable(tail) = &mut self.queue {
-            tail.forget();
-        }
-        let up_to = verdict.up_to.max(verdict.stored.id);
-        self.position = up_to;
-        if verdict.rewound.is_some() {
-            self.void += std::mem::take(&mut self.outstanding).len();
-            self.acked = verdict.stored;
-            return;
-        }
-        for (_, after) in &mut self.outstanding {
-            after.id = after.id.min(up_to);
-        }
-        self.acked.id = self.acked.id.min(up_to);
-        if self.acked.id < verdict.stored.id {
-            self.acked = verdict.stored;
-        }
-        if verdict.relearn {
-            self.acked.anchor = None;
-        }
-    }
-
-    fn next_step(&mut self, limit: usize, request_max: usize, reader: &Reader) -> Step {
-        if self.outstanding.len() + self.void >= request_max {
-            return Step::Wait;
-        }
-        match &mut self.queue {
-            Queue::Live(groups, _) => match groups.take() {
-                Some((seq, events)) => Step::Deliver(self.deliver(seq, events, reader)),
-                None => Step::Wait,
-            },
-            Queue::Reliable(tail) => match tail.take(self.position, limit) {
-                Taken::Behind => Step::Ask(self.standing.position(self.position)),
-                Taken::Nothing(up_to) => {
-                    self.position = up_to;
-                    Step::Wait
-                }
-                Taken::Events(events, up_to) => {
-                    self.position = up_to;
-                    Step::Deliver(self.deliver(self.next_seq, events, reader))
-                }
-            },
-        }
-    }
-
-    fn deliver(&mut self, seq: u64, events: Vec<Arc<Event>>, reader: &Reader) -> Delivery {
-        self.next_seq = seq + 1;
-        self.delivered += events.len() as u64;
-        let anchor = events.last().map(|event| Anchor::of(event));
-        reader.gave(&mut self.standing, anchor);
-        self.outstanding.push_back((seq, Position { id: self.position, anchor }));
-        Delivery { seq, events }
-    }
-}
-
 /// A consumer that is pushed to. Made by [`EventStream::subscribe`].
 ///
 /// [`next`](Self::next) gives deliveries, [`ack`](Self::ack) acknowledges them in order. Reliable:
@@ -541,41 +133,12 @@ impl Subscription {
             standing.adopt(&verdict, doubts);
             verdict.rewound
         });
-        let cursor = standing.stored;
         let queue = match live {
             true => Queue::Live(Groups::default(), allocated),
             false => Queue::Reliable(Tail::default()),
         };
-        let member = Arc::new(Member {
-            ident,
-            want,
-            bounds: Bounds {
-                events: settings.queue_max,
-                bytes: settings.queue_max_bytes,
-                chunk: settings.max_chunk_events,
-            },
-            ack_interval: settings.ack_interval,
-            since: Instant::now(),
-            changed: Condvar::new(),
-            #[cfg(unix)]
-            alarm: OnceLock::new(),
-            state: Mutex::new(State {
-                queue,
-                next_seq: 0,
-                position: if live { allocated } else { cursor.id },
-                outstanding: VecDeque::new(),
-                void: 0,
-                acked: cursor,
-                standing,
-                stored_at: Instant::now(),
-                delivered: 0,
-                rewound,
-                error: None,
-                unreadable: None,
-                errand: Errand::None,
-                closed: false,
-            }),
-        });
+        let state = State::new(queue, standing, rewound);
+        let member = Arc::new(Member::new(ident, want, &settings, state));
         let request_max = match (settings.request_max, live) {
             (0, true) => 2,
             (0, false) => 1,
@@ -847,16 +410,6 @@ fn store(hub: &Hub, member: &Member) -> Result<()> {
         member.stored(at, Some(cursor), reader.asks());
     }
     Ok(())
-}
-
-pub(super) fn occupied(ident: &Ident) -> Error {
-    Error::new(
-        ErrorKind::Occupied,
-        format!(
-            "another receiver of {ident:?} is at work, in this process or another one: there can \
-             be one at a time. Stop it first, or use another component"
-        ),
-    )
 }
 
 impl Drop for Subscription {
