@@ -1,16 +1,20 @@
 //! The consumers that poll for events (FTN18 section 2.2).
 
+mod cursor;
+mod live;
+
+use self::cursor::Cursor;
+use self::live::LivePosition;
 use crate::backend::Connection;
-use crate::backend::cursors::Move;
-use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::error::{ErrorKind, Result, fail};
 use crate::model::event::{Event, EventId, UnreadableEvent};
 use crate::model::ident::{Component, Ident, Want};
-use crate::model::life::{Life, Position};
+use crate::model::life::Position;
+use crate::read::background::{Background, Timed};
 use crate::read::check_limit;
-use crate::read::cursor_writer::CursorWriter;
-use crate::read::prefetch::{Prefetch, Timed};
-use crate::read::reader::{Chunk, Reader, Stored, not_registered};
-use crate::read::rewind::{self, Standing};
+use crate::read::reader::doubt::{TRIES, broke_again};
+use crate::read::reader::{Chunk, Reader};
+use crate::read::rewind::Standing;
 use crate::read::shared_chunks::ConsumerKey;
 use crate::read::tail::{Tail, TailPlace};
 use crate::sync::cancel::{CancelToken, Wait};
@@ -46,32 +50,9 @@ pub struct Consumer {
     reader: Arc<Reader>,
     cursor: Cursor,
     live: Option<Mutex<LivePosition>>,
-    prefetch: Prefetch,
-    cursor_writer: CursorWriter,
+    background: Background,
     key: ConsumerKey,
     tail: TailPlace,
-}
-
-/// Where a LIVE consumer is.
-#[derive(Default)]
-struct LivePosition {
-    /// The last event that was given or acknowledged, or where it started.
-    last: Option<Position>,
-    /// What the last poll learnt if it found nothing.
-    known_empty: Option<KnownEmpty>,
-    /// The doubts that were there at the last poll, and the life of the stream.
-    seen: Option<u64>,
-    life: Option<Life>,
-    /// Ids up to this were given before the stream was rewound, and up to that since then.
-    before: EventId,
-    since: EventId,
-}
-
-/// After `after`, up to `up_to`, there is no event of `want`: it need not be read again.
-struct KnownEmpty {
-    after: EventId,
-    want: Want,
-    up_to: EventId,
 }
 
 impl Consumer {
@@ -86,10 +67,10 @@ impl Consumer {
         let ident = Ident::new(user, &component)?;
         let live = component.is_live().then(Mutex::default);
         let key = reader.consumer_key();
-        let (prefetch, cursor_writer) = (Prefetch::default(), CursorWriter::default());
+        let background = Background::default();
         let cursor = Cursor { standing: reader.standing(&ident), ident };
         let tail = TailPlace::new(tail);
-        Ok(Consumer { reader, cursor, live, prefetch, cursor_writer, key, tail })
+        Ok(Consumer { reader, cursor, live, background, key, tail })
     }
 
     /// The key of this consumer, `user:component`.
@@ -180,10 +161,7 @@ impl Consumer {
         check_limit(limit)?;
         let limit = limit.min(settings.max_chunk_events);
         match &self.live {
-            Some(position) => {
-                let mut position = lock(position);
-                self.poll_live(&mut position, last_id, want, limit)
-            }
+            Some(position) => lock(position).poll(&self.reader, self.key, last_id, want, limit),
             None => self.poll_reliable(last_id, want, limit),
         }
     }
@@ -244,7 +222,7 @@ impl Consumer {
             };
             let Some(timed) = timed.filter(|_| self.reader.doubts() == doubts) else { continue };
             self.reader.gave(&mut lock(&self.cursor.standing), timed.chunk.given());
-            self.prefetch.returned(&self.reader, &timed, want, limit);
+            self.background.returned(&self.reader, &timed, want, limit);
             return Ok(timed.chunk.events);
         }
         Err(broke_again())
@@ -318,7 +296,7 @@ impl Consumer {
         limit: usize,
         doubts: u64,
     ) -> Result<Option<Timed>> {
-        let Some(reading) = self.prefetch.take(last_id, want, limit) else { return Ok(None) };
+        let Some(reading) = self.background.take(last_id, want, limit) else { return Ok(None) };
         let stored = self.cursor.store(&self.reader, last_id.unwrap_or(0), doubts)?;
         let timed = reading.wait(&self.reader).filter(|_| stored.is_some() && last_id == stored);
         Ok(timed.filter(|timed| !timed.chunk.events.is_empty()))
@@ -335,7 +313,7 @@ impl Consumer {
         doubts: u64,
     ) -> Result<Option<Timed>> {
         let pool = self.reader.pool()?;
-        let (Some(last_id), true) = (last_id, self.prefetch.is_busy() && pool.has_spare()) else {
+        let (Some(last_id), true) = (last_id, self.background.is_busy() && pool.has_spare()) else {
             return Ok(None);
         };
         // Validated first, because reading starts at this id.
@@ -344,7 +322,7 @@ impl Consumer {
         }
         let from = self.cursor.position(last_id);
         let (reader, cursor) = (self.reader.clone(), self.cursor.clone());
-        let (stored, timed) = self.cursor_writer.store_while(
+        let (stored, timed) = self.background.store_while(
             move || cursor.store(&reader, last_id, doubts).map(|stored| stored.unwrap_or(0)),
             || {
                 pool.with_retry(|connection| {
@@ -359,110 +337,6 @@ impl Consumer {
         Ok(Some(timed?).filter(|timed| stored == last_id && !timed.chunk.events.is_empty()))
     }
 
-    fn poll_live(
-        &self,
-        position: &mut LivePosition,
-        last_id: Option<EventId>,
-        want: &Want,
-        limit: usize,
-    ) -> Result<Vec<Event>> {
-        for _ in 0..TRIES {
-            let doubts = self.reader.doubts();
-            if position.seen.replace(doubts).is_some_and(|seen| seen != doubts) {
-                self.verify_live(position, doubts)?;
-            }
-            let last_id = last_id.filter(|id| *id <= position.since || *id > position.before);
-            let read = self.reader.pool()?.with_retry(|connection| {
-                self.read_live(connection, position, last_id, want, limit)
-            });
-            let (chunk, after) = match read {
-                Err(error) if error.kind() == ErrorKind::StreamRewound => continue,
-                result => result?,
-            };
-            if self.reader.doubts() != doubts {
-                continue;
-            }
-            let chunk = match chunk {
-                Ok(chunk) => chunk,
-                // Told once: the next poll goes on behind the row that cannot be read.
-                Err(error) => {
-                    let up_to = error.unreadable().map_or(after, |row| row.id);
-                    position.last = Some(Position::at(up_to));
-                    position.known_empty = Some(KnownEmpty { after, want: want.clone(), up_to });
-                    return Err(error);
-                }
-            };
-            let last = chunk.events.last().map_or(after, |event| event.id);
-            position.last = Some(Position { id: last, anchor: chunk.anchor });
-            position.since = position.since.max(last);
-            position.life = self.reader.life();
-            position.known_empty = chunk.events.is_empty().then(|| KnownEmpty {
-                after,
-                want: want.clone(),
-                up_to: chunk.settled_to,
-            });
-            return Ok(chunk.events);
-        }
-        Err(broke_again())
-    }
-
-    /// What there is for a LIVE consumer, or the error of a row that cannot be read; and after which
-    /// id that is.
-    fn read_live(
-        &self,
-        connection: &mut Connection,
-        position: &LivePosition,
-        last_id: Option<EventId>,
-        want: &Want,
-        limit: usize,
-    ) -> Result<(Result<Chunk>, EventId)> {
-        let known = position.last.filter(|known| last_id.is_none_or(|id| id == known.id));
-        let from = match (known, last_id) {
-            (Some(known), _) => known,
-            (None, Some(id)) => Position::at(id),
-            (None, None) => Position::at(self.reader.live_start(connection)?),
-        };
-        let given = position.last.is_some_and(|known| from.id <= known.id);
-        if given && !self.reader.is_allocated(connection, from.id)? {
-            self.reader.doubt(false);
-        } else {
-            self.reader.check_allocated(connection, from.id, "last_id")?;
-        }
-        let begin = match &position.known_empty {
-            Some(known_empty) if known_empty.after == from.id && known_empty.want == *want => {
-                Position { id: known_empty.up_to, anchor: from.anchor }
-            }
-            _ => from,
-        };
-        match self.read(connection, begin, want, limit) {
-            Err(error) if error.unreadable().is_none() => Err(error),
-            chunk => {
-                if chunk.as_ref().is_ok_and(|chunk| chunk.events.is_empty()) {
-                    self.reader.check_reachable(connection)?;
-                }
-                Ok((chunk, from.id))
-            }
-        }
-    }
-
-    /// Says once that the stream was rewound.
-    fn verify_live(&self, position: &mut LivePosition, doubts: u64) -> Result<()> {
-        position.known_empty = None;
-        let Some(at) = position.last else { return Ok(()) };
-        let (now, life, rewound) = self.reader.pool()?.with_retry(|connection| {
-            self.reader.verify_unregistered(connection, at, position.life, doubts)
-        })?;
-        (position.last, position.life) = (Some(now), Some(life));
-        match rewound {
-            Some(error) => {
-                position.before = position.before.max(at.id);
-                position.since = now.id;
-                Err(error)
-            }
-            None => Ok(()),
-        }
-    }
-
     /// Acknowledges every event up to `last_id`. The cursor never moves back; skipping ahead on
     /// purpose is allowed up to the highest id allocated, and so is passing over one event that cannot
     /// be read. For LIVE it moves this handle's position.
@@ -474,19 +348,8 @@ impl Consumer {
     /// [`poll`](Consumer::poll)), and those of the database.
     pub fn acknowledge(&self, last_id: EventId) -> Result<()> {
         if let Some(position) = &self.live {
-            let mut position = lock(position);
-            if last_id > position.since && last_id <= position.before {
-                return Ok(());
-            }
-            self.reader
-                .pool()?
-                .with_retry(|c| self.reader.check_allocated(c, last_id, "last_id"))?;
-            if position.last.is_none_or(|last| last.id < last_id) {
-                position.last = Some(Position::at(last_id));
-            }
-            return Ok(());
+            return lock(position).acknowledge(&self.reader, last_id);
         }
-
         self.check_reliable("acknowledge")?;
         self.store(Some(last_id)).map(|_| ())
     }
@@ -574,87 +437,5 @@ impl Consumer {
             );
         }
         Ok(())
-    }
-}
-
-/// So often a poll begins again because connections broke meanwhile.
-const TRIES: usize = 4;
-
-fn broke_again() -> Error {
-    Error::new(ErrorKind::ConnectionLost, "connections broke again and again during the call")
-}
-
-/// The cursor of a reliable consumer, and what is known of it.
-#[derive(Clone)]
-struct Cursor {
-    ident: Ident,
-    standing: Arc<Mutex<Standing>>,
-}
-
-impl Cursor {
-    /// Sees to it that the consumer stands in the stream as it is now; gives the doubts that there
-    /// are. Says once that the stream was rewound.
-    fn verified(&self, reader: &Reader) -> Result<u64> {
-        let doubts = reader.doubts();
-        let known = lock(&self.standing);
-        if known.seen == Some(doubts) {
-            return Ok(doubts);
-        }
-        let standing = known.clone();
-        drop(known);
-        let Some(verdict) = reader.find(&self.ident, &standing, doubts)? else {
-            lock(&self.standing).forget();
-            return Err(not_registered(&self.ident));
-        };
-        lock(&self.standing).adopt(&verdict, doubts);
-        verdict.rewound.map_or(Ok(doubts), Err)
-    }
-
-    /// What is known of the position.
-    fn position(&self, id: EventId) -> Position {
-        lock(&self.standing).position(id)
-    }
-
-    /// Stores the cursor and gives where it is now; `None` if the stream is in doubt.
-    fn store(&self, reader: &Reader, last_id: EventId, doubts: u64) -> Result<Option<EventId>> {
-        let allocated = |connection: &mut Connection| {
-            reader.ask(connection)?;
-            let due = lock(&self.standing).due_for_comparison();
-            for anchor in due {
-                if rewind::is_another(connection, anchor)? {
-                    reader.doubt(true);
-                    return Ok(());
-                }
-            }
-            let known = lock(&self.standing).has_given(last_id);
-            if known && !reader.is_allocated(connection, last_id)? {
-                reader.doubt(false);
-                return Ok(());
-            }
-            reader.check_allocated(connection, last_id, "last_id")
-        };
-        reader.pool()?.with_retry(allocated)?;
-        let at = lock(&self.standing).position(last_id);
-        self.move_to(reader, at, doubts)
-    }
-
-    /// As [`store`](Self::store), for a position that is surely one of the stream.
-    fn move_to(&self, reader: &Reader, at: Position, doubts: u64) -> Result<Option<EventId>> {
-        let standing = lock(&self.standing);
-        let known = standing.stored.id;
-        let mark = (at.id > known).then(|| standing.mark(at)).flatten();
-        drop(standing);
-        match reader.store(&self.ident, &Move { to: at.id, known, mark }, doubts)? {
-            Stored::Unsure => Ok(None),
-            Stored::At(cursor) if cursor < known => {
-                // Somebody has moved it back.
-                reader.doubt(false);
-                Ok(None)
-            }
-            Stored::At(cursor) => {
-                lock(&self.standing).moved(at, cursor, reader.asks());
-                Ok(Some(cursor))
-            }
-        }
     }
 }

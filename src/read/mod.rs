@@ -1,9 +1,8 @@
 //! Reading settled events in order, and storing cursors.
 
+pub(crate) mod background;
 pub(crate) mod consumer;
-pub(crate) mod cursor_writer;
 pub(crate) mod late;
-pub(crate) mod prefetch;
 pub(crate) mod reader;
 pub(crate) mod rewind;
 pub(crate) mod shared_chunks;

@@ -3,7 +3,7 @@
 
 use super::{ASK_AGAIN, MAX_STANDINGS, Reader};
 use crate::backend::Connection;
-use crate::model::error::{Error, Result};
+use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::ident::Ident;
 use crate::model::life::{Anchor, Life, Position};
 use crate::read::rewind::{self, Asks, Standing, Verdict};
@@ -18,6 +18,13 @@ use std::time::{Duration, Instant};
 /// often.
 pub(crate) const MISSED: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// So often a poll begins again because connections broke meanwhile.
+pub(crate) const TRIES: usize = 4;
+
+pub(crate) fn broke_again() -> Error {
+    Error::new(ErrorKind::ConnectionLost, "connections broke again and again during the call")
+}
 
 impl Reader {
     /// How many doubts there were. Whoever has seen fewer has to be verified.
