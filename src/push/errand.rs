@@ -2,10 +2,9 @@
 //! One errand is run at a time: by the caller, or on a thread beside a caller that will not wait for its end.
 //! What the errand finds stays for the next caller.
 
-use super::backlog::{Chunk, Request};
 use super::hub::Hub;
 use super::member::Member;
-use super::state::Found;
+use super::state::{Chunk, Found};
 use crate::backend::DatabaseKind;
 use crate::backend::lease::OwnerLease;
 use crate::config::Settings;
@@ -125,18 +124,14 @@ impl Shared {
 
     fn read(&self, from: Position, doubts: u64) -> Result<Chunk> {
         let (reader, member) = (self.hub.reader(), &self.member);
-        let (want, limit) = (member.want().clone(), member.chunk());
-        let request = Request { after: from.id, want, limit, doubts };
-        let read = || {
-            let Request { want, limit, .. } = &request;
-            let chunk = reader.pool()?.with_retry(|c| reader.read(c, from, want, *limit))?;
-            let events = chunk.events.into_iter().map(Arc::new).collect();
-            Ok(Chunk { events, up_to: chunk.settled_to })
-        };
-        match self.hub.backlog() {
-            Some(backlog) => backlog.get(&request, member.since(), read),
-            None => read(),
+        let (want, limit) = (member.want(), member.chunk());
+        if self.hub.has_several() {
+            let found = reader.read_together(from, want, limit, member.since(), doubts)?;
+            return Ok(Chunk { events: found.events, up_to: found.up_to });
         }
+        let chunk = reader.pool()?.with_retry(|c| reader.read(c, from, want, limit))?;
+        let events = chunk.events.into_iter().map(Arc::new).collect();
+        Ok(Chunk { events, up_to: chunk.settled_to })
     }
 }
 

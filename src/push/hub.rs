@@ -1,7 +1,6 @@
 //! The hub: one thread that reads the tail of the stream once, for all subscriptions of a handle,
 //! and stores their cursors. It runs while there is a subscription.
 
-use super::backlog::Backlog;
 use super::listener::{ListenTask, Notices};
 use super::member::Member;
 use super::queue::Piece;
@@ -51,7 +50,6 @@ struct MemberList {
 pub(crate) struct Hub {
     reader: Arc<Reader>,
     members: Members,
-    backlog: Backlog,
     threads: Mutex<Threads>,
 }
 
@@ -67,17 +65,12 @@ struct Threads {
 
 impl Hub {
     pub fn new(reader: Arc<Reader>) -> Self {
-        Hub {
-            reader,
-            members: Members::default(),
-            backlog: Backlog::default(),
-            threads: Mutex::default(),
-        }
+        Hub { reader, members: Members::default(), threads: Mutex::default() }
     }
 
-    /// What several members may catch up with; `None` for a single one.
-    pub fn backlog(&self) -> Option<&Backlog> {
-        (lock(&self.members).map.len() > 1).then_some(&self.backlog)
+    /// Whether there are several members, which may share what one of them reads to catch up.
+    pub fn has_several(&self) -> bool {
+        lock(&self.members).map.len() > 1
     }
 
     pub fn reader(&self) -> &Arc<Reader> {
@@ -147,8 +140,12 @@ impl Hub {
     /// Removes a member; the last one ends the thread.
     pub fn detach(&self, key: u64) {
         let threads = lock(&self.threads);
-        lock(&self.members).map.remove(&key);
-        self.backlog.clear();
+        let mut members = lock(&self.members);
+        members.map.remove(&key);
+        if members.map.len() <= 1 {
+            self.reader.forget_chunks();
+        }
+        drop(members);
         self.end_unless_used(threads);
     }
 

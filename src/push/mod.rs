@@ -7,7 +7,6 @@
 
 #[cfg(unix)]
 mod alarm;
-mod backlog;
 mod errand;
 mod hub;
 mod listener;

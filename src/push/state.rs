@@ -1,7 +1,6 @@
 //! How far a subscription is: what waits for it, what was handed out, and what is acknowledged.
 //! Data only: no threads, no database.
 
-use super::backlog::Chunk;
 use super::queue::{Groups, Tail, Taken};
 use crate::backend::cursors::Move;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -70,6 +69,12 @@ pub(super) enum Errand {
     None,
     Running,
     Done(Found),
+}
+
+/// What was read before the tail: all wanted events up to `up_to`.
+pub(super) struct Chunk {
+    pub events: Vec<Arc<Event>>,
+    pub up_to: EventId,
 }
 
 /// What an errand found.

@@ -261,7 +261,7 @@ impl Subscription {
             return Ok(None);
         }
         let seq = state.next_seq;
-        Ok(Some(state.deliver(seq, chunk.events.to_vec(), reader)))
+        Ok(Some(state.deliver(seq, chunk.events, reader)))
     }
 
     /// Acknowledges the oldest delivery that is not acknowledged.

@@ -1,20 +1,22 @@
 //! Reading settled events, and storing cursors, for all who use one stream handle.
 
 pub(crate) mod doubt;
+mod horizon;
+mod latecomers;
+mod side_by_side;
 
 use crate::backend::cursors::Move;
 use crate::backend::pool::Pool;
-use crate::backend::verify::Place as Table;
 use crate::backend::write::{Change, Written};
-use crate::backend::{Batch, Connection, HolderInfo, ReadRange, Settled, Watch};
+use crate::backend::{Batch, Connection, ReadRange, Watch};
 use crate::config::Settings;
 use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::model::event::{Event, EventId, NewEvent};
 use crate::model::ident::{Ident, Want};
 use crate::model::life::{Anchor, Life, Position};
-use crate::read::late::{LateWindow, WINDOW};
+use crate::read::late::LateWindow;
 use crate::read::rewind::{self, Standing};
-use crate::read::shared_chunks::{ConsumerKey, SharedChunks};
+use crate::read::shared_chunks::SharedChunks;
 use crate::settle::Spans;
 use crate::sync::lock::lock;
 use crate::sync::wakeup::Wakeup;
@@ -253,64 +255,6 @@ impl Reader {
         Ok(batch)
     }
 
-    /// A key in the shared chunks for a consumer that polls.
-    pub fn consumer_key(&self) -> ConsumerKey {
-        self.shared_chunks.consumer_key()
-    }
-
-    /// Forgets where the consumer was, because it registers again or unregisters.
-    pub fn forget(&self, key: ConsumerKey) {
-        self.shared_chunks.forget(key);
-    }
-
-    /// As [`read`](Self::read), for one of several consumers that poll: without a filter, what
-    /// another one has read a moment ago is not read again, only what is behind it.
-    pub fn read_beside(
-        &self,
-        key: ConsumerKey,
-        connection: &mut Connection,
-        from: Position,
-        want: &Want,
-        limit: usize,
-    ) -> Result<Chunk> {
-        if want.list().is_some() {
-            return self.read(connection, from, want, limit);
-        }
-        self.ask(connection)?;
-        let doubts = self.doubts();
-        let max_bytes = self.settings.max_chunk_bytes;
-        let found = self.shared_chunks.take(key, from.id, limit, max_bytes);
-        let anchor = found.events.last().map(Anchor::of).or(from.anchor);
-        if found.full {
-            self.shared_chunks.record_position(key, found.up_to);
-            return Ok(Chunk::new(found.events, found.up_to, anchor));
-        }
-        let read = Instant::now();
-        let rest = ReadRange {
-            limit: limit - found.events.len(),
-            max_bytes: max_bytes - found.bytes,
-            ..ReadRange::all(found.up_to, want, &self.settings)
-        };
-        let begin = Position { id: found.up_to, anchor };
-        let chunk = match self.read_range(connection, begin, rest) {
-            // What is before the row that cannot be read comes first.
-            Err(error) if error.unreadable().is_some() && !found.events.is_empty() => {
-                self.shared_chunks.record_position(key, found.up_to);
-                return Ok(Chunk::new(found.events, found.up_to, anchor));
-            }
-            result => result?,
-        };
-        let settled = lock(&self.settled);
-        if self.doubts.load(Ordering::Acquire) == doubts {
-            self.shared_chunks.keep(key, found.up_to, chunk.settled_to, &chunk.events, read);
-        }
-        drop(settled);
-        self.shared_chunks.record_position(key, chunk.settled_to);
-        let mut events = found.events;
-        events.extend(chunk.events);
-        Ok(Chunk { events, settled_to: chunk.settled_to, anchor: chunk.anchor })
-    }
-
     /// Without a filter a missing id shows, and only then the server is asked.
     fn gapless(
         &self,
@@ -439,78 +383,6 @@ impl Reader {
         }
     }
 
-    /// Looks at the server, through the session that watches the event table, how far the ids
-    /// after `position` are settled.
-    pub fn settle(&self, position: EventId) -> Result<Settled> {
-        let doubts = self.doubts.load(Ordering::Acquire);
-        self.watching(|watch| {
-            let look = watch.settle(position)?;
-            let mut settled = lock(&self.settled);
-            if self.doubts.load(Ordering::Acquire) == doubts {
-                settled.add(look.after, look.horizon);
-            }
-            Ok(look)
-        })
-    }
-
-    /// Runs `work` with the watching session, which is opened when it is first needed, and again
-    /// after it broke or there was another doubt.
-    fn watching<T>(&self, work: impl Fn(&mut Watch) -> Result<T>) -> Result<T> {
-        for _ in 0..2 {
-            let mut slot = lock(&self.watch);
-            let doubts = self.doubts.load(Ordering::Acquire);
-            let (_, watch) = match &mut *slot {
-                Some(opened) if opened.0 == doubts => opened,
-                _ => slot.insert((doubts, Watch::open(self.pool()?.backend())?)),
-            };
-            match work(watch) {
-                Err(error) if error.ends_connection() => {
-                    *slot = None;
-                    drop(slot);
-                    self.doubt(false);
-                    // Waited for long enough: only what broke at once is tried again.
-                    if error.kind() != ErrorKind::ConnectionLost {
-                        return Err(error);
-                    }
-                }
-                result => return result,
-            }
-        }
-        fail!(ConnectionLost, "the connection broke twice while looking for settled events")
-    }
-
-    /// Which events have appeared, since an earlier call, below what was settled then: among the
-    /// newest settled ids, after `from` and up to `horizon`. All that were found by this handle, a
-    /// thousand at most.
-    pub fn latecomers(
-        &self,
-        connection: &mut Connection,
-        from: EventId,
-        horizon: EventId,
-    ) -> Result<Vec<EventId>> {
-        const MOST: usize = 1000;
-        let mut slot = lock(&self.late);
-        let (window, found) = &mut *slot;
-        let start = horizon.saturating_sub(WINDOW).max(from);
-        if let Some(known) = window.take_if(|known| known.up_to() <= horizon) {
-            let mut known = known;
-            let present = connection.ids(Table::Queue, known.start(), WINDOW as usize)?;
-            found.extend(known.late(&present));
-            found.sort_unstable();
-            found.truncate(MOST);
-        }
-        let present = connection.ids(Table::Queue, start, WINDOW as usize)?;
-        let present = present.into_iter().filter(|id| *id <= horizon);
-        *window = Some(LateWindow::new(start, horizon, present));
-        Ok(found.clone())
-    }
-
-    /// How far a reader at `position` may read on, as far as is known without a look.
-    fn settled_from(&self, position: EventId) -> EventId {
-        self.doubts();
-        lock(&self.settled).upto_from(position)
-    }
-
     /// For a reader that found nothing: from time to time it asks whether there are events with ids
     /// that nobody can be given.
     pub fn check_reachable(&self, connection: &mut Connection) -> Result<()> {
@@ -545,15 +417,6 @@ impl Reader {
         Ok(())
     }
 
-    /// Where a LIVE consumer begins that gets what comes from now on: behind the last settled id, so
-    /// that it gets the events of transactions that are open now, and with them those that were
-    /// committed behind the first of these. Ids that are far below the highest one are not looked at.
-    pub fn live_start(&self, connection: &mut Connection) -> Result<EventId> {
-        const FAR: EventId = 10_000;
-        let highest = connection.highest_allocated()?;
-        Ok(self.look(highest.saturating_sub(FAR))?.0.horizon.min(highest))
-    }
-
     /// Whether the id was ever allocated, or a higher one.
     pub fn is_allocated(&self, connection: &mut Connection, id: EventId) -> Result<bool> {
         self.doubts();
@@ -563,21 +426,6 @@ impl Reader {
             return Ok(id <= highest);
         }
         Ok(true)
-    }
-
-    /// How far the stream is settled by now, from `from` on, and who holds it up.
-    pub fn look(&self, from: EventId) -> Result<(Settled, Vec<HolderInfo>)> {
-        let mut look = self.settle(self.settled_from(from))?;
-        while look.more {
-            let before = look.horizon;
-            look = self.settle(before)?;
-            if look.horizon == before {
-                break;
-            }
-        }
-        let holders =
-            if look.visible > look.horizon { self.watching(Watch::holders)? } else { Vec::new() };
-        Ok((look, holders))
     }
 }
 

@@ -1,39 +1,73 @@
-//! What was read a moment ago. Consumers that poll side by side at the end of the stream read each
-//! event from the database once: a later one takes it from here, and reads only what comes after it.
-//! Settled events do not change, so an entry may be stale, but it is never incorrect.
+//! The one cache of what was read a moment ago, for all who read through one stream handle: consumers
+//! that poll side by side, and subscriptions that catch up side by side. One of them reads a chunk from the
+//! database, and the others take it from here.
+//!
+//! # Invariants
+//! Each of them has its tests below, by the same words. `tests/it/read/side_by_side.rs` and
+//! `tests/it/push/side_by_side.rs` test them on real databases.
+//!
+//! 1. **A chunk is whole.** It holds every wanted event above `after` and up to `up_to` that was in the
+//!    table when it was read, and all ids up to `up_to` were settled. A settled event does not change, so a
+//!    chunk may be stale, but it is never incorrect.
+//! 2. **What is taken begins at the position of the reader and has no gap.** A chunk that begins behind
+//!    the position, or behind the end of the chunk taken before it, is not taken.
+//! 3. **A doubt drops everything.** A connection that broke (the generation of the pool) and a
+//!    `StreamRewound` are doubts. A chunk is taken only by a reader that knows of exactly as many doubts as
+//!    there were when its read began.
+//! 4. **A newcomer gets nothing that was read before it began.** A chunk is taken only by a reader that
+//!    began before the read of the chunk did. From its beginning on nothing after its cursor is discarded.
+//!    An older chunk may hold some of the events that were discarded before, but not all of them.
+//! 5. **What is old is not taken**: see [`POLL_AGE`] and [`CATCH_UP_AGE`].
+//! 6. **What is kept is bounded**, by chunks, events and bytes.
+//! 7. **Readers that wait for the same chunk share one read.** However that read ends, each of them
+//!    goes on.
 
+use crate::model::error::Result;
 use crate::model::event::{Event, EventId};
+use crate::model::ident::Want;
 use crate::sync::lock::lock;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Entries older than this are not served.
-const AGE: Duration = Duration::from_millis(250);
+/// A poll takes no chunk that is older than this, and a consumer that has not polled for so long begins
+/// anew.
+pub(crate) const POLL_AGE: Duration = Duration::from_millis(250);
 
-/// Most events that are window, and most bytes of their data.
-const EVENTS: usize = 4096;
-const BYTES: usize = 4 << 20;
+/// A subscription that catches up takes no chunk that is older than this; no chunk is kept for longer.
+pub(crate) const CATCH_UP_AGE: Duration = Duration::from_secs(1);
 
-/// The last events that the consumers of a stream handle have read.
+/// Most chunks that are kept, most of their events, and most bytes of the data of these.
+const CHUNKS: usize = 512;
+const EVENTS: usize = 32_000;
+const BYTES: usize = 16 << 20;
+
+/// A chunk is worth keeping for a consumer that is no more than so many ids behind it.
+const NEAR: EventId = 4096;
+
+/// The chunks that were read last through a stream handle.
 #[derive(Default)]
 pub(crate) struct SharedChunks {
-    window: Mutex<Window>,
-    consumers: AtomicU64,
+    state: Mutex<State>,
+    /// A read in progress has ended.
+    ended: Condvar,
+    keys: AtomicU64,
 }
-
-/// Who polls, among those of a stream handle.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct ConsumerKey(u64);
 
 #[derive(Default)]
-struct Window {
-    /// Every settled event above this, up to where the last chunk ends, stands in the chunks.
-    after: EventId,
-    chunks: VecDeque<CachedChunk>,
+struct State {
+    /// In the order in which they were kept.
+    chunks: VecDeque<Arc<CachedChunk>>,
+    /// The reads in progress that others may wait for.
+    reading: Vec<Reading>,
+    /// The consumers that poll again and again.
     consumers: HashMap<ConsumerKey, Progress>,
 }
+
+/// A consumer that polls, among those of a stream handle.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct ConsumerKey(u64);
 
 /// Where a consumer will go on.
 struct Progress {
@@ -43,17 +77,48 @@ struct Progress {
     since: Instant,
 }
 
+/// A chunk as it was read: all events of `want` above `after` and up to `up_to`.
 #[derive(Clone)]
-struct CachedChunk {
-    events: Arc<[Event]>,
-    bytes: usize,
+pub(crate) struct CachedChunk {
+    after: EventId,
     up_to: EventId,
+    want: Want,
+    events: Arc<[Arc<Event>]>,
+    /// The bytes of their data.
+    bytes: usize,
+    /// How many doubts there were when its read began, and when that was.
+    doubts: u64,
     read: Instant,
 }
 
-/// The cached prefix of the requested chunk: every event up to `up_to`.
-pub(crate) struct Prefix {
-    pub events: Vec<Event>,
+/// A read in progress.
+#[derive(PartialEq)]
+struct Reading {
+    after: EventId,
+    want: Want,
+    doubts: u64,
+    read: Instant,
+    key: u64,
+}
+
+/// What a reader asks for.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub after: EventId,
+    pub want: &'a Want,
+    pub limit: usize,
+    pub max_bytes: usize,
+    /// How many doubts the reader knows of.
+    pub doubts: u64,
+    /// When the reader began. Since then nothing after its cursor was discarded. `None` if nothing is known.
+    pub since: Option<Instant>,
+    /// The reader takes no chunk that is older than this.
+    pub max_age: Duration,
+}
+
+/// The cached prefix of the requested chunk: every wanted event up to `up_to`.
+pub(crate) struct Prefix<T> {
+    pub events: Vec<T>,
     pub bytes: usize,
     pub up_to: EventId,
     /// Nothing more fits into the chunk.
@@ -61,273 +126,243 @@ pub(crate) struct Prefix {
 }
 
 impl SharedChunks {
-    fn window(&self) -> MutexGuard<'_, Window> {
-        lock(&self.window)
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 
-    /// A key for one more consumer.
-    pub fn consumer_key(&self) -> ConsumerKey {
-        ConsumerKey(self.consumers.fetch_add(1, Ordering::Relaxed))
+    /// The wanted events after a position that are cached, each of them copied by `copy`.
+    pub fn take<T>(&self, request: &Request<'_>, copy: impl Fn(&Arc<Event>) -> T) -> Prefix<T> {
+        let hits = self.state().hits(request);
+        Prefix::of(&hits, request, copy)
     }
 
-    /// The events after `after` that stand here, of at most so many events and bytes.
+    /// The next wanted events: those that are cached, or else what `read` gives, which is kept for others.
+    /// Waits while another reader reads them. `doubts` says how many doubts there are after the read.
     ///
-    /// A hit requires that this consumer itself read up to `after` less than [`AGE`] ago, and that
-    /// the chunk was read after the consumer began to poll: from then on nothing after its cursor
-    /// is discarded. A consumer that registered later could be given events that were already
-    /// discarded, followed by a gap.
-    pub fn take(&self, key: ConsumerKey, after: EventId, limit: usize, max_bytes: usize) -> Prefix {
-        let mut window = self.window();
-        window.forget_old();
-        let behind = window.chunks.iter().filter(|chunk| chunk.up_to > after);
-        let mut chunks: Vec<CachedChunk> = behind.cloned().collect();
-        let own = window.consumers.get(&key).filter(|own| own.next == after && own.is_fresh());
-        let fits = own.is_some_and(|own| chunks.iter().all(|chunk| chunk.read >= own.since));
-        if !fits || window.after > after {
-            chunks.clear();
+    /// Never call this with a connection of the pool in hand: the reader that is waited for may need one.
+    pub fn take_or_read(
+        &self,
+        request: &Request<'_>,
+        read: impl FnOnce() -> Result<CachedChunk>,
+        doubts: impl FnOnce() -> u64,
+    ) -> Result<Prefix<Arc<Event>>> {
+        let mut state = self.state();
+        loop {
+            let hits = state.hits(request);
+            if !hits.is_empty() {
+                drop(state);
+                return Ok(Prefix::of(&hits, request, Arc::clone));
+            }
+            if !state.is_being_read(request) {
+                break;
+            }
+            state = self.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        drop(window);
-        let mut found = Prefix { events: Vec::new(), bytes: 0, up_to: after, full: false };
-        for chunk in &chunks {
-            let first = chunk.events.partition_point(|event| event.id <= after);
-            for event in &chunk.events[first..] {
-                if found.events.len() >= limit || found.bytes >= max_bytes {
+        let reading = InProgress { cache: self, key: self.new_key() };
+        state.reading.push(Reading {
+            after: request.after,
+            want: request.want.clone(),
+            doubts: request.doubts,
+            read: Instant::now(),
+            key: reading.key,
+        });
+        drop(state);
+        let chunk = read()?;
+        let mut prefix = Prefix::of(&[], request, Arc::clone);
+        (prefix.events, prefix.bytes) = (chunk.events.to_vec(), chunk.bytes);
+        prefix.up_to = chunk.up_to;
+        prefix.full = prefix.is_full(request);
+        self.keep(chunk, doubts());
+        Ok(prefix)
+    }
+
+    /// Keeps a chunk for others, unless there are more `doubts` now than when its read began. A chunk that
+    /// ends where it begins is of no use.
+    pub fn keep(&self, chunk: CachedChunk, doubts: u64) {
+        if chunk.up_to > chunk.after && chunk.doubts == doubts {
+            self.state().keep(chunk);
+        }
+    }
+
+    /// Drops every chunk, because the stream is in doubt, or the last one who would take them has ended.
+    pub fn clear(&self) {
+        self.state().chunks.clear();
+    }
+
+    fn new_key(&self) -> u64 {
+        self.keys.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A key for one more consumer that polls.
+    pub fn consumer_key(&self) -> ConsumerKey {
+        ConsumerKey(self.new_key())
+    }
+
+    /// Since when the consumer has polled again and again, if it goes on where it was a moment ago.
+    pub fn since(&self, key: ConsumerKey, after: EventId) -> Option<Instant> {
+        let state = self.state();
+        let own = state.consumers.get(&key).filter(|own| own.next == after && own.is_fresh());
+        own.map(|own| own.since)
+    }
+
+    /// The consumer will go on after `next`.
+    pub fn record_position(&self, key: ConsumerKey, next: EventId) {
+        let mut state = self.state();
+        state.consumers.retain(|_, progress| progress.is_fresh());
+        let when = Instant::now();
+        let since = state.consumers.get(&key).map_or(when, |progress| progress.since);
+        state.consumers.insert(key, Progress { next, when, since });
+    }
+
+    /// Forgets the consumer, because it registers again or unregisters.
+    pub fn forget(&self, key: ConsumerKey) {
+        self.state().consumers.remove(&key);
+    }
+
+    /// Whether another consumer is at a position from which it will want the events above `after` and
+    /// up to `up_to`.
+    pub fn is_wanted(&self, key: ConsumerKey, after: EventId, up_to: EventId) -> bool {
+        let near = |next: EventId| next < up_to && next + NEAR >= after;
+        let state = self.state();
+        let mut others = state.consumers.iter().filter(|(other, _)| **other != key);
+        up_to > after && others.any(|(_, progress)| near(progress.next) && progress.is_fresh())
+    }
+}
+
+impl State {
+    /// The chunks that have what follows the position, one after the other without a gap, until there is
+    /// enough.
+    fn hits(&mut self, request: &Request<'_>) -> Vec<Arc<CachedChunk>> {
+        let now = Instant::now();
+        self.forget_old(now);
+        let Some(since) = request.since else { return Vec::new() };
+        let (mut at, mut found, mut hits) = (request.after, 0, Vec::new());
+        for chunk in &self.chunks {
+            if found >= request.limit {
+                break;
+            }
+            let follows = chunk.after <= at && at < chunk.up_to;
+            if follows && chunk.may_be_given(request, since, now) {
+                found += chunk.events_after(at).len();
+                at = chunk.up_to;
+                hits.push(chunk.clone());
+            }
+        }
+        hits
+    }
+
+    /// Whether another reader reads the chunk, and it may be given to who asks.
+    fn is_being_read(&self, request: &Request<'_>) -> bool {
+        self.reading.iter().any(|reading| {
+            reading.after == request.after
+                && reading.doubts == request.doubts
+                && request.since.is_some_and(|since| reading.read >= since)
+                && reading.want == *request.want
+        })
+    }
+
+    fn keep(&mut self, chunk: CachedChunk) {
+        self.forget_old(Instant::now());
+        // Whoever may take the older one may take this one.
+        self.chunks.retain(|other| !chunk.replaces(other));
+        self.chunks.push_back(Arc::new(chunk));
+        // The oldest go first. A reader that is so far behind the others reads for itself.
+        while self.chunks.len() > CHUNKS
+            || self.chunks.iter().map(|chunk| chunk.events.len()).sum::<usize>() > EVENTS
+            || self.chunks.iter().map(|chunk| chunk.bytes).sum::<usize>() > BYTES
+        {
+            self.chunks.pop_front();
+        }
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        while self.chunks.front().is_some_and(|chunk| now - chunk.read >= CATCH_UP_AGE) {
+            self.chunks.pop_front();
+        }
+    }
+}
+
+impl CachedChunk {
+    /// All events that the request wants up to `up_to`. Their read began at `read`, when there were as many
+    /// doubts as the request says.
+    pub fn new(
+        request: &Request<'_>,
+        up_to: EventId,
+        events: Arc<[Arc<Event>]>,
+        read: Instant,
+    ) -> Self {
+        let bytes = events.iter().map(|event| event.data.as_str().len()).sum();
+        let Request { after, want, doubts, .. } = *request;
+        CachedChunk { after, up_to, want: want.clone(), events, bytes, doubts, read }
+    }
+
+    /// The one rule of safety: invariants 3, 4 and 5.
+    fn may_be_given(&self, request: &Request<'_>, since: Instant, now: Instant) -> bool {
+        self.doubts == request.doubts
+            && self.read >= since
+            && now.saturating_duration_since(self.read) < request.max_age
+            && self.want == *request.want
+    }
+
+    fn replaces(&self, other: &CachedChunk) -> bool {
+        self.after <= other.after
+            && other.up_to <= self.up_to
+            && other.doubts <= self.doubts
+            && other.read <= self.read
+            && other.want == self.want
+    }
+
+    fn events_after(&self, id: EventId) -> &[Arc<Event>] {
+        &self.events[self.events.partition_point(|event| event.id <= id)..]
+    }
+}
+
+impl<T> Prefix<T> {
+    fn of(
+        hits: &[Arc<CachedChunk>],
+        request: &Request<'_>,
+        copy: impl Fn(&Arc<Event>) -> T,
+    ) -> Self {
+        let mut found = Prefix { events: Vec::new(), bytes: 0, up_to: request.after, full: false };
+        for chunk in hits {
+            for event in chunk.events_after(found.up_to) {
+                if found.is_full(request) {
                     found.full = true;
                     return found;
                 }
                 found.up_to = event.id;
                 found.bytes += event.data.as_str().len();
-                found.events.push(event.clone());
+                found.events.push(copy(event));
             }
             found.up_to = chunk.up_to;
         }
-        found.full = found.events.len() >= limit || found.bytes >= max_bytes;
+        found.full = found.is_full(request);
         found
     }
 
-    /// The consumer of this key will go on after `next`.
-    pub fn record_position(&self, key: ConsumerKey, next: EventId) {
-        let mut window = self.window();
-        window.consumers.retain(|_, progress| progress.is_fresh());
-        let when = Instant::now();
-        let since = window.consumers.get(&key).map_or(when, |progress| progress.since);
-        window.consumers.insert(key, Progress { next, when, since });
-    }
-
-    /// Forgets the consumer, because it registers again or unregisters.
-    pub fn forget(&self, key: ConsumerKey) {
-        self.window().consumers.remove(&key);
-    }
-
-    /// Keeps `events`, which are all events above `after` and up to `up_to`, if another consumer is
-    /// at a position where it will want them. They were read no earlier than `read`, and no
-    /// connection broke since.
-    pub fn keep(
-        &self,
-        key: ConsumerKey,
-        after: EventId,
-        up_to: EventId,
-        events: &[Event],
-        read: Instant,
-    ) {
-        let mut window = self.window();
-        window.forget_old();
-        let from = window.up_to().unwrap_or(after).max(after);
-        let near = |next: EventId| next < up_to && next + EVENTS as EventId >= after;
-        let wanted = window
-            .consumers
-            .iter()
-            .any(|(other, progress)| *other != key && progress.is_fresh() && near(progress.next));
-        if up_to <= from || !wanted {
-            return;
-        }
-        if window.up_to() != Some(from) {
-            window.chunks.clear();
-            window.after = from;
-        }
-        let first = events.partition_point(|event| event.id <= from);
-        let events: Arc<[Event]> = events[first..].into();
-        let bytes = events.iter().map(|event| event.data.as_str().len()).sum();
-        window.chunks.push_back(CachedChunk { events, bytes, up_to, read });
-        while window.chunks.iter().map(|chunk| chunk.events.len()).sum::<usize>() > EVENTS
-            || window.chunks.iter().map(|chunk| chunk.bytes).sum::<usize>() > BYTES
-        {
-            window.forget_first();
-        }
-    }
-
-    pub fn clear(&self) {
-        self.window().chunks.clear();
+    fn is_full(&self, request: &Request<'_>) -> bool {
+        self.events.len() >= request.limit || self.bytes >= request.max_bytes
     }
 }
 
 impl Progress {
     fn is_fresh(&self) -> bool {
-        self.when.elapsed() < AGE
+        self.when.elapsed() < POLL_AGE
     }
 }
 
-impl Window {
-    fn up_to(&self) -> Option<EventId> {
-        self.chunks.back().map(|chunk| chunk.up_to)
-    }
+/// The guard of a read in progress. Its drop wakes all who wait for it, also after an error or a panic.
+struct InProgress<'a> {
+    cache: &'a SharedChunks,
+    key: u64,
+}
 
-    fn forget_first(&mut self) {
-        if let Some(chunk) = self.chunks.pop_front() {
-            self.after = chunk.up_to;
-        }
-    }
-
-    fn forget_old(&mut self) {
-        while self.chunks.front().is_some_and(|chunk| chunk.read.elapsed() >= AGE) {
-            self.forget_first();
-        }
+impl Drop for InProgress<'_> {
+    fn drop(&mut self) {
+        self.cache.state().reading.retain(|reading| reading.key != self.key);
+        self.cache.ended.notify_all();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::event::{EventData, EventType, Timestamp};
-    use std::ops::RangeInclusive;
-    use std::thread::sleep;
-
-    fn events(ids: RangeInclusive<EventId>, size: usize) -> Vec<Event> {
-        let event = |id| Event {
-            id,
-            event_type: EventType::stored("A"),
-            data: EventData::stored("x".repeat(size)),
-            ts: Timestamp::from_unix(0).unwrap(),
-        };
-        ids.map(event).collect()
-    }
-
-    /// Somebody who waits at 0, and somebody who reads.
-    fn two() -> (SharedChunks, ConsumerKey) {
-        let recent = SharedChunks::default();
-        let (waits, reads) = (recent.consumer_key(), recent.consumer_key());
-        recent.record_position(waits, 0);
-        (recent, reads)
-    }
-
-    fn keep(recent: &SharedChunks, key: ConsumerKey, after: EventId, up_to: EventId) {
-        recent.keep(key, after, up_to, &events(after + 1..=up_to, 1), Instant::now());
-    }
-
-    /// Somebody who has polled since before everything.
-    const WAITS: ConsumerKey = ConsumerKey(0);
-
-    /// Takes for somebody who has read up to there.
-    fn take(recent: &SharedChunks, after: EventId, limit: usize, max_bytes: usize) -> Prefix {
-        let key = WAITS;
-        recent.record_position(key, after);
-        recent.take(key, after, limit, max_bytes)
-    }
-
-    fn ids(found: &Prefix) -> Vec<EventId> {
-        found.events.iter().map(|event| event.id).collect()
-    }
-
-    #[test]
-    fn pieces_that_follow_or_overlap_are_taken_as_one() {
-        let (recent, reads) = two();
-        keep(&recent, reads, 0, 3);
-        keep(&recent, reads, 3, 5);
-        keep(&recent, reads, 4, 7);
-        let found = take(&recent, 1, 100, 100);
-        assert_eq!(ids(&found), [2, 3, 4, 5, 6, 7]);
-        assert_eq!((found.up_to, found.bytes, found.full), (7, 6, false));
-    }
-
-    #[test]
-    fn a_newcomer_takes_only_what_was_read_since_it_polls() {
-        let (recent, reads) = two();
-        keep(&recent, reads, 0, 3);
-        let newcomer = recent.consumer_key();
-        for _ in 0..2 {
-            assert!(recent.take(newcomer, 3, 100, 100).events.is_empty());
-            recent.record_position(newcomer, 1);
-            assert!(recent.take(newcomer, 1, 100, 100).events.is_empty());
-            recent.record_position(newcomer, 3);
-            assert!(recent.take(newcomer, 2, 100, 100).events.is_empty());
-            recent.clear();
-            keep(&recent, reads, 3, 5);
-            assert_eq!(ids(&recent.take(newcomer, 3, 100, 100)), [4, 5]);
-            recent.forget(newcomer);
-        }
-    }
-
-    #[test]
-    fn a_chunk_ends_at_its_limits() {
-        let (recent, reads) = two();
-        keep(&recent, reads, 0, 9);
-        for (limit, max_bytes) in [(2, 100), (100, 2)] {
-            let found = take(&recent, 3, limit, max_bytes);
-            assert_eq!((ids(&found), found.up_to, found.full), (vec![4, 5], 5, true));
-        }
-    }
-
-    #[test]
-    fn what_is_not_known_from_the_position_on_is_not_given() {
-        let (recent, reads) = two();
-        keep(&recent, reads, 4, 6);
-        for position in [0, 3, 6, 8] {
-            let found = take(&recent, position, 100, 100);
-            assert_eq!((found.events.len(), found.up_to, found.full), (0, position, false));
-        }
-        // Behind a hole there is a new beginning.
-        keep(&recent, reads, 8, 9);
-        assert!(take(&recent, 4, 100, 100).events.is_empty());
-        assert_eq!(ids(&take(&recent, 8, 100, 100)), [9]);
-    }
-
-    #[test]
-    fn a_missing_id_that_is_settled_is_passed_over() {
-        let (recent, reads) = two();
-        recent.keep(reads, 0, 5, &events(1..=2, 1), Instant::now());
-        let found = take(&recent, 0, 100, 100);
-        assert_eq!((ids(&found), found.up_to), (vec![1, 2], 5));
-    }
-
-    #[test]
-    fn nothing_is_kept_for_who_is_alone_or_far_away() {
-        let (recent, reads) = (SharedChunks::default(), ConsumerKey(7));
-        recent.record_position(reads, 0);
-        keep(&recent, reads, 0, 3);
-        assert!(take(&recent, 0, 100, 100).events.is_empty());
-        recent.record_position(ConsumerKey(8), 0);
-        let far = EVENTS as EventId + 1;
-        keep(&recent, reads, far, far + 3);
-        assert!(take(&recent, far, 100, 100).events.is_empty());
-    }
-
-    #[test]
-    fn what_is_old_or_of_another_database_is_forgotten() {
-        let (recent, reads) = two();
-        recent.keep(reads, 0, 2, &events(1..=2, 1), Instant::now() - AGE);
-        keep(&recent, reads, 2, 4);
-        assert!(take(&recent, 0, 100, 100).events.is_empty());
-        assert_eq!(ids(&take(&recent, 2, 100, 100)), [3, 4]);
-        recent.clear();
-        assert!(take(&recent, 2, 100, 100).events.is_empty());
-        keep(&recent, reads, 0, 2);
-        sleep(AGE);
-        assert!(take(&recent, 0, 100, 100).events.is_empty());
-    }
-
-    #[test]
-    fn what_is_kept_is_bounded() {
-        let (recent, reads) = two();
-        for after in (0..3 * EVENTS as EventId).step_by(500) {
-            recent.record_position(ConsumerKey(99), after);
-            keep(&recent, reads, after, after + 500);
-        }
-        assert!(
-            recent.window().chunks.iter().map(|chunk| chunk.events.len()).sum::<usize>() <= EVENTS
-        );
-        let end = recent.window().up_to().unwrap();
-        recent.record_position(ConsumerKey(99), end);
-        recent.keep(reads, end, end + 2, &events(end + 1..=end + 2, BYTES), Instant::now());
-        assert!(recent.window().chunks.is_empty());
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ mod leases;
 mod ownership;
 mod receiver;
 mod restart;
+mod side_by_side;
 mod silence;
 mod starting;
 mod stress;

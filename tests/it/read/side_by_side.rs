@@ -1,7 +1,7 @@
 //! Consumers that poll side by side on one handle read each event from the database once.
 
-use crate::support::Db;
-use futoin_eventstream::{Consumer, Discarder, Event, EventStream, Options, Want};
+use crate::support::{Db, failure};
+use futoin_eventstream::{Consumer, Discarder, ErrorKind, Event, EventStream, Options, Want};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -92,6 +92,35 @@ on_each_server!(a_newcomer_gets_nothing_that_was_discarded_before_it_registered,
     assert_eq!(numbers(&poll(&third, None)), [3]);
     let live = stream.live("reader").unwrap();
     assert_eq!(numbers(&live.poll(Some(0), &Want::all()).unwrap()), [3]);
+});
+
+on_servers!(
+    what_was_read_before_connections_broke_is_read_again,
+    [postgres, postgres18, mariadb, mysql],
+    |db| {
+        let (stream, first, second) = consumers(db, &[]);
+        read_by_the_first(db, &stream, &first, &second, [1, 2]);
+        db.kill_sessions();
+        assert_eq!(numbers(&poll(&second, None)), [777, 2]);
+    }
+);
+
+on_each_server!(what_was_read_before_the_stream_was_rewound_is_given_to_nobody_after_it, |db| {
+    let (stream, first, second) = consumers(db, &[]);
+    poll(&second, None);
+    for n in 0..10 {
+        stream.add_event("TEST", &n).unwrap();
+    }
+    let last = poll(&first, None).last().map(|event| event.id);
+    db.truncate();
+    for n in 100..120 {
+        stream.add_event("TEST", &n).unwrap();
+    }
+    // Another event stands at its position.
+    assert_eq!(failure(first.poll(last, &Want::all())), ErrorKind::StreamRewound);
+    let new: Vec<u64> = (100..120).collect();
+    assert_eq!(numbers(&poll(&second, None)), new);
+    assert_eq!(numbers(&poll(&first, None)), new);
 });
 
 on_each_server!(who_comes_alone_reads_the_table, |db| {

@@ -154,6 +154,19 @@ impl Db {
         url.into()
     }
 
+    /// Empties the event table so that ids begin anew; the consumers stay.
+    pub fn truncate(&self) {
+        let sql = match self.kind {
+            DatabaseKind::Sqlite => {
+                "BEGIN; DELETE FROM evt_queue; \
+                 DELETE FROM sqlite_sequence WHERE name = 'evt_queue'; COMMIT"
+            }
+            DatabaseKind::Postgres => "TRUNCATE evt_queue RESTART IDENTITY",
+            DatabaseKind::Mysql => "TRUNCATE TABLE evt_queue",
+        };
+        self.raw().exec(sql);
+    }
+
     /// Ends all other sessions of this database, and waits until they are gone.
     pub fn kill_sessions(&self) {
         let mut raw = self.raw();

@@ -62,7 +62,7 @@ on_each_server!(that_it_was_rewound_is_told_before_any_other_error, |db| {
         }
         cursor(db, "app:Audit") == upto
     });
-    truncate(db);
+    db.truncate();
     add(&stream, "second", 5);
     until("the cursor that is set back", || cursor(db, "app:Audit") == 0);
     // Nobody asks, and then the hub fails.
@@ -134,7 +134,7 @@ on_each_server!(what_was_read_of_two_lives_within_a_second_is_noticed, |db| {
     assert!(consumer.poll(None, &want).unwrap().is_empty());
     add(&stream, "first", 20);
     assert_eq!(consumer.poll(None, &want).unwrap().len(), 20);
-    truncate(db);
+    db.truncate();
     let ids = add(&stream, "second", 30);
     // Nobody has noticed yet, where the machine is not slow.
     let (mut got, mut told, mut last) = (Vec::new(), 0, Some(20));
@@ -171,7 +171,7 @@ on_servers!(a_discarder_keeps_off_a_stream_that_began_anew, [sqlite, postgres, p
         });
         drain(&consumer, &mut last, &Want::all());
         until("that is discarded", || raw.number("SELECT count(*) FROM evt_queue") == 1);
-        truncate(db);
+        db.truncate();
     }
     assert!(discarder.is_running());
 });

@@ -70,19 +70,6 @@ fn restore(db: &Db) {
     }
 }
 
-/// Empties the event table so that ids begin anew; the consumers stay.
-fn truncate(db: &Db) {
-    let sql = match db.kind {
-        DatabaseKind::Sqlite => {
-            "BEGIN; DELETE FROM evt_queue; \
-             DELETE FROM sqlite_sequence WHERE name = 'evt_queue'; COMMIT"
-        }
-        DatabaseKind::Postgres => "TRUNCATE evt_queue RESTART IDENTITY",
-        DatabaseKind::Mysql => "TRUNCATE TABLE evt_queue",
-    };
-    db.raw().exec(sql);
-}
-
 /// Drops the event table and makes it anew; the consumers stay.
 fn recreate(db: &Db) {
     let mut raw = db.raw();

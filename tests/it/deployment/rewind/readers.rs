@@ -51,7 +51,7 @@ on_each_server!(an_id_of_before_acknowledges_nothing, |db| {
     consumer.register().unwrap();
     add(&stream, "first", 40);
     assert_eq!(consumer.poll(None, &Want::all()).unwrap().len(), 40);
-    truncate(db);
+    db.truncate();
     add(&stream, "second", 60);
     db.kill_sessions();
     // Where no session breaks, the server is asked each second.
@@ -128,7 +128,7 @@ on_each_server!(live_consumers_and_replays_go_on_and_say_so, |db| {
     add(&stream, "first", 40);
     let mut last = live.poll(Some(0), &Want::all()).unwrap().last().map(|event| event.id);
     while !replay.next_events(100).unwrap().is_empty() {}
-    truncate(db);
+    db.truncate();
     add(&stream, "second", 10);
     let mut told = 0;
     let mut got = Vec::new();
@@ -164,7 +164,7 @@ on_each_server!(live_consumers_and_replays_go_on_and_say_so, |db| {
 });
 
 on_each_server!(a_new_process_notices_that_the_stream_began_anew_and_overtook_its_cursor, |db| {
-    for anew in [truncate, recreate] {
+    for anew in [Db::truncate as fn(&Db), recreate] {
         let stream = db.stream();
         let consumer = stream.consumer("app", "Audit").unwrap();
         consumer.register().unwrap();
@@ -188,7 +188,7 @@ on_each_server!(a_new_process_notices_that_the_stream_began_anew_and_overtook_it
         let (got, told) = drain(&third, &mut None, &Want::all());
         assert_eq!((of(&got, "third").len(), told), (40, 1));
         third.unregister().unwrap();
-        truncate(db);
+        db.truncate();
     }
 });
 
@@ -199,7 +199,7 @@ on_each_server!(a_stream_without_the_column_works_as_before, |db| {
     consumer.register().unwrap();
     add(&stream, "first", 20);
     assert_eq!(drain(&consumer, &mut None, &Want::all()).0.len(), 20);
-    truncate(db);
+    db.truncate();
     std::thread::sleep(Duration::from_millis(1100));
     let mut last = Some(20);
     let (_, told) = drain(&consumer, &mut last, &Want::all());

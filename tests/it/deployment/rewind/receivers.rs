@@ -104,7 +104,7 @@ on_each_server!(a_poller_gets_every_event_after_a_restore, |db| {
 on_each_server!(
     a_stream_that_began_anew_and_overtook_the_cursor_is_read_from_its_beginning,
     |db| {
-        for anew in [truncate, recreate] {
+        for anew in [Db::truncate as fn(&Db), recreate] {
             let stream = db.stream();
             let consumers = [("All", Want::all()), ("Some", Want::types(&["ADDED"]).unwrap())]
                 .map(|(name, want)| (stream.consumer("app", name).unwrap(), want, name));
@@ -129,7 +129,7 @@ on_each_server!(
                 assert_eq!(cursor(db, &format!("app:{name}")), 30);
                 consumer.unregister().unwrap();
             }
-            truncate(db);
+            db.truncate();
         }
     }
 );
@@ -140,7 +140,7 @@ on_each_server!(a_receiver_reads_a_stream_that_began_anew_from_its_beginning, |d
     let types = Noting::start(&stream, "Second", &[]);
     add(&stream, "first", 20);
     until("the first events", || cursor(db, "app:Audit") == 20 && cursor(db, "app:Second") == 20);
-    truncate(db);
+    db.truncate();
     let ids = add(&stream, "second", 30);
     for receiver in [&audit, &types] {
         until("all of the new events", || ids.iter().all(|id| receiver.of("second").contains(id)));
