@@ -29,7 +29,7 @@ LIMIT := 8400000
 .PHONY: all size install uninstall
 
 all:
-	$(CARGO) rustc --profile dist --lib --crate-type cdylib,staticlib
+	$(CARGO) rustc --profile dist --lib --features capi --crate-type cdylib,staticlib
 	@$(MAKE) --no-print-directory size
 
 size:

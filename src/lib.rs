@@ -1,11 +1,17 @@
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
+// A part of what the databases share is used by one or two of them only.
+#![cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres", feature = "mysql", feature = "capi")),
+    allow(dead_code)
+)]
 #![doc = include_str!("../docs/tour.md")]
 
 mod app;
 mod backend;
 mod config;
 mod doctor;
+#[cfg(feature = "capi")]
 #[doc(hidden)]
 pub mod ffi;
 mod history;
@@ -44,4 +50,12 @@ pub use sync::runner::WorkerHealth;
 pub use verify::{Example, Finding, FindingKind, Verification, VerifyOptions, VerifyProgress};
 pub use write::transaction::{EventTarget, Statement, Transaction};
 
-pub use {mysql, postgres, rusqlite};
+#[cfg(feature = "mysql")]
+pub use mysql;
+#[cfg(feature = "postgres")]
+pub use postgres;
+#[cfg(feature = "sqlite")]
+pub use rusqlite;
+
+#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+compile_error!("enable at least one of the crate features `sqlite`, `postgres` and `mysql`");

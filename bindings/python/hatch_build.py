@@ -55,9 +55,8 @@ class BuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
     def cargo(self) -> Path:
         rust = self.rust()
-        subprocess.run(
-            ["cargo", "rustc", "--profile", "dist", "--locked", "--lib", "--crate-type", "cdylib"], cwd=rust, check=True
-        )
+        command = "cargo rustc --profile dist --locked --lib --features capi --crate-type cdylib"
+        subprocess.run(command.split(), cwd=rust, check=True)
         target = Path(os.environ.get("CARGO_TARGET_DIR", rust / "target"))
         return target / "dist" / FILE_NAME
 

@@ -1,6 +1,6 @@
 //! Cursors as they are stored, and how they move: forward, and never over one that was moved back.
 
-use super::{Connection, each};
+use super::{Connection, direct, each};
 use crate::model::error::Result;
 use crate::model::event::EventId;
 use crate::model::ident::Ident;
@@ -83,14 +83,9 @@ impl Connection {
         each!(self, c => c.set_back(ident, from, to))
     }
 
-    /// Whether this connection was asked for the life of the stream. A file of SQLite that is replaced shows
-    /// on each connection.
+    /// Whether this connection was asked for the life of the stream.
     pub fn was_asked(&self) -> bool {
-        match self {
-            Connection::Sqlite(_) => true,
-            Connection::Postgres(c) => c.was_asked(),
-            Connection::Mysql(c) => c.was_asked(),
-        }
+        direct!(self, c => c.was_asked())
     }
 
     /// What identifies the life of the stream.

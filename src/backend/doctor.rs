@@ -1,7 +1,8 @@
 //! What the doctor asks of a database: each check by itself, so that one that may not be made leaves the others. The
 //! SQL is in each dialect.
 
-use super::{Connection, each, mysql, postgres, sqlite};
+use super::abilities::{Abilities, PoolerOutcome};
+use super::{Connection, direct, each};
 use crate::config::Settings;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::Timestamp;
@@ -226,19 +227,18 @@ impl Connection {
 
     /// Whether a pooler gives the sessions of one connection to another; `None` where there is no such thing.
     pub fn pooler(&mut self, other: &mut Connection) -> Option<Outcome> {
-        match (self, other) {
-            (Connection::Postgres(one), Connection::Postgres(other)) => Some(one.pooler(other)),
-            _ => None,
-        }
+        let mut check = || -> Result<Option<PoolerOutcome>> { each!(self, c => c.pooler(other)) };
+        check().transpose()
+    }
+
+    /// The process of the server that works for this connection; empty where there is no such thing.
+    pub fn process(&mut self) -> Result<String> {
+        each!(self, c => c.process())
     }
 
     /// Seconds since 1970 by the database's clock. Needs no right on a table.
     pub fn clock(&mut self) -> Result<i64> {
-        let sql = match self {
-            Connection::Sqlite(_) => sqlite::doctor::CLOCK,
-            Connection::Postgres(_) => postgres::doctor::CLOCK,
-            Connection::Mysql(_) => mysql::doctor::CLOCK,
-        };
+        let sql = direct!(self, c => c.clock_sql());
         let text = one(self.query(sql, &[])?)?;
         let no_time = |_| Error::new(ErrorKind::Database, format!("the clock says {text:?}"));
         text.parse().map_err(no_time)

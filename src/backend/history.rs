@@ -1,6 +1,7 @@
 //! The operations on the history, and on what shortens the event table; the SQL is in each dialect.
 
-use super::{Batch, Connection, ReadRange, each};
+use super::abilities::Abilities;
+use super::{Batch, Connection, DatabaseKind, ReadRange, each};
 use crate::model::error::Result;
 use crate::model::event::{Event, EventId, Timestamp};
 use crate::model::ident::Ident;
@@ -110,8 +111,8 @@ impl Connection {
             return Ok(nothing);
         }
         let limit = order.limit as u64;
-        let together = match self {
-            Connection::Sqlite(_) => 1,
+        let together = match self.kind() {
+            DatabaseKind::Sqlite => 1,
             _ => (TOGETHER.min(bound - after - 1) / limit).clamp(1, 16),
         };
         let cut = after + limit * together;
@@ -122,9 +123,9 @@ impl Connection {
         if piece.count == 0 {
             return Ok(nothing);
         }
-        let discarded = match self {
+        let discarded = match self.kind() {
             // Nothing to lock: whoever writes is alone.
-            Connection::Sqlite(_) => {
+            DatabaseKind::Sqlite => {
                 self.in_transaction(|connection| match (order.holds)(connection)? {
                     true => connection.delete_piece(piece),
                     false => Ok(None),
@@ -153,17 +154,8 @@ impl Connection {
         let Some(deleted) = self.delete_piece(piece)? else { return Ok(None) };
         let holds = (order.holds)(self);
         let commit = matches!(holds, Ok(true));
-        let done = match self {
-            Connection::Sqlite(_) => Ok(false),
-            Connection::Postgres(c) => {
-                let call = c.line().call()?;
-                call.explain(c.end_discard(piece, commit))
-            }
-            Connection::Mysql(c) => {
-                let call = c.line().call()?;
-                call.explain(c.end_discard(commit).map(|()| commit))
-            }
-        };
+        let mut end = || each!(self, c => c.end_discard(piece, commit));
+        let done = end();
         Ok((holds? && done?).then_some(deleted))
     }
 }

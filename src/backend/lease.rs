@@ -9,12 +9,11 @@
 //! a session that holds a lease and says nothing for a while, and a thread of the owner says something
 //! well before that, and notices if the lease was lost.
 
-use super::postgres::session::new_mark;
-use super::{Backend, Connection, postgres, quietly};
+use super::abilities::Abilities;
+use super::{Backend, Connection, each};
 use crate::config::url::SqliteFile;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::ident::Ident;
-use crate::model::value::Value;
 use crate::sync::line::{self, GRACE};
 use crate::sync::worker::{Next, Signal, Task, Worker};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -55,20 +54,19 @@ impl Drop for Kept {
 impl OwnerLease {
     /// Takes the lease of `ident` on the stream; `None` while somebody else has it.
     pub fn take(backend: &Backend, ident: &Ident) -> Result<Option<OwnerLease>> {
-        if let Backend::Sqlite(connector) = backend {
-            return match connector.file() {
-                SqliteFile::Memory => Ok(Some(OwnerLease::Memory)),
-                SqliteFile::Path(path) => lock_file(path, ident),
-            };
+        match backend.file() {
+            Some(SqliteFile::Memory) => return Ok(Some(OwnerLease::Memory)),
+            Some(SqliteFile::Path(path)) => return lock_file(path, ident),
+            None => {}
         }
         let mut connection = backend.connect()?;
-        let Some(hold) = Hold::take(backend, &mut connection, ident)? else { return Ok(None) };
+        let Some(hold) = connection.take_lease(ident)? else { return Ok(None) };
         let dead = backend.dead_after();
         let limits = [backend.call_timeout(), dead, Some(PATIENCE)];
         // Whoever owns it notices its loss before the server lets others have it.
         connection.limit(limits.into_iter().flatten().min().unwrap_or(PATIENCE))?;
         if let (Hold::Lock, Some(dead)) = (&hold, dead) {
-            connection.execute_batch(&end_when_idle(&connection, dead * 2))?;
+            connection.end_when_idle(dead * 2)?;
         }
         let lost = Arc::<AtomicBool>::default();
         let keeper = Keeper {
@@ -99,82 +97,33 @@ impl OwnerLease {
 }
 
 /// What keeps others away.
-enum Hold {
+pub(crate) enum Hold {
     /// An advisory lock of the session.
     Lock,
     /// A row that is put off at each look, behind a pooler that keeps no sessions.
     Row { ident: String, owner: String },
 }
 
-impl Hold {
-    /// `None` while somebody else has it.
-    fn take(backend: &Backend, connection: &mut Connection, ident: &Ident) -> Result<Option<Self>> {
-        let pooled = matches!(backend, Backend::Postgres(connector) if connector.is_pooled());
-        let (hold, taken) = match connection {
-            Connection::Postgres(session) if pooled => {
-                let (ident, owner) = (ident.as_str().to_owned(), new_mark());
-                let taken = in_time(session, |session| session.hold_lease(&ident, &owner))?;
-                (Hold::Row { ident, owner }, taken)
-            }
-            Connection::Postgres(session) => {
-                (Hold::Lock, in_time(session, |session| session.take_lock(ident.as_str()))?)
-            }
-            other => {
-                let rows = other.query(&backend.lease_sql(), &[ident.as_str().into()])?;
-                let taken = rows.first().and_then(|row| row.first()).and_then(Value::as_i64);
-                (Hold::Lock, taken == Some(1))
-            }
-        };
-        Ok(taken.then_some(hold))
+impl Connection {
+    /// Takes the lease of an ident; `None` while somebody else has it.
+    fn take_lease(&mut self, ident: &Ident) -> Result<Option<Hold>> {
+        each!(self, c => c.take_lease(ident))
     }
 
-    /// Whether it is still there.
-    fn look(&self, connection: &mut Connection) -> Result<bool> {
-        match (self, connection) {
-            (Hold::Row { ident, owner }, Connection::Postgres(session)) => {
-                in_time(session, |session| session.hold_lease(ident, owner))
-            }
-            (Hold::Lock, Connection::Postgres(session)) => {
-                in_time(session, postgres::Connection::has_lock)
-            }
-            (_, other) => other.ping().map(|()| true),
-        }
+    /// Whether the lease is still there; puts off its end, if it has one.
+    fn keep_lease(&mut self, hold: &Hold) -> Result<bool> {
+        each!(self, c => c.keep_lease(hold))
     }
 
-    /// Gives it back: told so, the server has done it when the next owner asks; the end of a session it
-    /// notices some time later.
-    fn release(&self, connection: &mut Connection) -> Result<()> {
-        match (self, connection) {
-            (Hold::Row { ident, owner }, Connection::Postgres(session)) => {
-                in_time(session, |session| session.drop_lease(ident, owner))
-            }
-            (_, connection @ Connection::Postgres(_)) => {
-                connection.execute_batch("SELECT pg_advisory_unlock_all()")
-            }
-            (_, connection) => connection.execute_batch("SELECT RELEASE_ALL_LOCKS()"),
-        }
+    /// Gives the lease back: told so, the server has done it when the next owner asks; the end of a session
+    /// it notices some time later.
+    fn release_lease(&mut self, hold: &Hold) -> Result<()> {
+        each!(self, c => c.release_lease(hold))
     }
-}
 
-/// Runs a call on a session of PostgreSQL within its time.
-fn in_time<T>(
-    session: &mut postgres::Connection,
-    work: impl FnOnce(&mut postgres::Connection) -> Result<T>,
-) -> Result<T> {
-    let call = session.line().call()?;
-    call.explain(quietly(|| work(session)))
-}
-
-/// Has the server end the session when nothing is said in it for so long. PostgreSQL knows that from 14
-/// on; before it has only the system's questions whether the host is there.
-fn end_when_idle(connection: &Connection, time: Duration) -> String {
-    match connection {
-        Connection::Postgres(_) => format!(
-            "SELECT pg_catalog.set_config(name, '{}', false) FROM pg_catalog.pg_settings \
-             WHERE name = 'idle_session_timeout'",
-            time.as_millis()
-        ),
-        _ => format!("SET SESSION wait_timeout = {}", time.as_secs()),
+    /// Has the server end the session when nothing is said in it for so long.
+    fn end_when_idle(&mut self, time: Duration) -> Result<()> {
+        each!(self, c => c.end_when_idle(time))
     }
 }
 
@@ -194,7 +143,7 @@ impl Keeper {
         if self.connection.is_stale() {
             return false;
         }
-        self.hold.look(&mut self.connection).unwrap_or_else(|error| {
+        self.connection.keep_lease(&self.hold).unwrap_or_else(|error| {
             log::warn!("futoin-eventstream: a lease is lost: {error}");
             false
         })
@@ -223,22 +172,9 @@ impl Task for Keeper {
     /// Nobody waits long for a session that hangs; a broken one has no lock any more.
     fn ended(&mut self, _: &Signal) {
         let released =
-            self.connection.limit(GRACE).and_then(|()| self.hold.release(&mut self.connection));
+            self.connection.limit(GRACE).and_then(|()| self.connection.release_lease(&self.hold));
         if let (Err(error), Hold::Row { ident, .. }) = (released, &self.hold) {
             log::warn!("futoin-eventstream: the lease of {ident} ends by its time: {error}");
-        }
-    }
-}
-
-impl Backend {
-    /// The statement that tries to take the lock of an ident of this stream on MySQL.
-    fn lease_sql(&self) -> String {
-        match self {
-            Backend::Mysql(connector) => format!(
-                "SELECT GET_LOCK(CONCAT('fes:', SHA2(CONCAT('{}', ':', ?), 224)), 0)",
-                connector.queue()
-            ),
-            Backend::Postgres(_) | Backend::Sqlite(_) => String::new(),
         }
     }
 }

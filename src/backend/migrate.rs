@@ -5,8 +5,8 @@
 //! looked at, and taken over if they are what they should be. All steps may run again on their own
 //! result, because MySQL commits each of them by itself.
 
-use super::{Connection, postgres, strict_ids};
-use crate::config::{Pooler, Settings, TableName};
+use super::{Connection, DatabaseKind, strict_ids};
+use crate::config::{Settings, TableName};
 use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::model::value::{Rows, Value};
 
@@ -42,6 +42,15 @@ struct Table<'a> {
     draws_ids: bool,
 }
 
+/// The steps of a stream's tables.
+fn steps(kind: DatabaseKind) -> &'static [Migration] {
+    match kind {
+        DatabaseKind::Sqlite => SQLITE,
+        DatabaseKind::Postgres => POSTGRES,
+        DatabaseKind::Mysql => MYSQL,
+    }
+}
+
 /// Makes or updates the tables of a stream.
 pub(crate) fn active(connection: &mut Connection, settings: &Settings) -> Result<()> {
     let (events, consumers) = (&settings.event_table, &settings.consumer_table);
@@ -60,26 +69,14 @@ pub(crate) fn active(connection: &mut Connection, settings: &Settings) -> Result
             draws_ids: true,
         },
     ];
-    let steps = match connection {
-        Connection::Sqlite(_) => SQLITE,
-        Connection::Postgres(_) => POSTGRES,
-        Connection::Mysql(_) => MYSQL,
-    };
+    let steps = steps(connection.kind());
     let part = format!("active:{}", events.name);
     locked(connection, |connection| {
         run(connection, &part, steps, &tables, settings)?;
         if settings.strict_ids {
             strict_ids::refuse_given_ids(connection, events)?;
         }
-        match connection {
-            Connection::Postgres(_) if settings.notify => {
-                connection.execute_batch(&postgres::notify_sql(events))
-            }
-            Connection::Postgres(_) if settings.pooler == Pooler::Transaction => {
-                connection.execute_batch(&postgres::lease::create_sql(settings))
-            }
-            _ => Ok(()),
-        }
+        connection.end_migration(settings)
     })
 }
 
@@ -88,11 +85,8 @@ pub(crate) fn pending(
     connection: &mut Connection,
     settings: &Settings,
 ) -> Result<Vec<&'static str>> {
-    let (steps, mark) = match connection {
-        Connection::Sqlite(_) => (SQLITE, '"'),
-        Connection::Postgres(_) => (POSTGRES, '"'),
-        Connection::Mysql(_) => (MYSQL, '`'),
-    };
+    let steps = steps(connection.kind());
+    let mark = connection.kind().quote();
     let events = &settings.event_table;
     let notes = TableName { name: "evt_schema".to_owned(), ..events.clone() }.quoted(mark);
     let part = format!("active:{}", events.name);
@@ -110,10 +104,10 @@ pub(crate) fn warehouse(connection: &mut Connection, settings: &Settings) -> Res
     let history = &settings.history_table;
     let tables =
         [Table { name: history, columns: &["id", "type", "data", "ts"], draws_ids: false }];
-    let steps = match connection {
-        Connection::Sqlite(_) => SQLITE_DWH,
-        Connection::Postgres(_) => POSTGRES_DWH,
-        Connection::Mysql(_) => MYSQL_DWH,
+    let steps = match connection.kind() {
+        DatabaseKind::Sqlite => SQLITE_DWH,
+        DatabaseKind::Postgres => POSTGRES_DWH,
+        DatabaseKind::Mysql => MYSQL_DWH,
     };
     let part = format!("dwh:{}", history.name);
     locked(connection, |connection| run(connection, &part, steps, &tables, settings))
@@ -125,7 +119,7 @@ fn locked(
     work: impl FnOnce(&mut Connection) -> Result<()>,
 ) -> Result<()> {
     const LOCK: i64 = 0x6665_735F_6D69_6772; // "fes_migr"
-    if let Connection::Mysql(_) = connection {
+    if connection.kind() == DatabaseKind::Mysql {
         connection.check_no_replica()?;
         let rows = connection.query("SELECT GET_LOCK('fes_migrate', 120)", &[])?;
         if first(&rows).and_then(Value::as_i64) != Some(1) {
@@ -136,7 +130,7 @@ fn locked(
         return result.and_then(|()| released.map(|_| ()));
     }
     connection.in_transaction(|connection| {
-        if let Connection::Postgres(_) = connection {
+        if connection.kind() == DatabaseKind::Postgres {
             connection.query(&format!("SELECT pg_advisory_xact_lock({LOCK})::text"), &[])?;
         }
         work(connection)
@@ -150,8 +144,8 @@ fn run(
     tables: &[Table<'_>],
     settings: &Settings,
 ) -> Result<()> {
-    let mark = if matches!(connection, Connection::Mysql(_)) { '`' } else { '"' };
-    let sqlite = matches!(connection, Connection::Sqlite(_));
+    let mark = connection.kind().quote();
+    let sqlite = connection.kind() == DatabaseKind::Sqlite;
     let name = TableName { name: "evt_schema".to_owned(), ..tables[0].name.clone() };
     let notes = name.quoted(mark);
     let noted = Table { name: &name, columns: &["part", "version"], draws_ids: false };
@@ -286,8 +280,8 @@ struct Column {
 
 fn columns(connection: &mut Connection, table: &TableName) -> Result<Vec<Column>> {
     let name = &table.name;
-    let sql = match connection {
-        Connection::Sqlite(_) => {
+    let sql = match connection.kind() {
+        DatabaseKind::Sqlite => {
             let schema = table.schema.as_deref().unwrap_or("main");
             format!(
                 "SELECT p.name, p.\"notnull\" AND p.dflt_value IS NULL AND NOT p.pk, \
@@ -296,14 +290,14 @@ fn columns(connection: &mut Connection, table: &TableName) -> Result<Vec<Column>
                  WHERE m.type = 'table' AND lower(m.name) = lower('{name}')"
             )
         }
-        Connection::Postgres(_) => format!(
+        DatabaseKind::Postgres => format!(
             "SELECT a.attname::text, a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', \
              pg_get_serial_sequence('{quoted}', a.attname) IS NOT NULL, false \
              FROM pg_attribute a WHERE a.attrelid = to_regclass('{quoted}') AND a.attnum > 0 \
              AND NOT a.attisdropped",
             quoted = table.quoted('"')
         ),
-        Connection::Mysql(_) => {
+        DatabaseKind::Mysql => {
             let schema = match &table.schema {
                 Some(schema) => format!("'{schema}'"),
                 None => "DATABASE()".to_owned(),

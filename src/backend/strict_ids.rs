@@ -1,7 +1,7 @@
 //! The option `strict_ids` of `migrate`: the database refuses an INSERT that names an id, so that no id
 //! is allocated before its INSERT. Statements that leave the id out, as all of ours, are not touched.
 
-use super::Connection;
+use super::{Connection, DatabaseKind};
 use crate::config::TableName;
 use crate::model::error::Result;
 use crate::model::event::MAX_EVENT_ID;
@@ -11,10 +11,10 @@ const WHY: &str = "strict_ids: leave the id out, the database draws it";
 
 /// Does nothing where it was done before.
 pub(super) fn refuse_given_ids(connection: &mut Connection, table: &TableName) -> Result<()> {
-    match connection {
-        Connection::Sqlite(_) => connection.execute_batch(&sqlite_sql(table)),
-        Connection::Postgres(_) => connection.execute_batch(&postgres_sql(table)),
-        Connection::Mysql(_) => {
+    match connection.kind() {
+        DatabaseKind::Sqlite => connection.execute_batch(&sqlite_sql(table)),
+        DatabaseKind::Postgres => connection.execute_batch(&postgres_sql(table)),
+        DatabaseKind::Mysql => {
             let name = trigger(table);
             let schema = match &table.schema {
                 Some(schema) => format!("'{schema}'"),

@@ -1,7 +1,8 @@
 //! What many callers want to have written, in one commit.
 
+use super::abilities::Abilities;
 use super::cursors::Move;
-use super::{Connection, each};
+use super::{Connection, DatabaseKind, each};
 use crate::model::error::{Result, fail};
 use crate::model::event::{EventId, NewEvent};
 use crate::model::ident::Ident;
@@ -55,7 +56,7 @@ impl Connection {
         match events {
             // On SQLite, BEGIN and COMMIT cost less than RETURNING, which could refuse an id that is
             // too high within the one statement.
-            [event] if !matches!(self, Connection::Sqlite(_)) => {
+            [event] if self.kind() != DatabaseKind::Sqlite => {
                 self.insert_event(event.borrow()).map(|id| vec![id])
             }
             _ if each!(self, c => c.inserts_at_once())? => self.insert_events(events),
@@ -67,8 +68,11 @@ impl Connection {
     /// add events. So it is on SQLite, where everybody waits for one lock. On a server it is not: a
     /// cursor that somebody has locked must keep no event waiting.
     pub fn advance_alone(&mut self, ident: &Ident, to: &Move) -> Result<Option<Written>> {
-        match self {
-            Connection::Sqlite(c) => Ok(c.cursor_unless_due(ident, to)?.map(Written::Cursor)),
+        match self.kind() {
+            DatabaseKind::Sqlite => {
+                let cursor = each!(self, c => c.cursor_unless_due(ident, to))?;
+                Ok(cursor.map(Written::Cursor))
+            }
             _ => Ok(Some(Written::Cursor(self.advance(ident, to)?))),
         }
     }

@@ -9,7 +9,7 @@ use super::{
     refuse, text,
 };
 use crate::app::ServiceApp;
-use crate::backend::sqlite::guard as sqlite_guard;
+use crate::backend::nobody_shares_our_sqlite;
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub unsafe extern "C" fn fes_app_open(
             true => None,
             false => Some(text(warehouse_url, "warehouse_url")?),
         };
-        sqlite_guard::nobody_shares_our_library();
+        nobody_shares_our_sqlite();
         out.open(fes_app(ServiceApp::open(url, warehouse, &self::options(options))?));
         Ok(())
     })
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn fes_app_from_env(
 ) -> fes_status {
     guard(err, || unsafe {
         let out = Out::handle(out)?;
-        sqlite_guard::nobody_shares_our_library();
+        nobody_shares_our_sqlite();
         out.open(fes_app(ServiceApp::from_env(&self::options(options))?));
         Ok(())
     })

@@ -106,8 +106,7 @@ fn guard_or<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
 /// left, or has come so far with its end that what the driver of PostgreSQL keeps for each thread is gone,
 /// as it is in a handler of `atexit` and in the destructor of a static object.
 fn caught<T>(body: impl FnOnce() -> T) -> thread::Result<T> {
-    let is_gone = |why: tokio::runtime::TryCurrentError| why.is_thread_local_destroyed();
-    match stack::check().is_err() || tokio::runtime::Handle::try_current().is_err_and(is_gone) {
+    match stack::check().is_err() || crate::backend::thread_is_ending() {
         false => panics::caught(body),
         true => beside(Lent(body)),
     }

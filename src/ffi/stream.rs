@@ -6,7 +6,7 @@ use super::{
     Done, Out, array, borrow, close, fes_error, fes_options, fes_status, fes_text, guard, json,
     layout, refuse, shut_down, text,
 };
-use crate::backend::sqlite::guard as sqlite_guard;
+use crate::backend::nobody_shares_our_sqlite;
 use crate::model::event::NewEvent;
 use crate::stream::{EventStream, Lag};
 use serde_json::json as json_value;
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn fes_stream_open(
 ) -> fes_status {
     guard(err, || unsafe {
         let out = Out::handle(out)?;
-        sqlite_guard::nobody_shares_our_library();
+        nobody_shares_our_sqlite();
         out.open(fes_stream(EventStream::open_with(text(url, "url")?, &self::options(options))?));
         Ok(())
     })
@@ -111,7 +111,7 @@ pub unsafe extern "C" fn fes_stream_from_env(
 ) -> fes_status {
     guard(err, || unsafe {
         let out = Out::handle(out)?;
-        sqlite_guard::nobody_shares_our_library();
+        nobody_shares_our_sqlite();
         out.open(fes_stream(EventStream::from_env(&self::options(options))?));
         Ok(())
     })

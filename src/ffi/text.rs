@@ -86,6 +86,11 @@ pub extern "C" fn fes_abi_version() -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn fes_features() -> u32 {
     use fes_feature::*;
-    let tls = if cfg!(feature = "tls") { FES_FEATURE_TLS as u32 } else { 0 };
-    FES_FEATURE_SQLITE as u32 | FES_FEATURE_POSTGRES as u32 | FES_FEATURE_MYSQL as u32 | tls
+    let features = [
+        (cfg!(feature = "sqlite"), FES_FEATURE_SQLITE),
+        (cfg!(feature = "postgres"), FES_FEATURE_POSTGRES),
+        (cfg!(feature = "mysql"), FES_FEATURE_MYSQL),
+        (cfg!(feature = "tls"), FES_FEATURE_TLS),
+    ];
+    features.into_iter().filter(|(built, _)| *built).map(|(_, feature)| feature as u32).sum()
 }

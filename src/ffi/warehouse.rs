@@ -7,7 +7,7 @@ use super::{
     Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard,
     guard_or, shut_down, text, want,
 };
-use crate::backend::sqlite::guard as sqlite_guard;
+use crate::backend::nobody_shares_our_sqlite;
 use crate::history::{Replay, Warehouse};
 use crate::sync::lock::lock;
 use std::ffi::c_char;
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn fes_warehouse_open(
 ) -> fes_status {
     guard(err, || unsafe {
         let out = Out::handle(out)?;
-        sqlite_guard::nobody_shares_our_library();
+        nobody_shares_our_sqlite();
         out.open(fes_warehouse(Warehouse::open_with(text(url, "url")?, &self::options(options))?));
         Ok(())
     })
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn fes_warehouse_from_env(
 ) -> fes_status {
     guard(err, || unsafe {
         let out = Out::handle(out)?;
-        sqlite_guard::nobody_shares_our_library();
+        nobody_shares_our_sqlite();
         out.open(fes_warehouse(Warehouse::from_env(&self::options(options))?));
         Ok(())
     })

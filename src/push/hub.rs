@@ -5,7 +5,7 @@ use super::listener::{ListenTask, Notices};
 use super::member::Member;
 use super::queue::Piece;
 use crate::backend::cursors::Move;
-use crate::backend::{Backend, Connection};
+use crate::backend::{Connection, DatabaseKind};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::{Event, EventId};
 use crate::model::ident::{Ident, Want};
@@ -116,7 +116,7 @@ impl Hub {
         };
         let worker = Worker::start("fes-hub", task)?;
         let backend = self.reader.pool()?;
-        if self.reader.settings.notify && matches!(backend.backend(), Backend::Postgres(_)) {
+        if self.reader.settings.notify && backend.backend().kind() == DatabaseKind::Postgres {
             let reader = self.reader.clone();
             let hub = worker.signal().clone();
             let heard = Instant::now();

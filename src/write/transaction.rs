@@ -1,8 +1,16 @@
 //! Adding events: alone, many at once, in a transaction of ours, or in one of the caller's driver.
 
+#[cfg(feature = "mysql")]
+use crate::backend::mysql as my;
 use crate::backend::pool::PooledConnection;
+#[cfg(feature = "postgres")]
+use crate::backend::postgres as pg;
 use crate::backend::session::{first_word, transaction_ended};
-use crate::backend::{Connection, DatabaseKind, mysql as my, postgres as pg, quietly, sqlite};
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+use crate::backend::sigpipe::quietly;
+#[cfg(feature = "sqlite")]
+use crate::backend::sqlite;
+use crate::backend::{Connection, DatabaseKind};
 use crate::config::{Options, Settings, TableName};
 use crate::model::error::{ErrorKind, Result, fail};
 use crate::model::event::{EventId, NewEvent};
@@ -285,7 +293,7 @@ impl Statement {
             _ => event.data.as_str().to_owned(),
         };
         Ok(Statement {
-            sql: kind.insert_sql(settings),
+            sql: kind.insert_sql(&settings.event_table),
             params: [event.event_type.to_string(), data],
         })
     }
@@ -330,11 +338,15 @@ macro_rules! event_target {
     )+};
 }
 
+#[cfg(feature = "sqlite")]
 event_target!(Sqlite: rusqlite::Connection, rusqlite::Transaction<'_>, rusqlite::Savepoint<'_> =>
     |target, table, event| sqlite::insert_event(target, table, event));
+#[cfg(feature = "postgres")]
 event_target!(Postgres: postgres::Client, postgres::Transaction<'_> =>
     |target, table, event| quietly(|| pg::insert_event(target, table, event)));
+#[cfg(feature = "mysql")]
 event_target!(Mysql: mysql::Conn, mysql::Transaction<'_> =>
     |target, table, event| quietly(|| my::insert_event_for_caller(target, table, event)));
+#[cfg(feature = "mysql")]
 event_target!(Mysql: mysql::PooledConn =>
     |target, table, event| quietly(|| my::insert_event_for_caller(target.as_mut(), table, event)));

@@ -1,6 +1,6 @@
 //! All tests from the outside, in one program: the module of a topic tells what belongs there.
 //!
-//! `cargo test --test it push::` runs those of one topic.
+//! `cargo test --all-features --test it push::` runs those of one topic.
 
 #[macro_use]
 mod support;

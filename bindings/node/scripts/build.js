@@ -39,7 +39,7 @@ function library() {
         fail('no prebuilt addon fits this platform, and the Rust sources are not here: set ' +
             'FES_LIBRARY to a libfutoin_eventstream.so, or install from the repository');
     }
-    const command = ['rustc', '--profile', 'dist', '--lib', '--crate-type', 'cdylib'];
+    const command = ['rustc', '--profile', 'dist', '--lib', '--features', 'capi', '--crate-type', 'cdylib'];
     const cargo = spawnSync('cargo', command, { cwd: REPOSITORY, stdio: 'inherit' });
     if (cargo.status !== 0) {
         fail(cargo.error ? `cargo: ${cargo.error.message}` : 'cargo build failed');

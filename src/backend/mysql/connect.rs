@@ -64,13 +64,8 @@ impl Connector {
     }
 
     /// How often new connections have reached another server than those before.
-    pub fn generation(&self) -> u64 {
+    pub fn servers_reached(&self) -> u64 {
         self.dialer.servers.generation()
-    }
-
-    /// The event table with its database.
-    pub fn queue(&self) -> String {
-        self.sql.table.to_string()
     }
 
     pub fn connect(&self) -> Result<Connection> {

@@ -12,10 +12,12 @@ const VARIABLES: &str = "'auto_increment_increment', 'auto_increment_offset', 'w
     'autocommit', 'init_connect', 'sql_mode', 'innodb_flush_log_at_trx_commit', 'sync_binlog', 'log_bin', \
     'max_allowed_packet', 'read_only', 'super_read_only', 'innodb_read_only'";
 
-/// The clock, in seconds since 1970.
-pub(crate) const CLOCK: &str = "SELECT UNIX_TIMESTAMP()";
-
 impl Connection {
+    /// The query for the clock, in seconds since 1970.
+    pub fn clock_sql(&self) -> &'static str {
+        "SELECT UNIX_TIMESTAMP()"
+    }
+
     pub fn examine(&mut self, settings: &Settings, checks: &mut Checks) {
         checks.add("version", self.version());
         let server = self.check_server();

@@ -1,10 +1,11 @@
 //! The history on MySQL and MariaDB, and what shortens the event table.
 
 use super::Connection;
+use crate::backend::abilities::Abilities;
 use crate::backend::history::Piece;
 use crate::backend::{Batch, ReadRange};
 use crate::config::Settings;
-use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::error::{Result, fail};
 use crate::model::event::{Event, EventId, TimeTexts, Timestamp};
 use crate::model::ident::Ident;
 use mysql::prelude::Queryable;
@@ -63,7 +64,7 @@ impl Sql {
 
 impl Connection {
     pub fn insert_history(&mut self, events: &[Event]) -> Result<bool> {
-        self.check_no_replica()?;
+        self.refuse_replica()?;
         let limit = self.limits()?.max_allowed_packet;
         let limit_bytes = MAX_BYTES.min(limit / 2);
         let mut rest = events;
@@ -169,23 +170,10 @@ impl Connection {
         match self.delete_and_bound(&text) {
             Ok((deleted, bound)) if bound >= cut => Ok(Some(deleted)),
             other => {
-                self.end_discard(false)?;
+                Abilities::end_discard(self, piece, false)?;
                 other.map(|_| None)
             }
         }
-    }
-
-    pub fn end_discard(&mut self, commit: bool) -> Result<()> {
-        let end = if commit { "COMMIT" } else { "ROLLBACK" };
-        let reset = "SET SESSION innodb_lock_wait_timeout = DEFAULT";
-        let ended = self.client.query_drop(format!("{end}; {reset}"));
-        if ended.is_err() {
-            // A commit that failed left both undone: what cannot be reset is not used again.
-            self.client
-                .query_drop(format!("ROLLBACK; {reset}"))
-                .map_err(|why| Error::from(why).with_kind(ErrorKind::ConnectionLost))?;
-        }
-        Ok(ended?)
     }
 
     /// Runs the statements, of which some delete and the last one asks.

@@ -12,11 +12,6 @@ use std::borrow::Borrow;
 /// Events below this size fit into the smallest packet that servers are set to.
 const SURELY_FITS: usize = 512 << 10;
 
-/// The SQL that adds an event.
-pub(crate) fn insert_sql(table: &TableName) -> String {
-    format!("INSERT INTO {}(type, data, ts) VALUES (?, ?, UTC_TIMESTAMP())", table.quoted('`'))
-}
-
 /// The same for statements that are kept: one with a plain `?` would keep the character set that
 /// the column had when it was prepared.
 pub(super) fn insert_rows_sql(table: &TableName, rows: usize) -> String {
@@ -63,7 +58,7 @@ impl Connection {
 
     pub fn insert_event(&mut self, event: &NewEvent) -> Result<EventId> {
         self.check_size(event)?;
-        self.check_no_replica()?;
+        self.refuse_replica()?;
         let sql = self.sql.clone();
         if self.state.is_changed() {
             return self.insert_for_caller(event);
@@ -108,7 +103,7 @@ impl Connection {
         for event in events {
             self.check_size(event.borrow())?;
         }
-        self.check_no_replica()?;
+        self.refuse_replica()?;
         if self.state.is_changed() {
             return events.iter().map(|event| self.insert_for_caller(event.borrow())).collect();
         }

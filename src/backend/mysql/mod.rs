@@ -1,5 +1,6 @@
 //! MySQL and MariaDB (InnoDB): ids are allocated from a counter of the table, seen at commit.
 
+mod abilities;
 mod connect;
 mod cursors;
 pub(crate) mod doctor;
@@ -13,8 +14,9 @@ mod values;
 mod verify;
 mod watch;
 
+use crate::backend::ids::{FREE_ID_TRIES, free_consumer_id, no_consumer_id};
 use crate::backend::session::{first_word, transaction_ended};
-use crate::backend::{ConsumerRow, FREE_ID_TRIES, StreamRow, free_consumer_id, no_consumer_id};
+use crate::backend::{ConsumerRow, StreamRow};
 use crate::config::{Settings, TableName};
 use crate::model::error::{Result, fail};
 use crate::model::event::EventId;
@@ -24,7 +26,6 @@ use crate::sync::line::Line;
 use mysql::Conn;
 use mysql::prelude::Queryable;
 use std::sync::Arc;
-use std::time::Duration;
 
 use insert::{drop_spoilt, insert_rows_sql};
 use server::Reached;
@@ -32,7 +33,7 @@ use session::State;
 use values::{fetch, positional};
 
 pub(crate) use connect::Connector;
-pub(crate) use insert::{insert_event_for_caller, insert_sql};
+pub(crate) use insert::insert_event_for_caller;
 pub(crate) use watch::Watch;
 
 /// The statements of a stream, with its table names.
@@ -130,12 +131,6 @@ impl Connection {
         &self.line
     }
 
-    /// From now on each call may take so long.
-    pub fn limit(&mut self, limit: Duration) -> Result<()> {
-        self.line.limit(limit);
-        connect::limit_calls(&self.client, Some(limit))
-    }
-
     /// The driver's connection, for looks.
     pub fn driver(&mut self) -> &mut Conn {
         &mut self.client
@@ -208,21 +203,6 @@ impl Connection {
         }
         let harmless = ["select", "insert", "update", "delete", "replace", "with"];
         Ok(!harmless.contains(&word.as_str()) && !self.has_savepoints())
-    }
-
-    /// Whether the caller's SQL may have changed something of the session, as the server tells.
-    pub fn session_is_changed(&self) -> bool {
-        self.state.is_changed()
-    }
-
-    /// Puts the session back into the state of a new one.
-    pub fn reset(&mut self) -> Result<bool> {
-        self.client.reset()?;
-        self.limits = None;
-        self.state = State::of_new(&self.client);
-        let database = self.sql.database.clone();
-        self.client.select_db(&database)?;
-        Ok(true)
     }
 
     pub fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {

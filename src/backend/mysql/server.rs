@@ -166,7 +166,7 @@ impl Reached {
 impl Connection {
     /// Whether the address leads to another server by now: then what this connection shows, and
     /// what is known of the other one, must not be mixed.
-    pub fn is_stale(&self) -> bool {
+    pub fn has_moved(&self) -> bool {
         self.server.generation != self.server.servers.generation()
     }
 
@@ -185,7 +185,7 @@ impl Connection {
 
     /// Refuses writes on a replica, as they break the replication. Costs a round trip or two once a
     /// second. A cluster takes them, and a server that is read-only refuses them by itself.
-    pub fn check_no_replica(&mut self) -> Result<()> {
+    pub fn refuse_replica(&mut self) -> Result<()> {
         if self.server.promised || is_recent(self.server.no_replica) {
             return Ok(());
         }
@@ -216,7 +216,7 @@ impl Connection {
                  says nothing about the other one"
             )));
         }
-        if self.is_stale() {
+        if self.has_moved() {
             fail!(
                 ConnectionLost,
                 "the address leads to another server now than {}: this connection is given up",

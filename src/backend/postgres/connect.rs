@@ -80,11 +80,6 @@ impl Connector {
         Ok(Connector { reach, dialer })
     }
 
-    /// Whether a pooler in transaction mode is between.
-    pub fn is_pooled(&self) -> bool {
-        self.dialer.pooled
-    }
-
     pub fn connect(&self) -> Result<Connection> {
         let dialer = self.dialer.clone();
         self.reach.connect(move |host, limit| dialer.dial(host, limit))

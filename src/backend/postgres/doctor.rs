@@ -1,6 +1,7 @@
 //! What the doctor asks of PostgreSQL. Everything here is shown to every role.
 
 use super::{Connection, no_sequence};
+use crate::backend;
 use crate::backend::doctor::{
     Checks, OPEN_FOR_LONG, Object, Outcome, failure, ok, one, texts, warning,
 };
@@ -9,10 +10,12 @@ use crate::model::error::Result;
 use crate::model::value::Value;
 use postgres::SimpleQueryMessage;
 
-/// The clock, in seconds since 1970.
-pub(crate) const CLOCK: &str = "SELECT extract(epoch FROM clock_timestamp())::bigint";
-
 impl Connection {
+    /// The query for the clock, in seconds since 1970.
+    pub fn clock_sql(&self) -> &'static str {
+        "SELECT extract(epoch FROM clock_timestamp())::bigint"
+    }
+
     pub fn examine(&mut self, settings: &Settings, checks: &mut Checks) {
         let queue = settings.event_table.quoted('"');
         checks.add("version", self.version());
@@ -117,12 +120,22 @@ impl Connection {
         ok("no policy applies to this role")
     }
 
+    /// The process behind the connection. Without a named statement, which poolers lose.
+    pub(super) fn pid(&mut self) -> Result<String> {
+        let answer = self.driver().simple_query("SELECT pg_backend_pid()")?;
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0),
+            _ => None,
+        });
+        Ok(row.unwrap_or_default().to_owned())
+    }
+
     /// Behind a pooler in transaction mode two connections that are both open share a session.
-    pub fn pooler(&mut self, other: &mut Connection) -> Outcome {
-        let first = pid(self)?;
+    pub(super) fn shares_session(&mut self, other: &mut backend::Connection) -> Outcome {
+        let first = self.pid()?;
         other.begin()?;
         // While the other one holds the session that it was given, this one needs another.
-        let pids = pid(other).and_then(|second| Ok([second, pid(self)?]));
+        let pids = other.process().and_then(|second| Ok([second, self.pid()?]));
         other.rollback()?;
         let [second, again] = pids?;
         let shared = first == second || first != again;
@@ -259,16 +272,6 @@ fn judge_tls(encrypted: bool, local: bool, from: &str) -> Outcome {
             "sslmode=verify-full in the URL, and ssl = on at the server",
         ),
     }
-}
-
-/// The process behind a connection. Without a named statement, which poolers lose.
-fn pid(connection: &mut Connection) -> Result<String> {
-    let answer = connection.driver().simple_query("SELECT pg_backend_pid()")?;
-    let row = answer.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) => row.get(0),
-        _ => None,
-    });
-    Ok(row.unwrap_or_default().to_owned())
 }
 
 #[cfg(test)]

@@ -167,35 +167,6 @@ impl Connection {
         }
     }
 
-    /// Ends it in one round trip; whether it was committed. SHARE MODE keeps out whoever adds or changes a
-    /// consumer; where one of them has not acknowledged the piece, the division by zero keeps the rest
-    /// from being done.
-    pub fn end_discard(&mut self, piece: Piece, commit: bool) -> Result<bool> {
-        if !commit {
-            return self.rollback().map(|()| false);
-        }
-        let (cut, consumers) = (piece.cut, &self.sql.consumers_table);
-        let text = format!(
-            "SET LOCAL lock_timeout = '500ms'; LOCK TABLE {consumers} IN SHARE MODE; \
-             SELECT 1 / (min(last_evt_id) >= {cut})::int FROM {consumers} HAVING 1 = \
-             1 / (count(*) > 0)::int; COMMIT"
-        );
-        let grant = format!("SELECT, UPDATE on {consumers}");
-        match self.driver().simple_query(&text).map_err(Error::from) {
-            Ok(_) => {
-                self.in_transaction = false;
-                Ok(true)
-            }
-            Err(error) => {
-                self.rollback()?;
-                match error.sql_state() {
-                    Some(state) if state == SqlState::DIVISION_BY_ZERO.code() => Ok(false),
-                    _ => Err(name_grant(error, || grant)),
-                }
-            }
-        }
-    }
-
     /// A plan that is made anew would look for the lowest id each time, among all that is deleted.
     fn prepare_discard(&mut self) -> Result<()> {
         if !self.discards && !self.pooled {

@@ -1,5 +1,6 @@
 //! PostgreSQL: ids are allocated from a sequence, seen at commit. READ COMMITTED throughout.
 
+mod abilities;
 mod check;
 mod connect;
 mod cursors;
@@ -14,10 +15,10 @@ mod values;
 mod verify;
 mod watch;
 
+use crate::backend::ids::{FREE_ID_TRIES, free_consumer_id, no_consumer_id};
 use crate::backend::session::{first_word, transaction_ended};
 use crate::backend::{
-    Batch, ConsumerRow, FREE_ID_TRIES, ReadRange, StreamRow, above_limit, event_id,
-    free_consumer_id, no_consumer_id, within_limit,
+    Batch, ConsumerRow, DatabaseKind, ReadRange, StreamRow, above_limit, event_id, within_limit,
 };
 use crate::config::{Settings, TableName};
 use crate::model::error::{Error, ErrorKind, Result};
@@ -35,20 +36,17 @@ use statements::typed;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use values::{EPOCH, Micros, RawBytes, RawText, Text};
 
 pub(crate) use connect::Connector;
 pub(crate) use watch::Watch;
 
-/// The SQL that adds an event. The casts take the data from drivers that bind it as text (JDBC, sqlx,
-/// tokio-postgres, PREPARE with types) and from those that leave its type to the server.
-pub(crate) fn insert_sql(table: &TableName) -> String {
-    format!(
-        "INSERT INTO {}(type, data, ts) VALUES ($1, CAST(CAST($2 AS text) AS json), \
-         clock_timestamp() AT TIME ZONE 'UTC')",
-        table.quoted('"')
-    )
+/// Whether the end of this thread has come so far that what the driver keeps for each thread is gone.
+#[cfg(feature = "capi")]
+pub(crate) fn thread_is_ending() -> bool {
+    let gone = |why: tokio::runtime::TryCurrentError| why.is_thread_local_destroyed();
+    tokio::runtime::Handle::try_current().is_err_and(gone)
 }
 
 /// The id of a new event. One above the limit makes the statement fail, and so undoes it: the text is
@@ -112,8 +110,12 @@ impl Sql {
         let now = "clock_timestamp() AT TIME ZONE 'UTC'";
         let [read, read_want] = read_sql(&queue, check::AFTER_ON_PRIMARY);
         Sql {
-            insert: insert_sql(&settings.event_table),
-            insert_returning: format!("{} {}", insert_sql(&settings.event_table), returning_id()),
+            insert: DatabaseKind::Postgres.insert_sql(&settings.event_table),
+            insert_returning: format!(
+                "{} {}",
+                DatabaseKind::Postgres.insert_sql(&settings.event_table),
+                returning_id()
+            ),
             table: settings.event_table.clone(),
             // Ids of consumers are small integers: a refused INSERT would use one up.
             register: format!(
@@ -237,23 +239,8 @@ impl Connection {
         })
     }
 
-    pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
-    }
-
     pub fn ping(&mut self) -> Result<()> {
         Ok(self.client.check_connection()?)
-    }
-
-    /// Puts the session back into the state of a new one.
-    pub fn reset(&mut self) -> Result<bool> {
-        self.prepared.clear();
-        self.target = None;
-        self.discards = false;
-        if !self.pooled {
-            session::reset(&mut self.client, &self.settings, &self.mark)?;
-        }
-        Ok(true)
     }
 
     /// The setting lives as long as this transaction, and neither in a later one nor in the next one
@@ -307,10 +294,6 @@ impl Connection {
         self.client.batch_execute("ROLLBACK")?;
         self.in_transaction = false;
         Ok(())
-    }
-
-    pub fn has_open_transaction(&self) -> bool {
-        self.in_transaction
     }
 
     /// The server itself refuses whatever comes after a failure.
@@ -523,20 +506,6 @@ impl Connection {
             .collect()
     }
 
-    pub fn listen(&mut self, table: &TableName) -> Result<()> {
-        Ok(self.client.batch_execute(&format!("LISTEN \"{}\"", channel(table)))?)
-    }
-
-    pub fn wait_for_notification(&mut self, time: Duration) -> Result<bool> {
-        let mut notifications = self.client.notifications();
-        if notifications.timeout_iter(time).next()?.is_none() {
-            return Ok(false);
-        }
-        // One is enough, however many came.
-        while notifications.iter().next()?.is_some() {}
-        Ok(true)
-    }
-
     pub fn stream_row(&mut self) -> Result<StreamRow> {
         let rows = self.fetch("SELECT extract(epoch FROM now())::bigint", &[])?;
         Ok(StreamRow { now: first(&rows)?.try_get(0)?, highest: self.highest_allocated()? })
@@ -605,7 +574,7 @@ pub(crate) fn insert_event<C: postgres::GenericClient>(
     table: &TableName,
     event: &NewEvent,
 ) -> Result<EventId> {
-    let sql = format!("{} {}", insert_sql(table), returning_id());
+    let sql = format!("{} {}", DatabaseKind::Postgres.insert_sql(table), returning_id());
     let row = client
         .query_one(&sql, &[&Text(event.event_type.as_str()), &Text(event.data.as_str())])
         .map_err(|why| {

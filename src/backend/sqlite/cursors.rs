@@ -1,6 +1,7 @@
 //! Cursors on SQLite, and what identifies the life of the stream.
 
 use super::Connection;
+use crate::backend::abilities::Abilities;
 use crate::backend::cursors::{Cursor, Marks, Move};
 use crate::backend::event_id;
 use crate::config::Settings;
@@ -12,7 +13,7 @@ use rusqlite::{OptionalExtension, params};
 
 /// The statements of cursors, with their table names.
 pub(super) struct Sql {
-    due: String,
+    pub due: String,
     advance: String,
     advance_marked: String,
     cursor: String,
@@ -67,27 +68,6 @@ impl Sql {
 }
 
 impl Connection {
-    /// The cursor, `None` if there is no such consumer; or `None` if there is something to be
-    /// written: it is behind, or was not seen for a while.
-    pub fn cursor_unless_due(
-        &mut self,
-        ident: &Ident,
-        to: &Move,
-    ) -> Result<Option<Option<EventId>>> {
-        let cursor: Option<(i64, bool)> = self
-            .inner
-            .prepare_cached(&self.sql.cursors.due)?
-            .query_row(params![ident.as_str(), to.to as i64], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        match cursor {
-            None => Ok(Some(None)),
-            Some((stored, due)) => {
-                let stored = event_id(stored)?;
-                Ok((!due || stored < to.known).then_some(Some(stored)))
-            }
-        }
-    }
-
     pub fn advance(&mut self, ident: &Ident, to: &Move) -> Result<Option<EventId>> {
         if let Some(cursor) = self.cursor_unless_due(ident, to)? {
             return Ok(cursor);

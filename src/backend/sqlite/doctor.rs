@@ -6,10 +6,12 @@ use crate::config::{Settings, Synchronous, TableName};
 use crate::model::error::Result;
 use std::path::Path;
 
-/// The clock, in seconds since 1970.
-pub(crate) const CLOCK: &str = "SELECT CAST(strftime('%s') AS INTEGER)";
-
 impl Connection {
+    /// The query for the clock, in seconds since 1970.
+    pub fn clock_sql(&self) -> &'static str {
+        "SELECT CAST(strftime('%s') AS INTEGER)"
+    }
+
     pub fn examine(&mut self, settings: &Settings, checks: &mut Checks) {
         checks.add("version", self.version());
         checks.add("writable", self.writable());

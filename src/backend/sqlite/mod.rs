@@ -1,5 +1,6 @@
 //! SQLite: one writer at a time and AUTOINCREMENT, so ids are in commit order and never reused.
 
+mod abilities;
 mod cursors;
 pub(crate) mod doctor;
 pub(crate) mod guard;
@@ -10,7 +11,7 @@ mod verify;
 
 use crate::backend::reach::has_descriptors;
 use crate::backend::{
-    Batch, ConsumerRow, ReadRange, StreamRow, above_limit, event_id, within_limit,
+    Batch, ConsumerRow, DatabaseKind, ReadRange, StreamRow, above_limit, event_id, within_limit,
 };
 use crate::config::url::SqliteFile;
 use crate::config::{Settings, Synchronous, TableName};
@@ -32,18 +33,13 @@ use std::time::{Duration, Instant};
 use turns::{Turn, Turns};
 use values::value;
 
-/// The SQL that adds an event.
-pub(crate) fn insert_sql(table: &TableName) -> String {
-    format!("INSERT INTO {}(type, data, ts) VALUES (?, ?, datetime('now'))", table.quoted('"'))
-}
-
 /// The same, giving the id. One above the limit makes the statement fail, and so undoes it: the
 /// absolute value of the lowest number is not to be had.
 fn insert_returning_sql(table: &TableName) -> String {
     format!(
         "{} RETURNING CASE WHEN id <= {MAX_EVENT_ID} THEN id \
          ELSE abs(id - id - 9223372036854775807 - 1) END",
-        insert_sql(table)
+        DatabaseKind::Sqlite.insert_sql(table)
     )
 }
 
@@ -100,7 +96,7 @@ impl Sql {
             history: history::Sql::new(settings),
             verify: verify::Sql::new(settings),
             queue: settings.event_table.clone(),
-            insert: insert_sql(&settings.event_table),
+            insert: DatabaseKind::Sqlite.insert_sql(&settings.event_table),
             // A refused INSERT would use up an id.
             register: format!(
                 "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
@@ -164,10 +160,6 @@ impl Connector {
     /// In memory there is no write-ahead log.
     pub fn has_wal(&self) -> bool {
         self.file != SqliteFile::Memory
-    }
-
-    pub fn file(&self) -> &SqliteFile {
-        &self.file
     }
 
     pub fn connect(&self) -> Result<Connection> {
@@ -306,6 +298,11 @@ impl Connection {
         Instant::now() + self.patience
     }
 
+    /// A file that is replaced shows on each connection.
+    pub fn was_asked(&self) -> bool {
+        true
+    }
+
     pub fn ping(&mut self) -> Result<()> {
         self.check_file()
     }
@@ -368,12 +365,12 @@ impl Connection {
 
     /// Whether the transaction of `begin` was ended by a statement of the caller's. The turn to write
     /// is given back then.
-    pub fn has_ended_transaction(&mut self) -> bool {
+    pub fn has_ended_transaction(&mut self, _: &str) -> Result<bool> {
         let ended = self.turn.is_some() && self.inner.is_autocommit();
         if ended {
             self.turn = None;
         }
-        ended
+        Ok(ended)
     }
 
     pub fn commit(&mut self) -> Result<()> {
@@ -388,10 +385,6 @@ impl Connection {
             if self.inner.is_autocommit() { Ok(()) } else { self.inner.execute_batch("ROLLBACK") };
         self.turn = None;
         Ok(result?)
-    }
-
-    pub fn has_open_transaction(&self) -> bool {
-        !self.inner.is_autocommit()
     }
 
     /// `ON CONFLICT ROLLBACK`, a full disk and a few other failures end it.
@@ -512,11 +505,6 @@ impl Connection {
             })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
-    }
-
-    pub fn change_counter(&mut self) -> Result<i64> {
-        let mut statement = self.inner.prepare_cached("PRAGMA data_version")?;
-        Ok(statement.query_row([], |row| row.get(0))?)
     }
 
     pub fn stream_row(&mut self) -> Result<StreamRow> {

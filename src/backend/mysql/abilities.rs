@@ -1,0 +1,92 @@
+//! What only MySQL and MariaDB, or only a server, have.
+
+use super::session::State;
+use super::{Connection, Connector, connect};
+use crate::backend::abilities::{Abilities, ConnectorAbilities};
+use crate::backend::history::Piece;
+use crate::backend::lease::Hold;
+use crate::backend::reach::Reach;
+use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::ident::Ident;
+use crate::model::value::Value;
+use mysql::prelude::Queryable;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl ConnectorAbilities for Arc<Connector> {
+    fn reach(&self) -> Option<&Reach> {
+        Some(&self.reach)
+    }
+
+    fn generation(&self) -> u64 {
+        self.servers_reached()
+    }
+}
+
+impl Abilities for Connection {
+    /// From now on each call may take so long.
+    fn limit(&mut self, limit: Duration) -> Result<()> {
+        self.line.limit(limit);
+        connect::limit_calls(&self.client, Some(limit))
+    }
+
+    /// Whether the caller's SQL may have changed something of the session, as the server tells.
+    fn session_is_changed(&self) -> bool {
+        self.state.is_changed()
+    }
+
+    /// Puts the session back into the state of a new one.
+    fn reset(&mut self) -> Result<bool> {
+        self.client.reset()?;
+        self.limits = None;
+        self.state = State::of_new(&self.client);
+        let database = self.sql.database.clone();
+        self.client.select_db(&database)?;
+        Ok(true)
+    }
+
+    fn is_stale(&self) -> bool {
+        self.has_moved()
+    }
+
+    fn check_no_replica(&mut self) -> Result<()> {
+        self.refuse_replica()
+    }
+
+    fn end_discard(&mut self, _: Piece, commit: bool) -> Result<bool> {
+        let end = if commit { "COMMIT" } else { "ROLLBACK" };
+        let reset = "SET SESSION innodb_lock_wait_timeout = DEFAULT";
+        let ended = self.client.query_drop(format!("{end}; {reset}"));
+        if ended.is_err() {
+            // A commit that failed left both undone: what cannot be reset is not used again.
+            self.client
+                .query_drop(format!("ROLLBACK; {reset}"))
+                .map_err(|why| Error::from(why).with_kind(ErrorKind::ConnectionLost))?;
+        }
+        ended?;
+        Ok(commit)
+    }
+
+    /// An advisory lock of the session, named after the event table with its database.
+    fn take_lease(&mut self, ident: &Ident) -> Result<Option<Hold>> {
+        let sql = format!(
+            "SELECT GET_LOCK(CONCAT('fes:', SHA2(CONCAT('{}', ':', ?), 224)), 0)",
+            self.sql.table
+        );
+        let rows = self.query(&sql, &[ident.as_str().into()])?;
+        let taken = rows.first().and_then(|row| row.first()).and_then(Value::as_i64);
+        Ok((taken == Some(1)).then_some(Hold::Lock))
+    }
+
+    fn keep_lease(&mut self, _: &Hold) -> Result<bool> {
+        self.ping().map(|()| true)
+    }
+
+    fn release_lease(&mut self, _: &Hold) -> Result<()> {
+        self.execute_batch("SELECT RELEASE_ALL_LOCKS()")
+    }
+
+    fn end_when_idle(&mut self, time: Duration) -> Result<()> {
+        self.execute_batch(&format!("SET SESSION wait_timeout = {}", time.as_secs()))
+    }
+}
