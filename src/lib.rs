@@ -27,7 +27,7 @@ mod write;
 
 pub use app::ServiceApp;
 pub use backend::{DatabaseKind, HolderInfo};
-pub use config::{OPTIONS, OptionSpec, Options};
+pub use config::{OPTIONS, OptionScope, OptionSpec, OptionValues, Options};
 pub use doctor::{Check, CheckStatus, DoctorOptions};
 pub use history::{Archiver, Discarder, HistoryNotice, Replay, Warehouse};
 pub use model::error::{Error, ErrorKind, Result};

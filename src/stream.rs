@@ -2,7 +2,8 @@
 
 use crate::backend::pool::Pool;
 use crate::backend::{Backend, DatabaseKind, HolderInfo, migrate, of_insert};
-use crate::config::url::{self, Location};
+use crate::config::location::Location;
+use crate::config::url;
 use crate::config::{Options, Settings};
 use crate::model::error::{Result, fail};
 use crate::model::event::{EventId, NewEvent};

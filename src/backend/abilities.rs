@@ -8,7 +8,7 @@ use super::history::Piece;
 use super::lease::Hold;
 use super::reach::Reach;
 use crate::config::Settings;
-use crate::config::url::SqliteFile;
+use crate::config::location::SqliteFile;
 use crate::model::error::Result;
 use crate::model::event::EventId;
 use crate::model::ident::Ident;

@@ -13,7 +13,7 @@ use super::sigpipe::Silence;
 use super::sqlite;
 use super::{Connection, DatabaseKind};
 use crate::config::Settings;
-use crate::config::url::{Location, SqliteFile};
+use crate::config::location::{Location, SqliteFile};
 use crate::model::error::{Error, ErrorKind, Result};
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,7 +11,7 @@
 
 use super::abilities::Abilities;
 use super::{Backend, Connection, each};
-use crate::config::url::SqliteFile;
+use crate::config::location::SqliteFile;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::ident::Ident;
 use crate::sync::line::{self, GRACE};

@@ -1,7 +1,7 @@
 //! Reaching a server: the first of its hosts that will do, in limited time, and with what the process has
 //! left of descriptors and threads.
 
-use crate::config::url::{Host, Server};
+use crate::config::location::{Host, Server};
 use crate::config::{Keepalive, SessionAttrs, Settings};
 use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::sync::line::{GRACE, Line, Token, in_time};
@@ -206,7 +206,7 @@ fn is_out_of_descriptors(why: &std::io::Error) -> bool {
 mod tests {
     use super::*;
     use crate::config::Options;
-    use crate::config::url::Location;
+    use crate::config::location::Location;
 
     fn reach(hosts: &str) -> Arc<Reach> {
         let url = format!("postgres://u@{hosts}/d?connect_timeout_ms=900");

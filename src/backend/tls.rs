@@ -1,6 +1,6 @@
 //! TLS to PostgreSQL by rustls (MySQL's driver brings its own use of it).
 
-use crate::config::url::{Tls, TlsMode};
+use crate::config::location::{Tls, TlsMode};
 use crate::model::error::{Error, ErrorKind, Result};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};

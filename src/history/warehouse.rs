@@ -3,7 +3,8 @@
 use super::same::same_json;
 use crate::backend::pool::Pool;
 use crate::backend::{Backend, Batch, Connection, DatabaseKind, ReadRange, migrate};
-use crate::config::url::{self, Location};
+use crate::config::location::Location;
+use crate::config::url;
 use crate::config::{Options, Settings};
 use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::model::event::{Event, EventId, shorten};

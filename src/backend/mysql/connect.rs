@@ -4,7 +4,7 @@ use super::server::{Reached, Servers};
 use super::session::{self, State};
 use super::{Connection, Sql};
 use crate::backend::reach::Reach;
-use crate::config::url::{Host, Server, TlsMode};
+use crate::config::location::{Host, Server, TlsMode};
 use crate::config::{SessionAttrs, Settings};
 use crate::model::error::{Result, fail};
 use crate::sync::line::Line;

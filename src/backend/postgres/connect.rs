@@ -3,7 +3,7 @@
 use super::dial::Dial;
 use super::{Connection, Sql, session};
 use crate::backend::reach::{Reach, addresses};
-use crate::config::url::{Host, Server, Tls, TlsMode};
+use crate::config::location::{Host, Server, Tls, TlsMode};
 use crate::config::{Pooler, SessionAttrs, Settings};
 use crate::model::error::{Result, fail};
 use postgres::Client;

@@ -4,7 +4,7 @@ use super::{Connection, Connector};
 use crate::backend::abilities::{Abilities, ConnectorAbilities};
 use crate::backend::cursors::Move;
 use crate::backend::event_id;
-use crate::config::url::SqliteFile;
+use crate::config::location::SqliteFile;
 use crate::model::error::Result;
 use crate::model::event::EventId;
 use crate::model::ident::Ident;

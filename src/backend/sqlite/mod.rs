@@ -13,7 +13,7 @@ use crate::backend::reach::has_descriptors;
 use crate::backend::{
     Batch, ConsumerRow, DatabaseKind, ReadRange, StreamRow, above_limit, event_id, within_limit,
 };
-use crate::config::url::SqliteFile;
+use crate::config::location::SqliteFile;
 use crate::config::{Settings, Synchronous, TableName};
 use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::model::event::{
