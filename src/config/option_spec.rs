@@ -109,7 +109,7 @@ pub struct OptionSpec {
     pub name: &'static str,
     /// What it is for, and so where it is given.
     pub scope: OptionScope,
-    /// The databases on which it matters: `all`, `servers`, `SQLite`, `PostgreSQL` or `MySQL, MariaDB`.
+    /// The databases on which it matters: `all`, `servers`, `SQLite` or `PostgreSQL`.
     pub databases: &'static str,
     /// What it may be.
     pub values: OptionValues,

@@ -51,7 +51,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "single_writer_node",
         scope: OptionScope::Stream,
-        databases: "MySQL, MariaDB",
+        databases: "servers",
         values: Flag,
         unit: "",
         default: "false",
