@@ -4,7 +4,8 @@
 use crate::config::location::{Host, Server};
 use crate::config::{Keepalive, SessionAttrs, Settings};
 use crate::model::error::{Error, ErrorKind, Result, fail};
-use crate::sync::line::{GRACE, Line, Token, in_time};
+use crate::sync::deadline::Deadlines;
+use crate::sync::line::{GRACE, Line, Token, in_time, told_to_end};
 use crate::sync::lock::lock;
 use std::fs::File;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -29,6 +30,8 @@ pub(crate) struct Reach {
     keepalive: Keepalive,
     pub session: SessionAttrs,
     lines: Mutex<Vec<Weak<Line>>>,
+    /// Ends calls where the driver limits each of their reads only.
+    deadlines: Mutex<Option<Deadlines>>,
     /// Ends the connections that are being made when all is closed.
     closing: Token,
 }
@@ -44,6 +47,7 @@ impl Reach {
             keepalive: settings.keepalive,
             session: settings.session,
             lines: Mutex::default(),
+            deadlines: Mutex::default(),
             closing: Token::default(),
         })
     }
@@ -61,6 +65,22 @@ impl Reach {
         line
     }
 
+    /// The line of a new connection whose calls are ended from outside when their time is over.
+    pub fn watched_line(&self) -> Result<Arc<Line>> {
+        let line = self.line();
+        if self.call_timeout.is_some() {
+            let mut deadlines = lock(&self.deadlines);
+            if self.closing.is_cut() {
+                return Err(told_to_end());
+            }
+            match &*deadlines {
+                Some(deadlines) => deadlines.watch(&line),
+                None => deadlines.insert(Deadlines::start()?).watch(&line),
+            }
+        }
+        Ok(line)
+    }
+
     /// Gives calls in flight a moment to end, then cuts them off, and the connections that are being made.
     pub fn close(&self) {
         let lines: Vec<Arc<Line>> = self.noted().iter().filter_map(Weak::upgrade).collect();
@@ -70,6 +90,9 @@ impl Reach {
         }
         lines.iter().filter(|line| line.in_call()).for_each(|line| line.cut());
         self.closing.cut();
+        // The thread that a close may wait for must not wait for this lock.
+        let deadlines = lock(&self.deadlines).take();
+        drop(deadlines);
     }
 
     pub fn call_timeout(&self) -> Option<Duration> {

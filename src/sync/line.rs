@@ -8,7 +8,7 @@ use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::sync::lock::lock;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,17 @@ pub(crate) struct Line {
     /// A call failed, and the connection is of no more use.
     broken: AtomicBool,
     end: Mutex<End>,
+    /// The thread that ends calls from outside, where the driver cannot limit a whole call.
+    watched: OnceLock<Arc<dyn Watch>>,
+}
+
+/// Ends the calls of lines from outside.
+pub(crate) trait Watch: Send + Sync {
+    /// A call begins that must have ended at `until`, a time of [`micros`].
+    fn call_begins(&self, until: u64);
+
+    /// A line has another limit.
+    fn limit_changed(&self);
 }
 
 /// How a call that hangs is ended.
@@ -43,12 +54,27 @@ impl Line {
         let end = Mutex::new(End::Nothing);
         let (cut, broken) = (AtomicBool::new(false), AtomicBool::new(false));
         let limit = AtomicU64::new(in_micros(limit));
-        Arc::new(Line { limit, until: AtomicU64::new(0), cut, broken, end })
+        let until = AtomicU64::new(0);
+        Arc::new(Line { limit, until, cut, broken, end, watched: OnceLock::new() })
     }
 
     /// From now on calls may take so long.
     pub fn limit(&self, limit: Duration) {
         self.limit.store(in_micros(Some(limit)), Ordering::Release);
+        if let Some(watched) = self.watched.get() {
+            watched.limit_changed();
+        }
+    }
+
+    /// The shortest time after which a call that begins now may have to be ended.
+    pub fn shortest(&self) -> Option<Duration> {
+        let limit = self.limit.load(Ordering::Acquire);
+        (limit < u64::MAX).then(|| Duration::from_micros(limit))
+    }
+
+    /// Has calls that begin told to the thread that ends them.
+    pub fn watched_by(&self, watched: Arc<dyn Watch>) {
+        let _ = self.watched.set(watched);
     }
 
     /// Where a blocking socket is to be shut down.
@@ -59,8 +85,7 @@ impl Line {
     /// Begins a call, which ends when what is returned is dropped. Fails if the thread is in the scope
     /// of a token that was cut.
     pub fn call(self: &Arc<Self>) -> Result<Call> {
-        let limit = self.limit.load(Ordering::Acquire);
-        self.call_within((limit < u64::MAX).then(|| Duration::from_micros(limit)))
+        self.call_within(self.shortest())
     }
 
     /// As [`call`](Self::call), with another limit than that of the connection.
@@ -77,7 +102,11 @@ impl Line {
         }
         let before = self.until.load(Ordering::Relaxed);
         let until = limit.map_or(u64::MAX, |limit| micros(Instant::now() + limit));
-        self.until.store(if before == 0 { until } else { until.min(before) }, Ordering::Release);
+        let until = if before == 0 { until } else { until.min(before) };
+        self.until.store(until, Ordering::Release);
+        if let Some(watched) = self.watched.get() {
+            watched.call_begins(until);
+        }
         Ok(Call { line: self.clone(), before, limit, tokens })
     }
 
@@ -85,7 +114,7 @@ impl Line {
     pub fn until(&self) -> Option<Instant> {
         match self.until.load(Ordering::Acquire) {
             0 | u64::MAX => None,
-            micros => Some(*START + Duration::from_micros(micros)),
+            micros => Some(moment(micros)),
         }
     }
 
@@ -114,6 +143,11 @@ impl Line {
     /// Ends the call in flight, and every later one.
     pub fn cut(&self) {
         self.cut.store(true, Ordering::Release);
+        self.end_call();
+    }
+
+    /// Ends the call in flight, because its time is over.
+    pub fn end_call(&self) {
         match &*lock(&self.end) {
             End::Nothing => {}
             End::Wake(waker) => waker.wake_by_ref(),
@@ -127,9 +161,14 @@ fn in_micros(limit: Option<Duration>) -> u64 {
 }
 
 /// At least 1, because 0 means none.
-fn micros(when: Instant) -> u64 {
+pub(crate) fn micros(when: Instant) -> u64 {
     let time = when.saturating_duration_since(*START).as_micros();
     u64::try_from(time).unwrap_or(u64::MAX).clamp(1, u64::MAX - 1)
+}
+
+/// The moment that [`micros`] gave.
+pub(crate) fn moment(micros: u64) -> Instant {
+    *START + Duration::from_micros(micros)
 }
 
 pub(crate) fn told_to_end() -> Error {
@@ -304,6 +343,14 @@ pub(crate) fn no_thread(name: &str, why: &std::io::Error) -> Error {
              use fewer of them"
         ),
     )
+}
+
+#[cfg(test)]
+impl Line {
+    /// Lets calls begin again after one that broke.
+    pub fn mend(&self) {
+        self.broken.store(false, Ordering::Release);
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub(crate) mod aside;
 pub(crate) mod cancel;
+pub(crate) mod deadline;
 pub(crate) mod line;
 pub(crate) mod lock;
 pub(crate) mod runner;

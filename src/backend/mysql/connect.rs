@@ -104,8 +104,8 @@ impl Dialer {
         self.check_session(&mut client)?;
         let server = Reached::of(&mut client, &self.servers, self.single_writer_node)?;
         state.check_autocommit(&mut client)?;
-        let line = self.reach.line();
         limit_calls(&client, self.reach.call_timeout())?;
+        let line = self.reach.watched_line()?;
         show(&client, &line)?;
         let sql = self.sql.clone();
         Ok(Connection { client, server, sql, limits: None, state, life: None, line })

@@ -11,7 +11,6 @@ mod poolers;
 mod replicas_my;
 mod replicas_pg;
 mod resources;
-mod restart;
 mod rewind;
 mod roles;
 #[cfg(unix)]
@@ -20,6 +19,5 @@ mod sessions;
 mod sessions_my;
 mod silence;
 mod sqlite_disk;
-mod sqlite_traps;
 #[cfg(feature = "tls")]
 mod tls;

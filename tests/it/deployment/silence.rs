@@ -9,9 +9,21 @@ use futoin_eventstream::{
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-/// The longest time of a call in these tests; what takes ten times as long waits for ever.
+/// The longest time of a call in these tests; a call that takes much longer waits for ever.
 const LIMIT: Duration = Duration::from_millis(500);
-const LATE: Duration = Duration::from_millis(5000);
+const LATE: Duration = Duration::from_millis(15_000);
+
+/// What a call gives on a path that was healed. A busy machine may take longer than [`LIMIT`] for a healthy call.
+#[track_caller]
+fn healed<T>(call: impl Fn() -> futoin_eventstream::Result<T>) -> T {
+    let start = Instant::now();
+    loop {
+        match call() {
+            Err(error) if error.is_retriable() && start.elapsed() < LATE => {}
+            result => return result.unwrap(),
+        }
+    }
+}
 
 /// A stream through a proxy, with its tables made.
 fn through(proxy: &Proxy, db: &Db) -> EventStream {
@@ -67,15 +79,15 @@ on_servers!(
         let proxy = Proxy::before(&db.url);
         let stream = through(&proxy, db);
         let consumer = stream.consumer("app", "Audit").unwrap();
-        consumer.register().unwrap();
-        let mut ids = vec![stream.add_event("A", &1).unwrap()];
-        assert_eq!(consumer.poll(None, &Want::all()).unwrap().len(), 1);
+        healed(|| consumer.register());
+        let mut ids = vec![healed(|| stream.add_event("A", &1))];
+        assert!(!healed(|| consumer.poll(None, &Want::all())).is_empty());
         let want = Want::types(&["A"]).unwrap();
         let mut silent =
             |what: &str, kind: ErrorKind, call: &dyn Fn() -> futoin_eventstream::Result<()>| {
                 // With a connection in the pool that was alive a moment ago, and the session that watches.
-                stream.lag().unwrap();
-                consumer.poll(None, &want).unwrap();
+                healed(|| stream.lag());
+                healed(|| consumer.poll(None, &want));
                 proxy.set(Mode::Silent);
                 let error = in_time(what, call);
                 assert_eq!(error.kind(), kind, "{what}: {error}");
@@ -85,7 +97,7 @@ on_servers!(
                 }
                 proxy.set(Mode::Forward);
                 let start = Instant::now();
-                ids.push(stream.add_event("A", &what).unwrap());
+                ids.push(healed(|| stream.add_event("A", &what)));
                 assert!(start.elapsed() < LATE, "{what}: healed");
             };
         use ErrorKind::{ConnectionLost, Timeout};
@@ -110,6 +122,36 @@ on_servers!(
         let got: Vec<u64> =
             crate::support::everything(&stream).iter().map(|event| event.id).collect();
         assert!(ids.iter().all(|id| got.contains(id)), "{ids:?} are not all in {got:?}");
+    }
+);
+
+on_servers!(
+    a_call_ends_in_its_time_though_the_server_says_something_now_and_then,
+    [postgres, postgres18, mariadb, mysql],
+    |db| {
+        let proxy = Proxy::before(&db.url);
+        let stream = through(&proxy, db);
+        let consumer = stream.consumer("app", "Audit").unwrap();
+        healed(|| consumer.register());
+        let events: Vec<_> =
+            (0..500).map(|n| futoin_eventstream::NewEvent::new("A", &n).unwrap()).collect();
+        db.stream().add_events(&events).unwrap();
+        let live = stream.live("app").unwrap();
+        for _ in 0..3 {
+            // Each byte comes soon enough, but all of them would take minutes.
+            proxy.set(Mode::Drip(LIMIT / 10));
+            let error = in_time("poll", || live.poll(Some(0), &Want::all()));
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+            assert!(error.to_string().contains("call_timeout_ms"), "{error}");
+            proxy.set(Mode::Forward);
+            assert_eq!(healed(|| live.poll(Some(0), &Want::all())).len(), 500);
+        }
+        // A busy connection is not ended by the time of earlier calls.
+        let start = Instant::now();
+        while start.elapsed() < LIMIT * 3 {
+            healed(|| live.poll(Some(0), &Want::all()));
+        }
+        assert_eq!(healed(|| consumer.poll(None, &Want::all())).len(), 500);
     }
 );
 

@@ -2,5 +2,4 @@
 
 mod archiver;
 mod discarder;
-mod restart;
 mod verify;

@@ -5,7 +5,6 @@ mod breaks;
 mod leases;
 mod ownership;
 mod receiver;
-mod restart;
 mod side_by_side;
 mod silence;
 mod starting;

@@ -32,6 +32,8 @@ pub enum Mode {
     Held,
     /// Each piece waits so long before it passes.
     Slow(Duration),
+    /// What the server says comes byte by byte, with so long between two.
+    Drip(Duration),
     /// Open connections are reset, and new ones as soon as they are accepted.
     Reset,
     /// Open connections are reset, and nobody listens.
@@ -242,6 +244,7 @@ impl Shared {
             if let (Some(mut to), true) = (to, self.passes(pair, upwards)?) {
                 match count {
                     0 => return to.shutdown(Shutdown::Write),
+                    _ if !upwards => self.drip(pair, to, &bytes[..count])?,
                     _ => to.write_all(&bytes[..count])?,
                 }
             }
@@ -249,6 +252,19 @@ impl Shared {
                 return Ok(());
             }
         }
+    }
+
+    /// Passes on what a server says: at once, or byte by byte as long as the mode asks for that.
+    fn drip(&self, pair: &Pair, mut to: &TcpStream, mut bytes: &[u8]) -> std::io::Result<()> {
+        while let (Mode::Drip(time), [first, rest @ ..]) = (self.mode(), bytes) {
+            if pair.cut.load(Ordering::Acquire) || self.ended.load(Ordering::Acquire) {
+                return Err(ErrorKind::ConnectionReset.into());
+            }
+            to.write_all(&[*first])?;
+            thread::sleep(time);
+            bytes = rest;
+        }
+        to.write_all(bytes)
     }
 
     /// Whether a piece passes; one that does not makes the connection deaf.
@@ -262,7 +278,7 @@ impl Shared {
             Mode::Mute if !upwards => deaf.store(true, Ordering::Release),
             Mode::Reset | Mode::Refuse => return Err(ErrorKind::ConnectionReset.into()),
             Mode::Slow(time) => thread::sleep(time),
-            Mode::Mute | Mode::Forward | Mode::Held => {}
+            Mode::Mute | Mode::Forward | Mode::Held | Mode::Drip(_) => {}
         }
         Ok(!deaf.load(Ordering::Acquire))
     }

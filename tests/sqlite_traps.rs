@@ -1,6 +1,12 @@
 //! Two SQLite libraries in one process break each other's locks: a file that another one has open
 //! is refused, and only such a file. The other library is the system's `libsqlite3.so.0`, which is
 //! loaded as Python or Node.js load theirs.
+//!
+//! The other library is seen by the whole process, so this is a program of its own.
+
+#[macro_use]
+#[path = "it/support/mod.rs"]
+mod support;
 
 use crate::support::{Db, everything, failure};
 use futoin_eventstream::{ErrorKind, EventStream, rusqlite};
