@@ -14,10 +14,11 @@ use crate::read::late::late_error;
 use crate::read::reader::Reader;
 use crate::read::tail::TailPlace;
 use crate::sync::wakeup::Wakeup;
-use crate::write::transaction;
 use crate::write::transaction::sealed::Table;
 use crate::write::transaction::{EventTarget, Statement, Transaction};
+use crate::write::writer::Writer;
 use serde::Serialize;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 /// A stream of events in one database. Cheap to clone; all clones share one pool of connections.
@@ -87,7 +88,8 @@ impl EventStream {
         let pool = Pool::open(backend, &settings)?;
         // After the first connection: it makes a SQLite file, which then has one true name.
         let wakeup = location.name().map(|name| Wakeup::of(&format!("{name}/{table}")));
-        let reader = Reader::new(pool, settings.clone(), wakeup.unwrap_or_default());
+        let writer = Arc::new(Writer::new(&settings, wakeup.unwrap_or_default()));
+        let reader = Reader::new(pool, settings.clone(), writer);
         let reader = Arc::new(reader);
         let hub = Arc::new(Hub::new(reader.clone()));
         Ok(EventStream { kind, settings, reader, hub })
@@ -149,8 +151,7 @@ impl EventStream {
     /// # Errors
     /// As [`add_event`](Self::add_event).
     pub fn add(&self, event: &NewEvent) -> Result<EventId> {
-        event.check_size(self.settings.max_event_bytes)?;
-        self.reader.add(event)
+        self.reader.writer.add(event, || self.reader.pool())
     }
 
     /// Adds any number of events in one transaction, all or none; returns their ids, which
@@ -159,16 +160,7 @@ impl EventStream {
     /// # Errors
     /// As [`add_event`](Self::add_event); nothing was added then.
     pub fn add_events(&self, events: &[NewEvent]) -> Result<Vec<EventId>> {
-        if events.is_empty() {
-            return self.reader.pool().map(|_| Vec::new());
-        }
-
-        for event in events {
-            event.check_size(self.settings.max_event_bytes)?;
-        }
-        let ids = transaction::add_all(self.reader.pool()?.checkout()?, events)?;
-        self.reader.wakeup.notify();
-        Ok(ids)
+        self.reader.writer.add_many(events, || self.reader.pool())
     }
 
     /// Begins a transaction for the caller's own changes and their events.
@@ -177,7 +169,7 @@ impl EventStream {
     /// Those of the database; `Busy` on SQLite if another writer does not end in time.
     pub fn begin(&self) -> Result<Transaction> {
         let lease = self.reader.pool()?.checkout()?;
-        Transaction::begin(lease, self.settings.clone(), self.reader.wakeup.clone())
+        Transaction::begin(lease, self.reader.writer.clone())
     }
 
     /// Adds an event to the caller's own transaction (or connection) of the driver: see
@@ -208,7 +200,7 @@ impl EventStream {
         data: &T,
     ) -> Result<EventId> {
         let event = NewEvent::new(event_type, data)?;
-        event.check_size(self.settings.max_event_bytes)?;
+        self.reader.writer.check(from_ref(&event))?;
         if C::KIND != self.kind {
             fail!(
                 InvalidArgument,
@@ -229,8 +221,15 @@ impl EventStream {
         event_type: &str,
         data: &T,
     ) -> Result<Statement> {
-        let event = NewEvent::new(event_type, data)?;
-        Statement::with_settings(self.kind, &event, &self.settings)
+        self.statement_of(&NewEvent::new(event_type, data)?)
+    }
+
+    /// As [`statement`](Self::statement), with an event that was made before.
+    ///
+    /// # Errors
+    /// `TooLarge`.
+    pub(crate) fn statement_of(&self, event: &NewEvent) -> Result<Statement> {
+        Statement::with_settings(self.kind, event, &self.settings)
     }
 
     /// The consumer `user:component`. Component `LIVE` gives a [LIVE](Self::live) one.

@@ -3,49 +3,41 @@
 use super::abilities::Abilities;
 use super::cursors::Move;
 use super::{Connection, DatabaseKind, each};
-use crate::model::error::{Result, fail};
+use crate::model::error::Result;
 use crate::model::event::{EventId, NewEvent};
 use crate::model::ident::Ident;
 use std::borrow::Borrow;
 
 /// What a caller wants to have written.
-#[derive(Clone)]
-pub(crate) enum Change {
-    Event(NewEvent),
+#[derive(Clone, Copy)]
+pub(crate) enum Change<'a> {
+    Event(&'a NewEvent),
     /// A move of the cursor of a consumer.
-    Cursor(Ident, Move),
+    Cursor(&'a Ident, &'a Move),
 }
 
-/// What was written.
-pub(crate) enum Written {
-    /// The id of the event.
-    Event(EventId),
-    /// Where the cursor is now; `None` if there is no such consumer.
-    Cursor(Option<EventId>),
-}
+/// The id of an event, or where a cursor is now; `None` if there is no such consumer.
+pub(crate) type Written = Option<EventId>;
 
 impl Connection {
     /// Writes all or nothing; what became of each, in order.
-    pub fn write(&mut self, changes: &[&Change]) -> Result<Vec<Written>> {
+    pub fn write(&mut self, changes: &[Change<'_>]) -> Result<Vec<Written>> {
         if let [Change::Cursor(ident, to)] = changes {
-            return self.advance(ident, to).map(|cursor| vec![Written::Cursor(cursor)]);
+            return self.advance(ident, to).map(|cursor| vec![cursor]);
         }
         let events = changes.iter().filter_map(|change| match change {
-            Change::Event(event) => Some(event),
+            Change::Event(event) => Some(*event),
             Change::Cursor(..) => None,
         });
         let events: Vec<&NewEvent> = events.collect();
         if events.len() == changes.len() {
-            return Ok(self.insert_group(&events)?.into_iter().map(Written::Event).collect());
+            return Ok(self.insert_group(&events)?.into_iter().map(Some).collect());
         }
         self.in_transaction(|connection| {
             let mut ids = connection.insert_events(&events)?.into_iter();
             let written = changes.iter().map(|change| match change {
-                Change::Event(_) => match ids.next() {
-                    Some(id) => Ok(Written::Event(id)),
-                    None => fail!(Internal, "the database gave too few ids"),
-                },
-                Change::Cursor(ident, to) => connection.advance(ident, to).map(Written::Cursor),
+                Change::Event(_) => Ok(ids.next()),
+                Change::Cursor(ident, to) => connection.advance(ident, to),
             });
             written.collect()
         })
@@ -69,11 +61,8 @@ impl Connection {
     /// cursor that somebody has locked must keep no event waiting.
     pub fn advance_alone(&mut self, ident: &Ident, to: &Move) -> Result<Option<Written>> {
         match self.kind() {
-            DatabaseKind::Sqlite => {
-                let cursor = each!(self, c => c.cursor_unless_due(ident, to))?;
-                Ok(cursor.map(Written::Cursor))
-            }
-            _ => Ok(Some(Written::Cursor(self.advance(ident, to)?))),
+            DatabaseKind::Sqlite => each!(self, c => c.cursor_unless_due(ident, to)),
+            _ => Ok(Some(self.advance(ident, to)?)),
         }
     }
 }

@@ -7,7 +7,6 @@ use super::{Out, borrow, fes_error, fes_options, fes_status, free, guard, json, 
 use crate::backend::DatabaseKind;
 use crate::model::event::NewEvent;
 use crate::write::transaction::Statement;
-use serde_json::value::RawValue;
 use std::ffi::c_char;
 
 /// The kinds of databases.
@@ -101,9 +100,7 @@ pub unsafe extern "C" fn fes_stream_statement(
         let out = Out::handle(out)?;
         let stream = borrow(stream, "stream")?;
         let event = NewEvent::from_json(text(r#type, "type")?, json(data, data_len)?)?;
-        let data = serde_json::from_str::<&RawValue>(event.data.as_str().trim())
-            .map_err(|why| refuse(why.to_string()))?;
-        out.give(stream.0.statement(event.event_type.as_str(), data)?.into());
+        out.give(stream.0.statement_of(&event)?.into());
         Ok(())
     })
 }

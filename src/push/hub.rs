@@ -417,7 +417,7 @@ impl HubTask {
 impl Task for HubTask {
     fn step(&mut self, signal: &Signal) -> Result<Next> {
         if self.listening.is_none() {
-            self.listening = Some(self.reader.wakeup.subscribe(signal.clone()));
+            self.listening = Some(self.reader.writer.wakes(signal.clone()));
         }
         if self.rests() {
             return Ok(Next::Sleep(REST));

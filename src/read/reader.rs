@@ -7,11 +7,10 @@ mod side_by_side;
 
 use crate::backend::cursors::Move;
 use crate::backend::pool::Pool;
-use crate::backend::write::{Change, Written};
 use crate::backend::{Batch, Connection, ReadRange, Watch};
 use crate::config::Settings;
 use crate::model::error::{Error, ErrorKind, Result, fail};
-use crate::model::event::{Event, EventId, NewEvent};
+use crate::model::event::{Event, EventId};
 use crate::model::ident::{Ident, Want};
 use crate::model::life::{Anchor, Life, Position};
 use crate::read::late::LateWindow;
@@ -19,8 +18,7 @@ use crate::read::rewind::{self, Standing};
 use crate::read::shared_chunks::SharedChunks;
 use crate::settle::Spans;
 use crate::sync::lock::lock;
-use crate::sync::wakeup::Wakeup;
-use crate::write::group_commit::GroupCommit;
+use crate::write::writer::Writer;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,9 +35,7 @@ pub(crate) struct Reader {
     /// `None` once closed.
     pool: Mutex<Option<Pool>>,
     pub settings: Arc<Settings>,
-    /// Notified when this process adds events.
-    pub wakeup: Arc<Wakeup>,
-    group_commit: GroupCommit,
+    pub writer: Arc<Writer>,
     shared_chunks: SharedChunks,
     /// With the doubts that there were when it was opened.
     watch: Mutex<Option<(u64, Watch)>>,
@@ -104,12 +100,11 @@ impl Chunk {
 }
 
 impl Reader {
-    pub fn new(pool: Pool, settings: Arc<Settings>, wakeup: Arc<Wakeup>) -> Self {
+    pub fn new(pool: Pool, settings: Arc<Settings>, writer: Arc<Writer>) -> Self {
         Reader {
             pool: Mutex::new(Some(pool)),
             settings,
-            wakeup,
-            group_commit: GroupCommit::default(),
+            writer,
             shared_chunks: SharedChunks::default(),
             watch: Mutex::new(None),
             settled: Mutex::default(),
@@ -143,14 +138,6 @@ impl Reader {
         *lock(&self.watch) = None;
     }
 
-    /// Adds an event, in a commit that may be shared.
-    pub fn add(&self, event: &NewEvent) -> Result<EventId> {
-        match self.write(Change::Event(event.clone()))? {
-            Written::Event(id) => Ok(id),
-            Written::Cursor(_) => fail!(Internal, "a cursor was stored in place of an event"),
-        }
-    }
-
     /// Moves the cursor of a consumer and gives where it is now. `Unsure` if there are more doubts than
     /// the caller knew of, or if the consumer is missing: whether anything was written is not known then.
     pub fn store(&self, ident: &Ident, to: &Move, doubts: u64) -> Result<Stored> {
@@ -163,33 +150,20 @@ impl Reader {
             }
         });
         drop(lease);
-        let written = match alone {
+        let cursor = match alone {
             Ok(None) => return Ok(Stored::Unsure),
             Err(error) if error.kind() == ErrorKind::ConnectionLost => return Ok(Stored::Unsure),
             Err(error) => return Err(error),
-            Ok(Some(Some(written))) => written,
-            Ok(Some(None)) => self.write(Change::Cursor(ident.clone(), to.clone()))?,
+            Ok(Some(Some(cursor))) => cursor,
+            Ok(Some(None)) => self.writer.advance(ident, to, || self.pool())?,
         };
-        match written {
-            Written::Cursor(Some(cursor)) => Ok(Stored::At(cursor)),
-            Written::Cursor(None) => {
+        match cursor {
+            Some(cursor) => Ok(Stored::At(cursor)),
+            None => {
                 self.doubt(false);
                 Ok(Stored::Unsure)
             }
-            Written::Event(_) => fail!(Internal, "an event was added in place of a cursor"),
         }
-    }
-
-    /// Never call this with a connection of the pool in hand: it may be the last one, and the
-    /// leader needs one.
-    fn write(&self, change: Change) -> Result<Written> {
-        self.group_commit.write(change, |changes| {
-            let written = self.pool()?.with(|connection| connection.write(changes))?;
-            if changes.iter().any(|change| matches!(change, Change::Event(_))) {
-                self.wakeup.notify();
-            }
-            Ok(written)
-        })
     }
 
     /// The settled events after a position.

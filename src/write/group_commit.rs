@@ -5,8 +5,11 @@
 //! Two leaders at once were slower, on every server: the commits are smaller, and the server joins
 //! what waits for its disk anyway.
 
+use crate::backend::cursors::Move;
 use crate::backend::write::{Change, Written};
 use crate::model::error::{Error, ErrorKind, Result, fail};
+use crate::model::event::NewEvent;
+use crate::model::ident::Ident;
 use crate::sync::lock::lock;
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -41,9 +44,31 @@ struct State {
 
 /// A caller who waits.
 struct Waiter {
-    change: Change,
+    change: Waiting,
     outcome: Mutex<Option<Outcome>>,
     signalled: Condvar,
+}
+
+/// The change of a caller who waits, which the thread of the leader writes.
+enum Waiting {
+    Event(NewEvent),
+    Cursor(Ident, Move),
+}
+
+impl Waiting {
+    fn of(change: Change<'_>) -> Self {
+        match change {
+            Change::Event(event) => Waiting::Event(event.clone()),
+            Change::Cursor(ident, to) => Waiting::Cursor(ident.clone(), to.clone()),
+        }
+    }
+
+    fn change(&self) -> Change<'_> {
+        match self {
+            Waiting::Event(event) => Change::Event(event),
+            Waiting::Cursor(ident, to) => Change::Cursor(ident, to),
+        }
+    }
 }
 
 /// What a leader tells who waits.
@@ -57,14 +82,15 @@ impl GroupCommit {
     /// in order; it may be called for the changes of other callers, too.
     pub fn write(
         &self,
-        change: Change,
-        write: impl Fn(&[&Change]) -> Result<Vec<Written>>,
+        change: Change<'_>,
+        write: impl Fn(&[Change<'_>]) -> Result<Vec<Written>>,
     ) -> Result<Written> {
         let mut state = lock(&self.state);
         if !state.has_leader {
             state.has_leader = true;
-            return Lead { group: self, others: Vec::new() }.write(state, &change, write);
+            return Lead { group: self, others: Vec::new() }.write(state, change, write);
         }
+        let change = Waiting::of(change);
         let waiter = Waiter { change, outcome: Mutex::default(), signalled: Condvar::new() };
         let waiter = Arc::new(waiter);
         state.waiting.push_back(waiter.clone());
@@ -74,7 +100,7 @@ impl GroupCommit {
             Outcome::Done(result) => result,
             Outcome::Lead => {
                 let state = lock(&self.state);
-                Lead { group: self, others: Vec::new() }.write(state, &waiter.change, write)
+                Lead { group: self, others: Vec::new() }.write(state, waiter.change.change(), write)
             }
         }
     }
@@ -110,15 +136,15 @@ impl Lead<'_> {
     fn write(
         mut self,
         mut state: MutexGuard<'_, State>,
-        own: &Change,
-        write: impl Fn(&[&Change]) -> Result<Vec<Written>>,
+        own: Change<'_>,
+        write: impl Fn(&[Change<'_>]) -> Result<Vec<Written>>,
     ) -> Result<Written> {
         if state.size > 1 {
             state = self.gather(state);
         }
         let mut bytes = size(own);
         while let Some(waiter) = state.waiting.front() {
-            bytes += size(&waiter.change);
+            bytes += size(waiter.change.change());
             if self.others.len() + 1 >= MAX_CHANGES || bytes > MAX_BYTES {
                 break;
             }
@@ -127,8 +153,8 @@ impl Lead<'_> {
         drop(state);
         let start = Instant::now();
         let waiters = self.others.clone();
-        let changes: Vec<&Change> =
-            std::iter::once(own).chain(waiters.iter().map(|waiter| &waiter.change)).collect();
+        let others = waiters.iter().map(|waiter| waiter.change.change());
+        let changes: Vec<Change<'_>> = std::iter::once(own).chain(others).collect();
         let mut results = write_each(&changes, &write).into_iter();
         let result = results.next().unwrap_or_else(nothing);
         let mut state = lock(&self.group.state);
@@ -175,7 +201,7 @@ impl Drop for Lead<'_> {
 }
 
 /// The bytes of event data.
-fn size(change: &Change) -> usize {
+fn size(change: Change<'_>) -> usize {
     match change {
         Change::Event(event) => event.data.as_str().len(),
         Change::Cursor(..) => 0,
@@ -185,8 +211,8 @@ fn size(change: &Change) -> usize {
 /// Writes all. If the database rejects one change, the batch is bisected so that only that change
 /// fails.
 fn write_each(
-    changes: &[&Change],
-    write: &impl Fn(&[&Change]) -> Result<Vec<Written>>,
+    changes: &[Change<'_>],
+    write: &impl Fn(&[Change<'_>]) -> Result<Vec<Written>>,
 ) -> Vec<Result<Written>> {
     match write(changes) {
         Ok(written) => written.into_iter().map(Ok).collect(),
@@ -214,16 +240,16 @@ fn nothing() -> Result<Written> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::event::{EventId, NewEvent};
+    use crate::model::event::EventId;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::thread;
 
-    fn event(data: &str) -> Change {
-        Change::Event(NewEvent::new("TEST", data).unwrap())
+    fn event(data: &str) -> NewEvent {
+        NewEvent::new("TEST", data).unwrap()
     }
 
-    fn data(change: &Change) -> &str {
+    fn data<'a>(change: &Change<'a>) -> &'a str {
         match change {
             Change::Event(event) => event.data.as_str(),
             Change::Cursor(..) => "a cursor",
@@ -231,10 +257,7 @@ mod tests {
     }
 
     fn id(written: Result<Written>) -> EventId {
-        match written.unwrap() {
-            Written::Event(id) => id,
-            Written::Cursor(_) => panic!("a cursor"),
-        }
+        written.unwrap().unwrap()
     }
 
     /// What stands for a database: gives ids in order, slowly; refuses events with the data `bad`.
@@ -245,7 +268,7 @@ mod tests {
     }
 
     impl Table {
-        fn write(&self, changes: &[&Change]) -> Result<Vec<Written>> {
+        fn write(&self, changes: &[Change<'_>]) -> Result<Vec<Written>> {
             thread::sleep(Duration::from_millis(2));
             if changes.iter().any(|change| data(change) == "\"bad\"") {
                 fail!(Constraint, "bad");
@@ -254,7 +277,7 @@ mod tests {
             let mut rows = lock(&self.rows);
             let first = rows.len() as EventId + 1;
             rows.extend(changes.iter().map(|change| data(change).to_owned()));
-            Ok((first..first + changes.len() as EventId).map(Written::Event).collect())
+            Ok((first..first + changes.len() as EventId).map(Some).collect())
         }
     }
 
@@ -267,8 +290,8 @@ mod tests {
                 scope.spawn(move || {
                     for n in 0..20 {
                         let mine = event(&format!("{caller}/{n}"));
-                        let id = id(group.write(mine.clone(), |all| table.write(all)));
-                        assert_eq!(lock(&table.rows)[id as usize - 1], data(&mine));
+                        let id = id(group.write(Change::Event(&mine), |all| table.write(all)));
+                        assert_eq!(lock(&table.rows)[id as usize - 1], mine.data.as_str());
                     }
                 });
             }
@@ -288,7 +311,7 @@ mod tests {
                     for _ in 0..10 {
                         let bad = caller % 4 == 0;
                         let event = event(if bad { "bad" } else { "good" });
-                        let result = group.write(event, |all| table.write(all));
+                        let result = group.write(Change::Event(&event), |all| table.write(all));
                         assert_eq!(result.is_err(), bad);
                         failed.fetch_add(u64::from(bad), Ordering::Relaxed);
                     }
@@ -305,7 +328,7 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
-                    let lost = group.write(event("x"), |all| {
+                    let lost = group.write(Change::Event(&event("x")), |all| {
                         tried.fetch_add(all.len(), Ordering::Relaxed);
                         thread::sleep(Duration::from_millis(5));
                         fail!(ConnectionLost, "gone")
@@ -325,7 +348,7 @@ mod tests {
             for _ in 0..8 {
                 scope.spawn(|| {
                     let call = || {
-                        group.write(event("x"), |_| {
+                        group.write(Change::Event(&event("x")), |_| {
                             thread::sleep(Duration::from_millis(5));
                             panic!("a defect")
                         })
@@ -338,7 +361,7 @@ mod tests {
             }
         });
         assert_eq!(signalled.into_inner(), 8);
-        assert_eq!(id(group.write(event("x"), |_| Ok(vec![Written::Event(7)]))), 7);
+        assert_eq!(id(group.write(Change::Event(&event("x")), |_| Ok(vec![Some(7)]))), 7);
     }
 
     #[test]
@@ -348,10 +371,10 @@ mod tests {
         thread::scope(|scope| {
             for _ in 0..10 {
                 scope.spawn(|| {
-                    id(group.write(big.clone(), |all| {
+                    id(group.write(Change::Event(&big), |all| {
                         largest.fetch_max(all.len(), Ordering::Relaxed);
                         thread::sleep(Duration::from_millis(3));
-                        Ok(all.iter().map(|_| Written::Event(1)).collect())
+                        Ok(all.iter().map(|_| Some(1)).collect())
                     }))
                 });
             }

@@ -1,4 +1,5 @@
-//! Adding events, alone, in a transaction, and in commits that threads share.
+//! Adding events: alone, many at once, in a transaction, and on the caller's own connection.
 
 pub(crate) mod group_commit;
 pub(crate) mod transaction;
+pub(crate) mod writer;

@@ -1,4 +1,4 @@
-//! Adding events: alone, many at once, in a transaction of ours, or in one of the caller's driver.
+//! Adding events in a transaction of ours, or in one of the caller's driver.
 
 #[cfg(feature = "mysql")]
 use crate::backend::mysql as my;
@@ -15,47 +15,10 @@ use crate::config::{Options, Settings, TableName};
 use crate::model::error::{ErrorKind, Result, fail};
 use crate::model::event::{EventId, NewEvent};
 use crate::model::value::{Rows, Value};
-use crate::sync::wakeup::Wakeup;
+use crate::write::writer::{Writer, insert_all};
 use serde::Serialize;
+use std::slice::from_ref;
 use std::sync::Arc;
-
-/// One statement adds at most this many events, or bytes of data: it fits into the smallest packet
-/// that MySQL servers are set to (1 MiB).
-const MAX_ROWS: usize = 1000;
-const MAX_BYTES: usize = 512 << 10;
-
-/// The first events, as many as fit into one statement, but at least one; and the others.
-fn split(events: &[NewEvent]) -> (&[NewEvent], &[NewEvent]) {
-    let mut bytes = 0;
-    let fitting = events.iter().take(MAX_ROWS).take_while(|event| {
-        bytes += event.data.as_str().len();
-        bytes <= MAX_BYTES
-    });
-    events.split_at(fitting.count().max(1).min(events.len()))
-}
-
-/// Adds events in order, all or none, by as few round trips as can be.
-pub(crate) fn add_all(
-    mut connection: PooledConnection,
-    events: &[NewEvent],
-) -> Result<Vec<EventId>> {
-    match split(events) {
-        (all, []) => connection.call_once(|c| c.insert_group(all)),
-        _ => connection.call_once(|c| c.in_transaction(|c| insert_all(c, events))),
-    }
-}
-
-/// Adds events in order, inside a transaction, in statements of bounded size.
-fn insert_all(connection: &mut Connection, events: &[NewEvent]) -> Result<Vec<EventId>> {
-    let mut ids = Vec::with_capacity(events.len());
-    let mut rest = events;
-    while !rest.is_empty() {
-        let (now, later) = split(rest);
-        ids.extend(connection.insert_events(now)?);
-        rest = later;
-    }
-    Ok(ids)
-}
 
 /// What became of a transaction by the statements in it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,18 +57,13 @@ pub struct Transaction {
     /// `None` once it has ended.
     connection: Option<PooledConnection>,
     state: State,
-    settings: Arc<Settings>,
-    wakeup: Arc<Wakeup>,
+    writer: Arc<Writer>,
 }
 
 impl Transaction {
-    pub(crate) fn begin(
-        mut connection: PooledConnection,
-        settings: Arc<Settings>,
-        wakeup: Arc<Wakeup>,
-    ) -> Result<Self> {
+    pub(crate) fn begin(mut connection: PooledConnection, writer: Arc<Writer>) -> Result<Self> {
         connection.call(|c| c.begin())?;
-        Ok(Transaction { connection: Some(connection), state: State::Open, settings, wakeup })
+        Ok(Transaction { connection: Some(connection), state: State::Open, writer })
     }
 
     /// Runs `work`, unless it would no longer be in the transaction: some failures make the
@@ -193,7 +151,7 @@ impl Transaction {
     /// # Errors
     /// `TooLarge`, and those of the database.
     pub fn add(&mut self, event: &NewEvent) -> Result<EventId> {
-        event.check_size(self.settings.max_event_bytes)?;
+        self.writer.check(from_ref(event))?;
         self.call(|lease| lease.call(|c| c.insert_event(event)))
     }
 
@@ -202,9 +160,7 @@ impl Transaction {
     /// # Errors
     /// As [`add`](Self::add); some events may have been added then: roll back.
     pub fn add_events(&mut self, events: &[NewEvent]) -> Result<Vec<EventId>> {
-        for event in events {
-            event.check_size(self.settings.max_event_bytes)?;
-        }
+        self.writer.check(events)?;
         self.call(|lease| lease.call(|c| insert_all(c, events)))
     }
 
@@ -215,12 +171,10 @@ impl Transaction {
     /// over then too. After [`ConnectionLost`](crate::ErrorKind::ConnectionLost) it may or may not
     /// have been committed.
     pub fn commit(mut self) -> Result<()> {
-        let result = self.call(|lease| lease.call_once(|c| c.commit()));
-        if result.is_ok() {
-            self.connection = None;
-            self.wakeup.notify();
-        }
-        result
+        let writer = self.writer.clone();
+        writer.commit(|| self.call(|lease| lease.call_once(|c| c.commit())))?;
+        self.connection = None;
+        Ok(())
     }
 
     /// Undoes everything.
