@@ -1,69 +1,48 @@
-//! The complete example: one thread adds, a LIVE and a reliable receiver print what they get.
-//!
-//! `cargo run --example complete`, or with the URL of a database behind `--`.
+//! All together: the service app archives and discards, while a transaction adds and a consumer reads.
 
-use futoin_eventstream::{
-    Delivery, EventStream, LiveReceiver, Notice, ReceiverOptions, ReliableReceiver, Want,
-};
+use futoin_eventstream::{HistoryNotice, Options, ServiceApp, Want};
+use serde_json::json;
 use std::sync::mpsc::channel;
-use std::thread;
 use std::time::Duration;
 
-fn print(who: &str, delivery: &Delivery) {
-    for event in &delivery.events {
-        println!("{who:<8} #{} {} {} {}", delivery.seq, event.id, event.event_type, event.data);
-    }
-}
+const LIMIT: Duration = Duration::from_secs(10);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let folder = tempfile::tempdir()?;
-    let url = std::env::args()
-        .nth(1)
-        .unwrap_or_else(|| format!("sqlite://{}", folder.path().join("app.db").display()));
-    let stream = EventStream::open(&url)?;
-    stream.migrate()?;
+    let mut urls = std::env::args().skip(1);
+    let mut url = || urls.next().unwrap_or("sqlite::memory:".into());
+    let options = Options::new().set("enable_discarder", "true")?;
+    let app = ServiceApp::open(&url(), Some(&url()), &options)?;
+    app.migrate()?;
 
-    // Both say when they are ready, so that the LIVE one misses nothing of this short run.
-    let (ready, is_ready) = channel();
-    let say_ready = move |notice: &Notice| {
-        if let Notice::Ready = notice {
-            let _ = ready.send(());
+    // Called by the threads of the app.
+    let (archived, is_archived) = channel();
+    app.on_notice(move |notice| match notice {
+        HistoryNotice::ProcessedEvents(count) => _ = archived.send(*count),
+        HistoryNotice::WorkerError(error) | HistoryNotice::ReceiverError(error) => {
+            eprintln!("{error}");
         }
-    };
-
-    let options = ReceiverOptions::new().on_notice(say_ready.clone());
-    let live = LiveReceiver::new(&stream, "app", options, |delivery| {
-        print("live", delivery);
-        Ok(())
-    })?;
-
-    let (done, is_done) = channel();
-    let options = ReceiverOptions::new().want(Want::types(&["EVEN"])?).on_notice(say_ready);
-    let reliable = ReliableReceiver::new(&stream, "app", "Evens", options, move |delivery| {
-        print("reliable", delivery);
-        // An error here would bring the same events again.
-        let last = delivery.events.iter().any(|event| event.data.as_str() == "8");
-        if last { Ok(done.send(())?) } else { Ok(()) }
-    })?;
-
-    live.start()?;
-    reliable.start()?;
-    is_ready.recv()?;
-    is_ready.recv()?;
-
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for n in 1..=9 {
-                let event_type = if n % 2 == 0 { "EVEN" } else { "ODD" };
-                stream.add_event(event_type, &n).expect("the event is added");
-                thread::sleep(Duration::from_millis(20));
-            }
-        });
+        _ => {}
     });
+    app.start()?;
 
-    is_done.recv_timeout(Duration::from_secs(30))?;
-    reliable.stop();
-    live.stop();
-    stream.close();
+    let audit = app.stream().consumer("app", "Audit")?;
+    audit.register()?;
+    let mut tx = app.stream().begin()?;
+    tx.add_event("USR_ADD", &json!({"name": "Ann"}))?;
+    tx.add_event("USR_MOD", &json!({"name": "Ann"}))?;
+    tx.commit()?;
+
+    let events = audit.poll_for(None, &Want::all(), 1000, LIMIT, None)?;
+    for event in &events {
+        println!("audit: {} {} {}", event.id, event.event_type, event.data);
+    }
+    audit.acknowledge(events.last().ok_or("no event came")?.id)?;
+
+    let mut total = 0;
+    while total < 2 {
+        total += is_archived.recv_timeout(LIMIT)?;
+    }
+    println!("archived {total}");
+    app.close();
     Ok(())
 }

@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stream = EventStream::open(&url)?;
     stream.migrate()?;
 
-    // Consumers get what is added after they register, and keep their place in the database.
+    // A new consumer begins with the oldest event that is still there. Its cursor is kept in the database.
     let security = stream.consumer("app", "Security")?;
     let audit = stream.consumer("app", "Audit")?;
     security.register()?;
@@ -71,7 +71,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     drain(&security, &Want::types(&["USR_ADD", "USR_MOD"])?)?;
     drain(&audit, &Want::all())?;
 
-    // 6. Who is how far behind, and what holds the stream up?
+    // 6. How many events has each consumer still to read? `lag` also tells what holds the stream up.
     for consumer in stream.lag()?.consumers {
         println!("{} is {} events behind", consumer.ident, consumer.events_behind);
     }
