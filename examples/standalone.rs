@@ -16,7 +16,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ])?;
     println!("added {} and {}", ids[0], ids[1]);
 
-    // What is no event is refused.
+    // Text that is no event type is refused.
     if let Err(error) = stream.add_event("lower case", &()) {
         println!("refused: {:?}", error.kind());
     }

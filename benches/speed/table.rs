@@ -19,7 +19,7 @@ fn median(values: &[f64]) -> f64 {
 }
 
 impl Row {
-    /// The ratios of the rounds: both sides of a round met the same weather.
+    /// The ratios of the rounds: both sides of a round ran under the same conditions.
     fn ratios(&self) -> Vec<f64> {
         self.ours.iter().zip(&self.raw).map(|(ours, raw)| ours / raw).collect()
     }

@@ -1,4 +1,4 @@
-/* What the examples share: a failure ends the program, with a word on it. */
+/* Shared by the examples: a failure ends the program with its message. */
 #ifndef EXAMPLE_H
 #define EXAMPLE_H
 

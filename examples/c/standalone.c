@@ -11,7 +11,7 @@ int main(int argc, char **argv) {
     check(fes_stream_add_events(stream, events, 2, sizeof(fes_new_event), ids, &err));
     printf("added %" PRIu64 " and %" PRIu64 "\n", ids[0], ids[1]);
 
-    /* What is no event is refused. */
+    /* Text that is no event type is refused. */
     if (fes_stream_add_event(stream, "lower case", NULL, 0, NULL, &err) != FES_OK) {
         printf("refused: %s\n", fes_error_name(err));
         fes_error_free(err);

@@ -1,4 +1,4 @@
-// What the examples share. A failure is an exception, which ends the program with its message.
+// Shared by the examples. A failure is an exception, which ends the program with its message.
 #pragma once
 
 #include <futoin_eventstream.hpp>

@@ -9,7 +9,7 @@ int main(int argc, char **argv) {
     const auto ids = stream.add_events({{"USR_MOD", R"({"id":1})"}, {"USR_DEL"}});
     std::cout << "added " << ids[0] << " and " << ids[1] << '\n';
 
-    // What is no event is refused.
+    // Text that is no event type is refused.
     try {
         stream.add_event("lower case");
     } catch (const fes::Error &error) {

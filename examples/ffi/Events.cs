@@ -104,7 +104,7 @@ static class Events
         Show("received", events);
         Check(Fes.fes_subscription_ack(audits, out err), err);
 
-        // What is no event is refused.
+        // Text that is no event type is refused.
         ulong none;
         if (Fes.fes_stream_add_event(stream, Text("lower case"), null, UIntPtr.Zero, out none, out err) != 0)
         {

@@ -109,7 +109,7 @@ public class Events {
         show("received", out.getValue());
         check(FES.fes_subscription_ack(audits, ERR));
 
-        // What is no event is refused.
+        // Text that is no event type is refused.
         if (FES.fes_stream_add_event(stream, "lower case", null, 0, null, ERR) != 0) {
             System.out.println("refused: " + FES.fes_error_name(ERR.getValue()));
             FES.fes_error_free(ERR.getValue());

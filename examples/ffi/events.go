@@ -86,7 +86,7 @@ func main() {
 	show("received", events)
 	check(C.fes_subscription_ack(audits, &err), err)
 
-	// What is no event is refused.
+	// Text that is no event type is refused.
 	if C.fes_stream_add_event(stream, text("lower case"), nil, 0, nil, &err) != C.FES_OK {
 		fmt.Println("refused:", C.GoString(C.fes_error_name(err)))
 		C.fes_error_free(err)

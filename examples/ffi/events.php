@@ -63,7 +63,7 @@ check($fes->fes_subscription_next($audits, 10000, null, FFI::addr($events), null
 show('received', $events);
 check($fes->fes_subscription_ack($audits, FFI::addr($err)));
 
-// What is no event is refused.
+// Text that is no event type is refused.
 if ($fes->fes_stream_add_event($stream, 'lower case', null, 0, null, FFI::addr($err)) !== $fes->FES_OK) {
     echo 'refused: ', $fes->fes_error_name($err), "\n";
     $fes->fes_error_free($err);

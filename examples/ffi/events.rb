@@ -98,7 +98,7 @@ Fes.show('received', place.read_pointer)
 Fes.call(:fes_subscription_ack, audits)
 adding.join
 
-# What is no event is refused.
+# Text that is no event type is refused.
 begin
   Fes.add(stream, 'lower case', nil)
 rescue Fes::Error => e

@@ -1,4 +1,4 @@
-// What the examples share.
+// Shared by the examples.
 import { EventStream } from 'futoin-eventstream-native';
 
 /** The database of the program's first argument, or one in memory. */

@@ -9,7 +9,7 @@ console.log(`added ${await stream.addEvent('USR_ADD', { name: 'Ann' })}`);
 const ids = await stream.addEvents([['USR_MOD', { id: 1 }], ['USR_DEL']]);
 console.log(`added ${ids[0]} and ${ids[1]}`);
 
-// What is no event is refused.
+// Text that is no event type is refused.
 try {
     await stream.addEvent('lower case');
 } catch (error) {

@@ -13,7 +13,7 @@ with fes.EventStream(url) as stream:
     ids = stream.add_events([("USR_MOD", {"id": 1}), ("USR_DEL",)])
     print("added", ids[0], "and", ids[1])
 
-    # What is no event is refused.
+    # Text that is no event type is refused.
     try:
         stream.add_event("lower case")
     except fes.Error as error:

@@ -1,4 +1,4 @@
-/* What every class of the wrapper needs: handles, options, cancel tokens. */
+/* Shared by every class of the wrapper: handles, options, cancel tokens. */
 #ifndef FUTOIN_EVENTSTREAM_BASE_HPP
 #define FUTOIN_EVENTSTREAM_BASE_HPP
 
@@ -29,7 +29,7 @@ inline constexpr Milliseconds forever = Milliseconds::max();
 
 namespace detail {
 
-/** What owns a handle of the library. It is empty if it was moved from, made by default, or could not be made. */
+/** The owner of a handle of the library. It is empty if it was moved from, made by default, or could not be made. */
 template <typename T, typename Close> class Owner : public Keeper {
 public:
     using Plain = std::remove_const_t<T>;

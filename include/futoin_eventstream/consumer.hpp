@@ -51,7 +51,7 @@ struct Delivery {
     Events events;
 };
 
-/** What a subscription did so far: see `fes_subscription_stats`. */
+/** The counts of a subscription: see `fes_subscription_stats`. */
 struct SubscriptionStats {
     std::uint64_t delivered = 0;
     std::uint64_t skipped = 0;

@@ -98,7 +98,7 @@ inline Failure &last() {
 }
 } // namespace detail
 
-/** What the last call of this thread failed with, if it failed. */
+/** The error of this thread's last call, if it failed. */
 [[nodiscard]] inline Failure last_error() { return detail::last(); }
 #endif
 
@@ -119,7 +119,7 @@ struct Text {
     }
 };
 
-/** What `call(err)` failed with. It is not made if something of what it is `given` has a fault. */
+/** The error of `call(err)`. The call is not made if one of the objects `given` to it has an error already. */
 template <typename F, typename... Given> Failure attempt(F call, const Given &...given) {
     Failure failure;
     if ((static_cast<bool>(failure = given.fault()) || ...))
@@ -130,7 +130,7 @@ template <typename F, typename... Given> Failure attempt(F call, const Given &..
     return failure;
 }
 
-/** What calls on an object fail with is thrown; without exceptions, the object keeps the first. */
+/** Errors of calls on an object are thrown; without exceptions, the object keeps the first one. */
 class Keeper {
 #ifdef FES_NO_EXCEPTIONS
 public:

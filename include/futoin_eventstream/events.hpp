@@ -123,7 +123,7 @@ class [[nodiscard]] Events : public detail::Owner<const fes_events, detail::Free
 public:
     using Owner::Owner;
 
-    /** What a callback was given: it ends with the callback. */
+    /** The events given to a callback: valid until it returns. */
     static Events borrowed(const fes_events *events) {
         Events out;
         out.handle_ = {events, detail::FreeEvents{true}};

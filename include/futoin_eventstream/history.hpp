@@ -112,7 +112,7 @@ public:
     [[nodiscard]] std::uint64_t position() const { return fes_replay_position(get()); }
 };
 
-/** What a limited run of an archiver or a discarder came to. */
+/** The result of a limited run of an archiver or a discarder. */
 struct Run {
     std::uint64_t count = 0;
     /** Whether there was nothing more to do. */

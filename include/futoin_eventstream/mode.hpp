@@ -1,4 +1,4 @@
-/* What the compiler offers: exceptions, and warnings about failures and views that are let go. */
+/* Features of the compiler: exceptions, and warnings about failures and views that are let go. */
 #ifndef FUTOIN_EVENTSTREAM_MODE_HPP
 #define FUTOIN_EVENTSTREAM_MODE_HPP
 

@@ -9,14 +9,14 @@
 namespace fes {
 inline namespace FES_MODE {
 
-/** What receivers, archivers, discarders and apps tell: see `fes_on_notice`. `error` may be nullptr. */
+/** A report of a receiver, archiver, discarder or app: see `fes_on_notice`. `error` may be nullptr. */
 struct Notice {
     std::uint32_t kind;
     std::uint64_t number;
     std::string_view text;
     const fes_error *error;
 };
-/** What it throws is of no use to anybody, and let go. */
+/** Exceptions that it throws are dropped: nobody could handle them. */
 using OnNotice = std::function<void(const Notice &)>;
 /** Gives whether the events are acknowledged. Throwing brings them again, too; the `what()` of a std::exception
  *  is what the library tells of the failure. */
@@ -72,7 +72,7 @@ public:
     }
 
 protected:
-    /** What is refused has no effect: the callback that a thread may be calling stays as it is. */
+    /** A refused call has no effect: the callback that a thread may be calling stays as it is. */
     template <typename Set> bool tell(OnNotice on_notice, Set set) {
         auto told = std::make_unique<OnNotice>(std::move(on_notice));
         on_notice_.reserve(on_notice_.size() + 1);
@@ -86,7 +86,7 @@ protected:
 
 } // namespace detail
 
-/** What a receiver did so far: see `fes_receiver_stats`. */
+/** The counts of a receiver: see `fes_receiver_stats`. */
 struct ReceiverStats {
     std::uint64_t delivered = 0;
     std::uint64_t skipped = 0;

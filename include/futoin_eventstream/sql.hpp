@@ -115,7 +115,7 @@ public:
     [[nodiscard]] Cell at(std::size_t row, std::size_t column) const &FES_LIFETIMEBOUND {
         return Cell(plain(row, column));
     }
-    /** Of rows that end with the statement, a copy. */
+    /** Copies the rows, which would end with the statement. */
     [[nodiscard]] Value at(std::size_t row, std::size_t column) const && { return Value(plain(row, column)); }
 
 private:

@@ -9,7 +9,7 @@ use crate::history::Warehouse;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::stream::EventStream;
 
-/// What [`EventStream::doctor`] looks at.
+/// The scope of [`EventStream::doctor`].
 ///
 /// ```
 /// use futoin_eventstream::DoctorOptions;
@@ -51,7 +51,7 @@ impl DoctorOptions {
 }
 
 impl Check {
-    /// What the doctor says of a database that cannot be opened: the failed check `reachable`.
+    /// The report on a database that cannot be opened: the failed check `reachable`.
     pub fn unreachable(error: &Error) -> Check {
         let mut checks = Checks::default();
         let seen = format!("{error} ({})", error.kind().name());

@@ -254,7 +254,7 @@ fn warehouse_rights(warehouse: &Warehouse, must: bool) -> Outcome {
     rights(missing, must)
 }
 
-/// Of the last events, those that the archiver has passed and the history does not have.
+/// Those of the last events that the archiver has passed, but that the history does not have.
 fn late_events(stream: &EventStream, warehouse: &Warehouse) -> Outcome {
     let cursors = stream.reader().pool()?.with_retry(|connection| connection.cursors())?;
     let archiver = archiver_ident()?;

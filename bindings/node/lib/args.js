@@ -95,7 +95,7 @@ function options(value) {
     });
 }
 
-/** Options of who gives events: their data is looked at when they are read, unless it is said otherwise. */
+/** Options of every object that gives events: their data is checked when it is read, unless an option says otherwise. */
 function readingOptions(value) {
     return [['check_json', 'true'], ...(options(value) ?? [])];
 }

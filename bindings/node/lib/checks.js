@@ -1,5 +1,5 @@
 'use strict';
-// What checks of a stream give, as JavaScript has it.
+// The results of the checks of a stream, as JavaScript objects.
 
 /** The report of `verify`. */
 function verification(json) {

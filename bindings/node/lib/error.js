@@ -30,7 +30,7 @@ class EventStreamError extends Error {
     }
 }
 
-/** What a native call has thrown, as an error with the stack of here. */
+/** Turns the failure of a native call into an error with the caller's stack. */
 function toError(failure) {
     if (failure === null || typeof failure !== 'object' || failure instanceof Error) {
         return failure;
@@ -39,7 +39,7 @@ function toError(failure) {
         return new EventStreamError('Internal', failure.message); // of a newer library
     }
     const error = new EventStreamError(failure.kind, failure.message, { sqlState: failure.sqlState });
-    // Of some kinds it depends on the reason.
+    // For some kinds it depends on the reason.
     error.retriable = failure.retriable;
     error.unreadable = failure.unreadable;
     return error;

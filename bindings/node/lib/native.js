@@ -5,7 +5,7 @@ const { addon } = require('./paths.js');
 
 const native = require(addon());
 
-// Who is called back, by key: {handler, count}. Present only while it works, and keeps the process
+// The objects that are called back, by key: {handler, count}. Present only while it works, and keeps the process
 // alive then, as a server of Node.js does.
 const working = new Map();
 let lastKey = 0;

@@ -24,14 +24,14 @@ function readPoison(poison) {
     throw args.invalid("poison must be 'retry', 'stop' or {skipAfter: 1 or more}");
 }
 
-/** What both receivers are: see index.d.ts. */
+/** The common part of both receivers: see index.d.ts. */
 class Receiver extends EventEmitter {
     #handle;
     #key = newKey();
     #detach; // while it works
     #starting; // a promise, until it is stopped
     #stopping = false;
-    #waiting = []; // continue who waits for the end
+    #waiting = []; // resolve the promises that wait for the end
     #closed;
     #wake; // continues a delivery that nobody listens to
     #failure; // of a listener, the last one

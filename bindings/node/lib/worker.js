@@ -7,7 +7,7 @@ const { attach } = require('./native.js');
 const { report, toNotice } = require('./notice.js');
 const { disposable } = require('./dispose.js');
 
-/** What works in a thread of the library, and tells how it fares: see index.d.ts. */
+/** An object with a thread of the library, which reports by notices: see index.d.ts. */
 class Worker extends EventEmitter {
     #handle;
     #key;

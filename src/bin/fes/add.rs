@@ -15,7 +15,7 @@ use std::thread;
 
 /// The longest line.
 const MAX_LINE: usize = 32 << 20;
-/// What one transaction, or one piece of input, holds at most (or one event).
+/// The limit of one transaction, and of one piece of input. A single event may be larger.
 const MAX_BYTES: usize = 4 << 20;
 
 pub fn add(global: &Global, args: &Add, out: &mut Out) -> Result {

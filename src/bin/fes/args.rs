@@ -150,7 +150,7 @@ pub struct Skip {
     pub force: bool,
 }
 
-/// Who reads: a reliable consumer, or LIVE.
+/// The reader: a reliable consumer, or LIVE.
 #[derive(Args)]
 pub struct Reader {
     /// The user of the consumer

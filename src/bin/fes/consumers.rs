@@ -35,7 +35,7 @@ pub fn unregister(global: &Global, args: &Consumer, out: &mut Out) -> Result {
 }
 
 pub fn skip(global: &Global, args: &Skip, out: &mut Out) -> Result {
-    // What some readers refuse, as those of Node.js, can be passed over here, too.
+    // Events that only some readers refuse, such as Node.js, can be passed over here, too.
     let options = global.library_options()?.set("check_json", "true")?;
     let stream = global.stream_with(&options)?;
     let consumer = stream.consumer(&args.consumer.user, &args.consumer.component)?;

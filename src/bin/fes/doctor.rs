@@ -11,7 +11,7 @@ pub fn doctor(global: &Global, args: &Doctor, out: &mut Out) -> Result {
         options = options.role(role).map_err(|error| Failure::Usage(error.to_string()))?;
     }
     let checks = match examine(global, &options) {
-        // What is wrong with the server is a finding, too; what is wrong with the arguments is not.
+        // A fault of the server is a finding, too; a fault of the arguments is not.
         Err(Failure::Library(_, error)) if is_of_database(&error) => {
             vec![Check::unreachable(&error)]
         }

@@ -56,7 +56,7 @@ impl Failure {
 
     /// The text for standard error, if there is something to say.
     pub fn text(&self) -> Option<String> {
-        // What a database, or an argument, holds is shown, not acted on.
+        // Control characters in texts of a database or an argument are shown, not sent to the terminal.
         self.plain_text().map(|text| printable_lines(&text))
     }
 
@@ -75,7 +75,7 @@ impl Failure {
     }
 }
 
-/// What was wrong with the arguments, before any database was asked.
+/// A fault of the arguments, found before any database was asked.
 fn is_usage(kind: ErrorKind) -> bool {
     use ErrorKind::*;
     matches!(

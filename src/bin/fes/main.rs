@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     match dispatch(&cli, &mut out).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // What was read before the failure.
+            // Write the events that were read before the failure.
             let _ = out.flush();
             if let Some(text) = failure.text() {
                 say(&text);

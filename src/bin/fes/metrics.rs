@@ -20,7 +20,7 @@ pub fn metrics(global: &Global, out: &mut Out) -> Result {
     out.bytes(text.as_bytes())
 }
 
-/// What is told of each consumer: name, type, help, and where it comes from.
+/// The metrics of each consumer: name, type, help, and the field that it comes from.
 type PerConsumer = (&'static str, &'static str, &'static str, fn(&ConsumerLag) -> String);
 
 const PER_CONSUMER: &[PerConsumer] = &[

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Of `total` events, or of nobody knows how many.
+    /// A bar for `total` events; `None` if their number is unknown.
     pub fn new(total: Option<u64>) -> Self {
         let template = match total {
             Some(_) => "{wide_bar} {percent:>3}%  {human_pos} of {human_len}  {rate}  {eta} left",
@@ -17,7 +17,7 @@ impl Progress {
         Self::with(total, template)
     }
 
-    /// Of an input of `total` bytes.
+    /// A bar for an input of `total` bytes.
     pub fn of_bytes(total: u64) -> Self {
         Self::with(Some(total), "{wide_bar} {percent:>3}%  {msg}  {eta} left")
     }

@@ -56,7 +56,7 @@ macro_rules! work {
 work!(Archiver, "archiver");
 work!(Discarder, "discarder");
 
-/// What is told from a worker's thread.
+/// The notices of a worker, from its thread.
 enum Note {
     Archived(u64),
     Discarded(u64),

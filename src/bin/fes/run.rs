@@ -20,7 +20,7 @@ const LAST: Duration = Duration::from_secs(9);
 
 pub fn run(global: &Global, args: &Run, out: &mut Out) -> Result {
     let stop = Stop::on_signals()?;
-    // What is wrong with the options is told at once, whatever the servers do.
+    // A wrong option is reported at once, whether or not the servers answer.
     global.library_options()?;
     let (mut report, notes) = Report::new(out, args.timestamps)?;
     let Some(app) = begin(global, args, &stop, &mut report)? else { return Ok(()) };

@@ -106,7 +106,7 @@ fn once<W: Work>(
     let pass = thread::spawn(move || work.run_once());
     while !pass.is_finished() {
         if stop.is_set() {
-            // What it asks for next is refused.
+            // Its next request is refused.
             stream.close();
             break;
         }

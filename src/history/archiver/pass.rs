@@ -67,7 +67,7 @@ impl Pass {
             if lease.is_held() {
                 return Ok(true);
             }
-            // The old session must be gone before a new one asks.
+            // End the old session first: while the server counts it as the owner, a new one is refused.
             self.lease = None;
             self.forget();
         }

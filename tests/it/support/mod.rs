@@ -88,7 +88,7 @@ pub struct Db {
 }
 
 impl Db {
-    /// A new database on the server, or `None` (with a word on it) if there is no such server,
+    /// A new database on the server, or `None` (and prints why) if there is no such server,
     /// which is a failure where the run promised one.
     pub fn on(server: &str) -> Option<Db> {
         let server = SERVERS.iter().find(|name| **name == server).expect("a server");
@@ -257,7 +257,7 @@ pub fn failure<T: std::fmt::Debug>(result: futoin_eventstream::Result<T>) -> Err
     result.expect_err("a failure").kind()
 }
 
-/// A variable that tests/run sets; `None` (with a word on it) where it is not set, which is a
+/// A variable that tests/run sets; `None` (and prints why) where it is not set, which is a
 /// failure where the run promised all of them.
 pub fn variable(name: &str) -> Option<String> {
     let value = std::env::var(name).ok();

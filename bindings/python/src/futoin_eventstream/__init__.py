@@ -14,7 +14,7 @@ consumer in order, none lost. For SQLite, PostgreSQL, MySQL and MariaDB.
 
 Everything may be used from any thread. Calls that wait let other threads run; waits for events end within 200 ms
 of Ctrl-C, waits for the database when the database answers or the options `connect_timeout_ms` and
-`busy_timeout_ms` say so. What was closed raises `Closed`. Everything is closed at exit at the latest.
+`busy_timeout_ms` say so. A call on a closed object raises `Closed`. Everything is closed at exit at the latest.
 
 In a program that also uses Python's `sqlite3`: never on the file of an open stream. See the README.
 """

@@ -23,7 +23,7 @@ class Check:
     name: str
     #: `ok`, `unknown` (it could not be looked at, for the reason in `seen`), `warning` or `failure`.
     status: str
-    #: What was seen.
+    #: The finding, in words.
     seen: str
     #: Why it matters.
     why: str
@@ -52,7 +52,7 @@ class VerifyFinding:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `EventStream.verify` found. The six counts make up the ids from `first` to `last`."""
+    """The result of `EventStream.verify`. The six counts make up the ids from `first` to `last`."""
 
     #: The first and the last id that were looked at.
     first: int
@@ -73,7 +73,7 @@ class Verification:
     unsettled: int
     #: Why no better evidence for what is settled could be had, and what helps.
     blocked: str | None
-    #: What is wrong.
+    #: Everything that is wrong; empty if all is well.
     findings: list[VerifyFinding]
 
     def __bool__(self) -> bool:
@@ -82,7 +82,7 @@ class Verification:
 
 
 def json_of(function: Any, *arguments: Any) -> Any:
-    """What a C function gives as JSON text."""
+    """The result of a C function that gives JSON text."""
     out, length = c_void_p(), c_size_t()
     try:
         call(function, *arguments, byref(out))

@@ -254,8 +254,8 @@ class Closed(Error):
 
 
 class Forked(Closed):
-    """The object belongs to the parent process of this forked one. Open another one, before the fork
-    nothing, or use `multiprocessing` with the start method `spawn` or `forkserver`."""
+    """The object belongs to the parent process of this forked one. Open a new one in the
+    child and nothing before the fork, or use `multiprocessing` with the start method `spawn` or `forkserver`."""
 
 
 class Cancelled(Error):

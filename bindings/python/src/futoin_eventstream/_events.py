@@ -1,4 +1,4 @@
-"""What comes out: events, read in bulk from a batch of the library."""
+"""Conversion of the results: events, read in bulk from a batch of the library."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _time(seconds: int) -> datetime:
 
 
 class _Batch:
-    """A copy of a `fes_events`. What is asked of one event is worked out for all of them at once."""
+    """A copy of a `fes_events`. The first use of a field computes it for all events at once."""
 
     __slots__ = ("_parts", "_records", "_text", "_types", "values")
 

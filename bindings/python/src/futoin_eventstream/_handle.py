@@ -36,7 +36,7 @@ _forks = 0  # how many forks lie between the process that imported this and this
 _inherited = False  # handles were open when this process was forked
 _exiting = False
 _open: dict[int, weakref.ref[Handle]] = {}
-#: What the current thread is inside of: `log`, or a `callback` of the worker that this names.
+#: Which call of ours the current thread is in: `log`, or a `callback` of the worker that this names.
 inside = threading.local()
 _postponed: list[tuple[Callable[[c_void_p], None], c_void_p]] = []
 
@@ -62,7 +62,8 @@ class Handle:
 
     @classmethod
     def make(cls, what: str, free: Any, function: Any, *arguments: Any, rank: int = RANK_PART) -> Handle:
-        """The handle that `function` makes. It has its owner before it is there: nothing interrupts that."""
+        """The handle that `function` makes. The Handle exists before the C call fills it, so that an
+        interrupt cannot leak the pointer."""
         if rank == RANK_ROOT and _inherited:
             raise Forked(
                 f"this process was forked while its parent had a stream or a warehouse open: it cannot open a {what}. "
@@ -150,7 +151,7 @@ class Handle:
 
 
 class Owner:
-    """What is closed by `close`, and by the end of its `with` block."""
+    """An object that `close`, or the end of its `with` block, closes."""
 
     _handle: Handle
     #: Whether its calls may wait for a server.
@@ -182,8 +183,8 @@ def refuse_at_exit() -> None:
 
 
 def check_exit() -> None:
-    """Ends a wait when the interpreter is about to end. A daemon thread stays here for ever, as it would at its
-    next step otherwise, when the interpreter is gone; a callback, which exit waits for, gets an error."""
+    """Ends a wait when the interpreter is about to end. A daemon thread blocks here for ever,
+    because touching a finalized interpreter would crash. In a callback, for which the exit waits, it is an error."""
     if _exiting and threading.current_thread() is not threading.main_thread():
         if getattr(inside, "callback", None):
             raise Closed("the process is about to exit")

@@ -140,7 +140,7 @@ class Replay(Owner):
 
 
 class _HistoryWorker(Runner):
-    """What `Archiver` and `Discarder` have in common."""
+    """The common part of `Archiver` and `Discarder`."""
 
     def _make(self, stream: EventStream, *arguments: Any) -> None:
         self._stream = stream  # a stream that is forgotten is closed

@@ -9,7 +9,7 @@ from ._ffi import NO_DESTROY, ON_LOG, lib
 from ._handle import inside
 from ._worker import logger as _default
 
-# Of fes_log_level, from 1: error, warn, info, debug, trace.
+# The levels of fes_log_level, from 1: error, warn, info, debug, trace.
 _LEVELS = (logging.ERROR, logging.WARNING, logging.INFO, logging.DEBUG, 5)
 _logger = _default
 

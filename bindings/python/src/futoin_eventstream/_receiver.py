@@ -27,7 +27,7 @@ R = TypeVar("R", bound="Receiver")
 
 
 class Receiver(Runner):
-    """What `ReliableReceiver` and `LiveReceiver` have in common."""
+    """The common part of `ReliableReceiver` and `LiveReceiver`."""
 
     _name = "receiver"
 
@@ -61,7 +61,7 @@ class Receiver(Runner):
         stream._workers.add(self)
 
     def stats(self) -> dict[str, int]:
-        """What was done since the receiver was made: `delivered`, `skipped`, `overflows` as
+        """Counts since the receiver was made: `delivered`, `skipped`, `overflows` as
         `Subscription.stats`; `failures`: failed callbacks; `given_up`: events given up, up to 1000."""
         numbers = [c_uint64() for _ in range(5)]
         with self._handle as pointer:

@@ -21,7 +21,7 @@ ParamStyle = Union[str, ModuleType, None]
 Statement = tuple[str, Any]
 
 _NAMES = ("event_type", "event_data")
-#: What a style writes for the parameters 0 and 1.
+#: The placeholders that each style writes for the parameters 0 and 1.
 _MARKS: dict[str, Callable[[int], str]] = {
     "qmark": lambda index: "?",
     "numeric": lambda index: f":{index + 1}",
@@ -71,7 +71,7 @@ _options = options
 
 
 def take_statement(kind: str, paramstyle: ParamStyle, function: Any, *arguments: Any) -> Statement:
-    """What a C function that makes a statement made, in the style."""
+    """The statement that a C function makes, rewritten in the style."""
     pointer = c_void_p()
     try:
         call(function, *arguments, byref(pointer))

@@ -33,7 +33,7 @@ _KIND_NAMES = {number: name for name, number in KINDS.items()}
 
 
 class Worker(Protocol):
-    """What has a thread that calls back, and is stopped before its stream is closed."""
+    """An object with a thread that calls back. It is stopped before its stream is closed."""
 
     def stop(self) -> None: ...
 

@@ -44,7 +44,7 @@ class Subscription(Owner):
             free, function = lib.fes_subscription_close, lib.fes_stream_subscribe
             self._handle = Handle.make("subscription", free, function, pointer, *names, *wanted, given)
         self._turn = threading.Lock()
-        # What `fes_subscription_next` gave: it stays here when the caller was interrupted meanwhile.
+        # The batch of `fes_subscription_next`. It stays here if the caller is interrupted meanwhile.
         self._events = c_void_p()
         self._seq = c_uint64()
         self._given_back: list[Delivery] = []  # by tasks that were cancelled
@@ -148,7 +148,7 @@ class Subscription(Owner):
         return self.adeliveries()
 
     def stats(self) -> dict[str, int]:
-        """What was done so far. `delivered`: events handed out. `skipped`: LIVE, events skipped because too many
+        """Counts so far. `delivered`: events handed out. `skipped`: LIVE, events skipped because too many
         waited. `overflows`: reliable, how often the queue was too small, so that events were read from the
         database."""
         numbers = [c_uint64() for _ in range(3)]

@@ -1,4 +1,4 @@
-"""What goes in: texts, JSON, options, event types."""
+"""Conversion of the arguments: texts, JSON, options, event types."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any, List, Sequence, Tuple, Union
 from ._errors import InvalidArgument
 from ._ffi import Value, lib
 
-#: What a bound parameter, or a column of a row, may be.
+#: The types of a bound parameter and of a column of a row.
 Parameter = Union[None, bool, int, float, str, bytes]
 
 NULL, BOOL, INT, UINT, REAL, TEXT, BYTES = range(7)

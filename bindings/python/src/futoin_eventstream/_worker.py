@@ -1,4 +1,4 @@
-"""What runs on threads of the library and calls back: the one way from there into Python.
+"""Objects that run on threads of the library and call back: the one way from there into Python.
 
 The library gets the address of a function here and a number that stands for the worker, never the address of a
 Python object: whatever is freed when, a late call finds nobody, and that is all.
@@ -30,7 +30,7 @@ _running: set[Worker] = set()  # what runs is not forgotten
 
 
 class NoticeKind(enum.IntEnum):
-    """What a notice is about."""
+    """The subject of a notice."""
 
     #: Receiver: registered and subscribed, events come from now on.
     READY = 1
@@ -70,7 +70,7 @@ OnNotice = Optional[Callable[[Notice], object]]
 
 
 class Worker(Owner):
-    """What has a thread of the library, and tells about it by notices."""
+    """An object with a thread of the library, which reports by notices."""
 
     #: The part of the C functions' names.
     _name: str
