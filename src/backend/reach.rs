@@ -1,8 +1,9 @@
 //! Reaching a server: the first of its hosts that will do, in limited time, and with what the process has
 //! left of descriptors and threads.
 
+use crate::config::Settings;
 use crate::config::location::{Host, Server};
-use crate::config::{Keepalive, SessionAttrs, Settings};
+use crate::config::settings::{Keepalive, SessionAttrs};
 use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::sync::deadline::Deadlines;
 use crate::sync::line::{GRACE, Line, Token, in_time, told_to_end};

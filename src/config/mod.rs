@@ -6,14 +6,14 @@
 pub(crate) mod location;
 mod option_spec;
 mod options;
-mod settings;
+pub(crate) mod settings;
 mod table_name;
 pub(crate) mod url;
 
 use crate::model::error::Result;
 pub use option_spec::{OptionScope, OptionSpec, OptionValues};
 pub use options::OPTIONS;
-pub(crate) use settings::{Keepalive, Pooler, SessionAttrs, Settings, Synchronous};
+pub(crate) use settings::Settings;
 pub(crate) use table_name::TableName;
 
 /// Options that differ from their defaults.

@@ -4,4 +4,5 @@ pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod ident;
 pub(crate) mod life;
+pub(crate) mod timestamp;
 pub(crate) mod value;

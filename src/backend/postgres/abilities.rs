@@ -1,13 +1,15 @@
 //! What only PostgreSQL, or only a server, has.
 
-use super::{Connection, Connector, channel, lease, name_grant, notify_sql, session};
+use super::sql::{channel, notify_sql};
+use super::{Connection, Connector, lease, name_grant, session};
 use crate::backend;
 use crate::backend::abilities::{Abilities, ConnectorAbilities, PoolerOutcome};
 use crate::backend::history::Piece;
 use crate::backend::lease::Hold;
 use crate::backend::reach::Reach;
 use crate::backend::sigpipe::quietly;
-use crate::config::{Pooler, Settings};
+use crate::config::Settings;
+use crate::config::settings::Pooler;
 use crate::model::error::{Error, Result};
 use crate::model::ident::Ident;
 use postgres::error::SqlState;

@@ -3,8 +3,9 @@
 use super::dial::Dial;
 use super::{Connection, Sql, session};
 use crate::backend::reach::{Reach, addresses};
+use crate::config::Settings;
 use crate::config::location::{Host, Server, Tls, TlsMode};
-use crate::config::{Pooler, SessionAttrs, Settings};
+use crate::config::settings::{Pooler, SessionAttrs};
 use crate::model::error::{Result, fail};
 use postgres::Client;
 use postgres::config::{SslMode, SslNegotiation};

@@ -10,20 +10,21 @@ mod evidence;
 mod history;
 pub(crate) mod lease;
 pub(crate) mod session;
+mod sql;
 mod statements;
 mod values;
 mod verify;
 mod watch;
 
-use crate::backend::ids::{FREE_ID_TRIES, free_consumer_id, no_consumer_id};
+use crate::backend::ids::{FREE_ID_TRIES, no_consumer_id};
 use crate::backend::session::{first_word, transaction_ended};
 use crate::backend::{
     Batch, ConsumerRow, DatabaseKind, ReadRange, StreamRow, above_limit, event_id, within_limit,
 };
-use crate::config::{Settings, TableName};
+use crate::config::TableName;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::{
-    Event, EventData, EventId, EventType, MAX_EVENT_ID, NewEvent, Timestamp, UnreadableEvent,
+    Event, EventData, EventId, EventType, NewEvent, Timestamp, UnreadableEvent,
 };
 use crate::model::ident::Ident;
 use crate::model::value::{Rows, Value};
@@ -32,6 +33,7 @@ use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::types::ToSql;
 use postgres::{Client, Row, SimpleQueryMessage, Statement};
+use sql::{ABOVE_LIMIT, Sql, read_sql, returning_id};
 use statements::typed;
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -49,112 +51,10 @@ pub(crate) fn thread_is_ending() -> bool {
     tokio::runtime::Handle::try_current().is_err_and(gone)
 }
 
-/// The id of a new event. One above the limit makes the statement fail, and so undoes it: the text is
-/// no number.
-fn returning_id() -> String {
-    format!(
-        "RETURNING CASE WHEN id <= {MAX_EVENT_ID} THEN id ELSE ('{ABOVE_LIMIT} ' || id)::bigint END"
-    )
-}
-
-const ABOVE_LIMIT: &str = "above the highest event id:";
-
 /// The error of an insert, which says so where the id was the reason.
 fn insert_error(error: Error, table: &TableName) -> Error {
     let by_id = error.sql_state() == Some("22P02") && error.message().contains(ABOVE_LIMIT);
     if by_id { above_limit(table) } else { error }
-}
-
-/// Reads of a table after an id, which `$1` is part of, without and with a filter. The upper bound of
-/// the first stands outside: with two bounds, and no statistics yet, the server would sort all that is
-/// behind the lower one.
-fn read_sql(table: &str, after: &str) -> [String; 2] {
-    let columns = "id, type, data, ts";
-    [
-        format!(
-            "SELECT {columns} FROM (SELECT {columns} FROM {table} WHERE id > {after} ORDER BY id \
-             LIMIT $3) AS next WHERE id <= $2 ORDER BY id"
-        ),
-        format!(
-            "SELECT {columns} FROM {table} WHERE id > {after} AND id <= $2 AND type::text = ANY($4) \
-             ORDER BY id LIMIT $3"
-        ),
-    ]
-}
-
-/// The statements of a stream, with its table names.
-struct Sql {
-    /// The tables' names, with their schemas once a session has found them.
-    names: Settings,
-    check: String,
-    queue: String,
-    table: TableName,
-    consumers_table: String,
-    insert: String,
-    insert_returning: String,
-    register: String,
-    register_free: String,
-    unregister: String,
-    read: String,
-    read_want: String,
-    consumers: String,
-    history: history::Sql,
-    verify: verify::Sql,
-    cursors: cursors::Sql,
-}
-
-impl Sql {
-    fn new(settings: &Settings) -> Self {
-        let queue = settings.event_table.quoted('"');
-        let consumers = settings.consumer_table.quoted('"');
-        let now = "clock_timestamp() AT TIME ZONE 'UTC'";
-        let [read, read_want] = read_sql(&queue, check::AFTER_ON_PRIMARY);
-        Sql {
-            insert: DatabaseKind::Postgres.insert_sql(&settings.event_table),
-            insert_returning: format!(
-                "{} {}",
-                DatabaseKind::Postgres.insert_sql(&settings.event_table),
-                returning_id()
-            ),
-            table: settings.event_table.clone(),
-            // Ids of consumers are small integers: a refused INSERT would use one up.
-            register: format!(
-                "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
-                 SELECT $2::bigint, {now}, {now}, $1::text \
-                 WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = $1::text) \
-                 ON CONFLICT (ident) DO NOTHING"
-            ),
-            register_free: format!(
-                "INSERT INTO {consumers}(id, last_evt_id, reg_time, last_time, ident) \
-                 SELECT {free}, $2::bigint, {now}, {now}, $1::text \
-                 WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = $1::text) \
-                 ON CONFLICT (ident) DO NOTHING",
-                free = free_consumer_id(&consumers)
-            ),
-            unregister: format!("DELETE FROM {consumers} WHERE ident = $1"),
-            read,
-            read_want,
-            consumers: format!(
-                "SELECT ident, last_evt_id, extract(epoch FROM reg_time)::bigint, \
-                 extract(epoch FROM last_time)::bigint, \
-                 (SELECT count(*) FROM {queue} WHERE id > last_evt_id), \
-                 (SELECT extract(epoch FROM ts)::bigint FROM {queue} WHERE id > last_evt_id \
-                 ORDER BY id LIMIT 1) FROM {consumers} ORDER BY ident"
-            ),
-            names: settings.clone(),
-            check: check::sql(&queue, settings.single_writer_node),
-            history: history::Sql::new(settings),
-            verify: verify::Sql::new(settings),
-            cursors: cursors::Sql::new(settings),
-            queue,
-            consumers_table: consumers,
-        }
-    }
-
-    /// Whether the schemas of the stream's tables are known.
-    fn is_qualified(&self) -> bool {
-        self.names.event_table.schema.is_some() && self.names.consumer_table.schema.is_some()
-    }
 }
 
 /// One open connection.
@@ -546,26 +446,6 @@ fn first(rows: &[Row]) -> Result<&Row> {
 
 fn first_id(rows: &[Row]) -> Result<EventId> {
     event_id(first(rows)?.try_get(0)?)
-}
-
-/// The channel on which new events of a table are notified.
-fn channel(table: &TableName) -> String {
-    format!("fes_{}", table.name)
-}
-
-/// The trigger behind the option `notify`. Does nothing, and locks nothing, where it is there.
-pub(crate) fn notify_sql(table: &TableName) -> String {
-    let (queue, channel) = (table.quoted('"'), channel(table));
-    let function = TableName { name: format!("{}_fes_notify", table.name), ..table.clone() };
-    let function = function.quoted('"');
-    format!(
-        "DO $do$ BEGIN IF NOT EXISTS (SELECT FROM pg_trigger WHERE tgname = 'fes_notify' \
-         AND tgrelid = '{queue}'::regclass) THEN \
-         CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS \
-         $$ BEGIN PERFORM pg_notify('{channel}', ''); RETURN NULL; END $$; \
-         CREATE TRIGGER fes_notify AFTER INSERT ON {queue} FOR EACH STATEMENT \
-         EXECUTE FUNCTION {function}(); END IF; END $do$"
-    )
 }
 
 /// Adds an event on any client of the driver, the caller's own too.

@@ -2,7 +2,8 @@
 
 use super::Connection;
 use crate::backend::doctor::{Checks, Object, Outcome, failure, ok, one, texts, warning};
-use crate::config::{Settings, Synchronous, TableName};
+use crate::config::settings::Synchronous;
+use crate::config::{Settings, TableName};
 use crate::model::error::Result;
 use std::path::Path;
 

@@ -5,19 +5,21 @@ mod cursors;
 pub(crate) mod doctor;
 pub(crate) mod guard;
 mod history;
+mod sql;
 mod turns;
 mod values;
 mod verify;
 
 use crate::backend::reach::has_descriptors;
 use crate::backend::{
-    Batch, ConsumerRow, DatabaseKind, ReadRange, StreamRow, above_limit, event_id, within_limit,
+    Batch, ConsumerRow, ReadRange, StreamRow, above_limit, event_id, within_limit,
 };
 use crate::config::location::SqliteFile;
-use crate::config::{Settings, Synchronous, TableName};
+use crate::config::settings::Synchronous;
+use crate::config::{Settings, TableName};
 use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::model::event::{
-    Event, EventData, EventId, EventType, MAX_EVENT_ID, NewEvent, Timestamp, UnreadableEvent,
+    Event, EventData, EventId, EventType, NewEvent, Timestamp, UnreadableEvent,
 };
 use crate::model::ident::Ident;
 use crate::model::value::{Rows, Value};
@@ -25,6 +27,7 @@ use crate::sync::lock::lock;
 use rusqlite::config::DbConfig;
 use rusqlite::types::ValueRef;
 use rusqlite::{ErrorCode, OpenFlags, Row, params, params_from_iter};
+use sql::{Reads, Sql, insert_returning_sql};
 use std::borrow::Borrow;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,92 +35,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use turns::{Turn, Turns};
 use values::value;
-
-/// The same, giving the id. One above the limit makes the statement fail, and so undoes it: the
-/// absolute value of the lowest number is not to be had.
-fn insert_returning_sql(table: &TableName) -> String {
-    format!(
-        "{} RETURNING CASE WHEN id <= {MAX_EVENT_ID} THEN id \
-         ELSE abs(id - id - 9223372036854775807 - 1) END",
-        DatabaseKind::Sqlite.insert_sql(table)
-    )
-}
-
-/// Reads of a table: of all events, of some types, of one.
-struct Reads {
-    all: String,
-    types: String,
-    one_type: String,
-}
-
-impl Reads {
-    fn of(table: &TableName) -> Self {
-        let table = table.quoted('"');
-        let read = |filter: &str| {
-            format!(
-                "SELECT id, type, data, ts FROM {table} WHERE id > ?1 AND id <= ?2 {filter} \
-                 ORDER BY id LIMIT ?3"
-            )
-        };
-        Reads {
-            all: read(""),
-            types: read("AND type IN (SELECT value FROM json_each(?4))"),
-            // A comparison instead of a search for each row.
-            one_type: read("AND type = ?4"),
-        }
-    }
-}
-
-/// The statements of a stream, with its table names.
-struct Sql {
-    queue: TableName,
-    insert: String,
-    register: String,
-    unregister: String,
-    reads: Reads,
-    highest: String,
-    consumers: String,
-    history: history::Sql,
-    verify: verify::Sql,
-    cursors: cursors::Sql,
-}
-
-impl Sql {
-    fn new(settings: &Settings) -> Self {
-        let queue = settings.event_table.quoted('"');
-        let consumers = settings.consumer_table.quoted('"');
-        let schema = settings.event_table.schema.as_deref().unwrap_or("main");
-        let name = &settings.event_table.name;
-        let highest = format!(
-            "SELECT max(coalesce((SELECT max(id) FROM {queue}), 0), coalesce((SELECT seq FROM \
-             \"{schema}\".sqlite_sequence WHERE name = '{name}'), 0))"
-        );
-        Sql {
-            history: history::Sql::new(settings),
-            verify: verify::Sql::new(settings),
-            queue: settings.event_table.clone(),
-            insert: DatabaseKind::Sqlite.insert_sql(&settings.event_table),
-            // A refused INSERT would use up an id.
-            register: format!(
-                "INSERT INTO {consumers}(last_evt_id, reg_time, last_time, ident) \
-                 SELECT ?2, datetime('now'), datetime('now'), ?1 \
-                 WHERE NOT EXISTS (SELECT 1 FROM {consumers} WHERE ident = ?1)"
-            ),
-
-            unregister: format!("DELETE FROM {consumers} WHERE ident = ?1"),
-            reads: Reads::of(&settings.event_table),
-            cursors: cursors::Sql::new(settings, &highest),
-            highest,
-            consumers: format!(
-                "SELECT ident, last_evt_id, CAST(strftime('%s', reg_time) AS INTEGER), \
-                 CAST(strftime('%s', last_time) AS INTEGER), \
-                 (SELECT count(*) FROM {queue} WHERE id > last_evt_id), \
-                 (SELECT CAST(strftime('%s', ts) AS INTEGER) FROM {queue} WHERE id > last_evt_id \
-                 ORDER BY id LIMIT 1) FROM {consumers} ORDER BY ident"
-            ),
-        }
-    }
-}
 
 /// What connections to one database are made from.
 pub(crate) struct Connector {
