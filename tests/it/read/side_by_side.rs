@@ -1,7 +1,9 @@
 //! Consumers that poll side by side on one handle read each event from the database once.
 
 use crate::support::{Db, failure};
-use futoin_eventstream::{Consumer, Discarder, ErrorKind, Event, EventStream, Options, Want};
+use futoin_eventstream::{
+    Consumer, Discarder, ErrorKind, Event, EventStream, NewEvent, Options, Want,
+};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -112,10 +114,10 @@ on_each_server!(what_was_read_before_the_stream_was_rewound_is_given_to_nobody_a
         stream.add_event("TEST", &n).unwrap();
     }
     let last = poll(&first, None).last().map(|event| event.id);
+    let events: Vec<_> = (100..120).map(|n| NewEvent::new("TEST", &n).unwrap()).collect();
+    // In one go, so that what was read is not too old anyhow.
     db.truncate();
-    for n in 100..120 {
-        stream.add_event("TEST", &n).unwrap();
-    }
+    stream.add_events(&events).unwrap();
     // Another event stands at its position.
     assert_eq!(failure(first.poll(last, &Want::all())), ErrorKind::StreamRewound);
     let new: Vec<u64> = (100..120).collect();
