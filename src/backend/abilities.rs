@@ -100,6 +100,12 @@ pub(crate) trait Abilities {
         Ok(None)
     }
 
+    /// Begins the transaction in which a piece is deleted, and keeps everybody from making the event table anew
+    /// until its end. `false` where the deletion itself does all of that.
+    fn begin_discard(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Ends the transaction in which a piece was deleted; whether it was committed.
     fn end_discard(&mut self, _: Piece, _commit: bool) -> Result<bool> {
         Ok(false)

@@ -415,7 +415,8 @@ pub(crate) fn is_another(connection: &mut Connection, anchor: Anchor) -> Result<
 }
 
 /// Whether the stored cursors mean what they meant when the stream had this life, as far as that shows at
-/// once: where the life does not show a TRUNCATE, the highest cursor is looked at.
+/// once. Where the life does not show a TRUNCATE, the last event of a cursor is compared: of the highest one beside
+/// which the event is noted.
 pub(crate) fn holds(connection: &mut Connection, before: &Life) -> Result<bool> {
     let life = connection.life()?;
     if is_another_life(before, &life) {
@@ -424,12 +425,18 @@ pub(crate) fn holds(connection: &mut Connection, before: &Life) -> Result<bool> 
     if life.made != 0 {
         return Ok(true);
     }
-    let highest = connection.cursors()?.into_iter().max_by_key(|row| row.last_id);
-    let Some(highest) = highest else { return Ok(true) };
-    let cursor = connection.cursor(&Ident::stored(highest.ident))?;
-    let anchor = cursor.and_then(|cursor| cursor.mark).and_then(|mark| mark.anchor);
-    let other = anchor.map(|anchor| is_another(connection, anchor)).transpose()?;
-    Ok(highest.last_id <= i128::from(life.allocated) && other != Some(true))
+    let mut rows = connection.cursors()?;
+    rows.sort_by_key(|row| std::cmp::Reverse(row.last_id));
+    if rows.first().is_some_and(|row| row.last_id > i128::from(life.allocated)) {
+        return Ok(false);
+    }
+    for row in rows {
+        let cursor = connection.cursor(&Ident::stored(row.ident))?;
+        if let Some(anchor) = cursor.and_then(|cursor| cursor.mark).and_then(|mark| mark.anchor) {
+            return Ok(!is_another(connection, anchor)?);
+        }
+    }
+    Ok(true)
 }
 
 /// Where a reader without a cursor in the database goes on, and what happened if the stream was rewound.

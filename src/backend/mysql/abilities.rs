@@ -53,6 +53,17 @@ impl Abilities for Connection {
         self.refuse_replica()
     }
 
+    fn begin_discard(&mut self) -> Result<bool> {
+        self.check_server()?;
+        let text = format!(
+            "SET SESSION innodb_lock_wait_timeout = 1; \
+             SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION; {}",
+            self.sql.history.any_event
+        );
+        self.client.query_drop(text)?;
+        Ok(true)
+    }
+
     fn end_discard(&mut self, _: Piece, commit: bool) -> Result<bool> {
         let end = if commit { "COMMIT" } else { "ROLLBACK" };
         let reset = "SET SESSION innodb_lock_wait_timeout = DEFAULT";

@@ -25,6 +25,7 @@ pub(super) struct Sql {
     bound: String,
     archiver: String,
     bound_locked: String,
+    pub(super) any_event: String,
     cut: String,
     delete: String,
     expire: String,
@@ -51,6 +52,7 @@ impl Sql {
                 "SELECT last_evt_id FROM {consumers} ORDER BY last_evt_id LIMIT 1 \
                  LOCK IN SHARE MODE"
             ),
+            any_event: format!("SELECT id FROM {queue} LIMIT 1"),
             cut: format!(
                 "SELECT MAX(id), COUNT(*) FROM (SELECT id FROM {queue} WHERE id > ? AND id <= ? \
                  ORDER BY id LIMIT ?) oldest"
@@ -151,8 +153,8 @@ impl Connection {
     /// entry of the index of cursors and on the gap below it, into which whoever registers must put
     /// a row: this takes REPEATABLE READ. What others hold is not waited for long: it costs only
     /// another try.
+    /// In the transaction of `begin_discard`.
     pub fn delete_piece(&mut self, piece: Piece) -> Result<Option<u64>> {
-        self.check_server()?;
         let Piece { cut, count, .. } = piece;
         let delete: String = piece
             .statements()
@@ -161,12 +163,7 @@ impl Connection {
                 format!("{delete} WHERE id > {after} AND id <= {cut} ORDER BY id LIMIT {count}; ")
             })
             .collect();
-        let text = format!(
-            "SET SESSION innodb_lock_wait_timeout = 1; \
-             SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION; \
-             {delete}{}",
-            self.sql.history.bound_locked
-        );
+        let text = format!("{delete}{}", self.sql.history.bound_locked);
         match self.delete_and_bound(&text) {
             Ok((deleted, bound)) if bound >= cut => Ok(Some(deleted)),
             other => {
