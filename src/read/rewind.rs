@@ -433,7 +433,8 @@ pub(crate) fn holds(connection: &mut Connection, before: &Life) -> Result<bool> 
     for row in rows {
         let cursor = connection.cursor(&Ident::stored(row.ident))?;
         if let Some(anchor) = cursor.and_then(|cursor| cursor.mark).and_then(|mark| mark.anchor) {
-            return Ok(!is_another(connection, anchor)?);
+            // Discarding begins with the oldest: a discarded event has no older one left.
+            return Ok(matches!(look(connection, anchor)?, Found::Same | Found::Gone(false)));
         }
     }
     Ok(true)
