@@ -22,9 +22,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     print("history", &warehouse.history(1, &Want::all(), 1000)?);
 
     stream.add_event("USR_DEL", &1)?;
-    let mut replay = warehouse.history_then_live(&stream, 1, &Want::all());
+    let mut replay = warehouse.replay(&stream, 1, &Want::all());
     loop {
-        let events = replay.next_events(1000)?;
+        let events = replay.next(1000)?;
         if events.is_empty() {
             return Ok(());
         }

@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
     tx.add_event("USR_MOD", R"({"name":"Ann"})");
     tx.commit();
 
-    const fes::Events events = audit.poll({}, {}, std::chrono::seconds(10));
+    const fes::Events events = audit.poll({}, {}, SIZE_MAX, std::chrono::seconds(10));
     print("audit", events);
     audit.acknowledge(events.back().id);
     while (archived < 2) // until the archiver is through

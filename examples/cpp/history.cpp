@@ -10,7 +10,7 @@ int main(int argc, char **argv) {
     stream.add_event("USR_ADD", "1");
     stream.add_event("USR_MOD", "1");
     std::cout << "archived " << archiver.run_once() << '\n'; // or start(), for ever
-    print("history", warehouse.history(1, 100));
+    print("history", warehouse.history(1, {}, 100));
 
     stream.add_event("USR_DEL", "1");
     fes::Replay replay(warehouse, stream, 1);

@@ -26,8 +26,8 @@ public:
         return was;
     }
 
-    Events poll(std::optional<std::uint64_t> last_id = {}, const Want &want = {},
-                Milliseconds timeout = Milliseconds(0), const Cancel *cancel = nullptr, std::size_t limit = SIZE_MAX) {
+    Events poll(std::optional<std::uint64_t> last_id = {}, const Want &want = {}, std::size_t limit = SIZE_MAX,
+                Milliseconds timeout = Milliseconds(0), const Cancel *cancel = nullptr) {
         return make<Events>(
             [&](auto out, auto err) {
                 return fes_consumer_poll(get(), last_id ? &*last_id : nullptr, want.data(), want.size(), limit,
@@ -122,13 +122,8 @@ public:
 
         void advance() {
             current_.reset();
-            while (!current_ && !cancel_.is_cancelled()) {
-                current_ = subscription_.next(Milliseconds(25)); // the end by `cancel` is no failure
-#ifdef FES_NO_EXCEPTIONS
-                if (last_error())
-                    return;
-#endif
-            }
+            if (!cancel_.is_cancelled())
+                current_ = subscription_.next_until(cancel_);
         }
         Subscription &subscription_;
         const Cancel &cancel_;
@@ -141,6 +136,24 @@ public:
     }
     Deliveries deliveries(const Cancel &cancel) && = delete;
     Deliveries deliveries(const Cancel &&cancel) & = delete;
+
+private:
+    /** Nothing after `cancel`, which is no failure here. */
+    std::optional<Delivery> next_until(const Cancel &cancel) {
+        Delivery delivery;
+        delivery.events = make<Events>([&](auto out, auto err) {
+            const fes_status status =
+                fes_subscription_next(get(), FES_FOREVER, detail::token(&cancel), out, &delivery.seq, err);
+            if (status != FES_CANCELLED)
+                return status;
+            fes_error_free(*err);
+            *err = nullptr;
+            return static_cast<fes_status>(FES_OK);
+        });
+        if (!delivery.events)
+            return std::nullopt;
+        return delivery;
+    }
 };
 
 } // namespace FES_MODE

@@ -30,7 +30,7 @@ public:
     FES_CHECKED bool migrate() {
         return run([&](auto err) { return fes_warehouse_migrate(get(), err); });
     }
-    Events history(std::uint64_t from_id, std::size_t limit, const Want &want = {}) {
+    Events history(std::uint64_t from_id, const Want &want, std::size_t limit) {
         return make<Events>(
             [&](auto out, auto err) {
                 return fes_warehouse_history(get(), from_id, want.data(), want.size(), limit, out, err);

@@ -3,12 +3,10 @@
 
 use super::Connection;
 use super::cursors::Move;
-use super::doctor::CheckStatus;
-use super::history::Piece;
-use super::lease::Hold;
 use super::reach::Reach;
 use crate::config::Settings;
 use crate::config::location::SqliteFile;
+use crate::model::check::Seen;
 use crate::model::error::Result;
 use crate::model::event::EventId;
 use crate::model::ident::Ident;
@@ -35,6 +33,37 @@ pub(crate) trait ConnectorAbilities {
     fn file(&self) -> Option<&SqliteFile> {
         None
     }
+}
+
+/// A piece of the event table: the events after `after`, up to `cut`, to be deleted by statements
+/// for `step` ids each, of which at most `count` are there.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece {
+    pub after: EventId,
+    pub cut: EventId,
+    pub step: u64,
+    pub count: u64,
+}
+
+impl Piece {
+    /// For one statement.
+    pub fn whole(after: EventId, cut: EventId, count: u64) -> Self {
+        Piece { after, cut, step: cut.saturating_sub(after), count }
+    }
+
+    /// After which id, and up to which, each statement deletes.
+    pub fn statements(self) -> impl Iterator<Item = (EventId, EventId)> {
+        let ends = move |start| (start, self.cut.min(start + self.step));
+        (self.after..self.cut).step_by(self.step.max(1) as usize).map(ends)
+    }
+}
+
+/// What keeps others away.
+pub(crate) enum Hold {
+    /// An advisory lock of the session.
+    Lock,
+    /// A row that is put off at each look, behind a pooler that keeps no sessions.
+    Row { ident: String, owner: String },
 }
 
 /// Of a connection.
@@ -137,10 +166,7 @@ pub(crate) trait Abilities {
     }
 
     /// Whether a pooler gives the sessions of one connection to another, as the outcome of a check.
-    fn pooler(&mut self, _: &mut Connection) -> Result<Option<PoolerOutcome>> {
+    fn pooler(&mut self, _: &mut Connection) -> Result<Option<Seen>> {
         Ok(None)
     }
 }
-
-/// The status of a check, what was seen, and what mends it.
-pub(crate) type PoolerOutcome = (CheckStatus, String, Option<String>);

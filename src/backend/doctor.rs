@@ -1,70 +1,13 @@
 //! What the doctor asks of a database: each check by itself, so that one that may not be made leaves the others. The
 //! SQL is in each dialect.
 
-use super::abilities::{Abilities, PoolerOutcome};
+use super::abilities::Abilities;
 use super::{Connection, direct, each};
 use crate::config::Settings;
+use crate::model::check::{Check, CheckStatus, Outcome, Seen};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::Timestamp;
 use crate::model::value::{Rows, Value};
-use serde::Serialize;
-
-/// How a [`Check`] turned out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CheckStatus {
-    /// All is well.
-    Ok,
-    /// The check could not be made, for the reason that stands in `seen`.
-    Unknown,
-    /// Nothing is lost by it today.
-    Warning,
-    /// Events can be lost, or are not delivered, or the work of a role that was asked for is refused.
-    Failure,
-}
-
-impl CheckStatus {
-    /// The status in JSON: `ok`, `unknown`, `warning` or `failure`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            CheckStatus::Ok => "ok",
-            CheckStatus::Unknown => "unknown",
-            CheckStatus::Warning => "warning",
-            CheckStatus::Failure => "failure",
-        }
-    }
-}
-
-/// One thing that was looked at. Serialises as a JSON object of these fields.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Check {
-    /// Its name, for example `clock`.
-    pub name: String,
-    /// How it turned out.
-    pub status: CheckStatus,
-    /// What was seen.
-    pub seen: String,
-    /// Why it matters.
-    pub why: String,
-    /// The statement, or the option, that mends it.
-    pub remedy: Option<String>,
-}
-
-/// What a check comes to: the status, what was seen, what mends it.
-pub(crate) type Outcome = Result<(CheckStatus, String, Option<String>)>;
-
-pub(crate) fn ok(seen: impl Into<String>) -> Outcome {
-    Ok((CheckStatus::Ok, seen.into(), None))
-}
-
-pub(crate) fn warning(seen: impl Into<String>, remedy: impl Into<String>) -> Outcome {
-    Ok((CheckStatus::Warning, seen.into(), Some(remedy.into())))
-}
-
-pub(crate) fn failure(seen: impl Into<String>, remedy: impl Into<String>) -> Outcome {
-    Ok((CheckStatus::Failure, seen.into(), Some(remedy.into())))
-}
 
 /// The checks that were made.
 #[derive(Default)]
@@ -227,7 +170,7 @@ impl Connection {
 
     /// Whether a pooler gives the sessions of one connection to another; `None` where there is no such thing.
     pub fn pooler(&mut self, other: &mut Connection) -> Option<Outcome> {
-        let mut check = || -> Result<Option<PoolerOutcome>> { each!(self, c => c.pooler(other)) };
+        let mut check = || -> Result<Option<Seen>> { each!(self, c => c.pooler(other)) };
         check().transpose()
     }
 

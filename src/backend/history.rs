@@ -1,6 +1,6 @@
 //! The operations on the history, and on what shortens the event table; the SQL is in each dialect.
 
-use super::abilities::Abilities;
+use super::abilities::{Abilities, Piece};
 use super::{Batch, Connection, DatabaseKind, ReadRange, each};
 use crate::model::error::Result;
 use crate::model::event::{Event, EventId, Timestamp};
@@ -30,29 +30,6 @@ pub(crate) struct Discarded {
     pub bound: EventId,
     /// No id was missing among the last ones: probably none is among the next ones.
     pub dense: bool,
-}
-
-/// A piece of the event table: the events after `after`, up to `cut`, to be deleted by statements
-/// for `step` ids each, of which at most `count` are there.
-#[derive(Clone, Copy)]
-pub(crate) struct Piece {
-    pub after: EventId,
-    pub cut: EventId,
-    pub step: u64,
-    pub count: u64,
-}
-
-impl Piece {
-    /// For one statement.
-    pub fn whole(after: EventId, cut: EventId, count: u64) -> Self {
-        Piece { after, cut, step: cut.saturating_sub(after), count }
-    }
-
-    /// After which id, and up to which, each statement deletes.
-    pub fn statements(self) -> impl Iterator<Item = (EventId, EventId)> {
-        let ends = move |start| (start, self.cut.min(start + self.step));
-        (self.after..self.cut).step_by(self.step.max(1) as usize).map(ends)
-    }
 }
 
 /// On a server, whose disk and round trip cost more than a deletion: most events of one transaction

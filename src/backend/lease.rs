@@ -9,7 +9,7 @@
 //! a session that holds a lease and says nothing for a while, and a thread of the owner says something
 //! well before that, and notices if the lease was lost.
 
-use super::abilities::Abilities;
+use super::abilities::{Abilities, Hold};
 use super::{Backend, Connection, each};
 use crate::config::location::SqliteFile;
 use crate::model::error::{Error, ErrorKind, Result};
@@ -94,14 +94,6 @@ impl OwnerLease {
             kept.keeper.cut();
         }
     }
-}
-
-/// What keeps others away.
-pub(crate) enum Hold {
-    /// An advisory lock of the session.
-    Lock,
-    /// A row that is put off at each look, behind a pooler that keeps no sessions.
-    Row { ident: String, owner: String },
 }
 
 impl Connection {

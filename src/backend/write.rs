@@ -56,9 +56,9 @@ impl Connection {
         }
     }
 
-    /// Stores the cursor; `None` if that is better done in a commit that is shared with those who
-    /// add events. So it is on SQLite, where everybody waits for one lock. On a server it is not: a
-    /// cursor that somebody has locked must keep no event waiting.
+    /// Stores the cursor, or returns `None` where the caller should let it join a shared commit: on SQLite, where
+    /// all writers wait for one lock. On a server the cursor is written alone, because a cursor row that somebody
+    /// has locked must not delay events.
     pub fn advance_alone(&mut self, ident: &Ident, to: &Move) -> Result<Option<Written>> {
         match self.kind() {
             DatabaseKind::Sqlite => each!(self, c => c.cursor_unless_due(ident, to)),

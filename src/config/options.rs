@@ -67,8 +67,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         default: "false",
         help: "`migrate` installs a trigger that notifies readers at once. It takes a global lock at \
          every commit of an event and forbids PREPARE TRANSACTION for them. After a second \
-         without a notification readers look every 100 ms only: so long an event may wait whose \
-         predecessor was held open and then rolled back, which notifies nobody.",
+         without a notification readers look every 100 ms. A rollback notifies nobody, so an event \
+         that waited for one may come up to 100 ms late.",
     },
     OptionSpec {
         name: "sleep_min_ms",

@@ -2,10 +2,11 @@
 
 mod stream;
 
-pub use crate::backend::doctor::{Check, CheckStatus};
+pub use crate::model::check::{Check, CheckStatus};
 
-use crate::backend::doctor::{Checks, ROLES, failure};
+use crate::backend::doctor::{Checks, ROLES};
 use crate::history::Warehouse;
+use crate::model::check::failure;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::stream::EventStream;
 

@@ -1,12 +1,11 @@
 //! The checks that every database has.
 
 use super::{Check, CheckStatus, DoctorOptions};
-use crate::backend::doctor::{
-    Checks, IN_THE_WAREHOUSE, OPEN_FOR_LONG, Outcome, ROLES, failure, ok, seconds_since, warning,
-};
+use crate::backend::doctor::{Checks, IN_THE_WAREHOUSE, OPEN_FOR_LONG, ROLES, seconds_since};
 use crate::backend::verify::Place;
 use crate::backend::{Connection, Watch, migrate};
 use crate::history::{Warehouse, archiver_ident};
+use crate::model::check::{Outcome, failure, ok, warning};
 use crate::model::error::{ErrorKind, Result};
 use crate::model::event::MAX_EVENT_ID;
 use crate::read::reader::Reader;

@@ -2,8 +2,8 @@
 
 use super::{guard_or, layout, text};
 use crate::model::error::Error;
+use crate::model::error::panic_error;
 use crate::model::event::{EventId, UnreadableEvent};
-use crate::sync::worker::panic_error;
 use std::any::Any;
 use std::error::Error as _;
 use std::ffi::{CStr, CString, c_char};

@@ -1,5 +1,6 @@
 //! `fes_statement`: adding an event on the caller's own connection of any driver.
 
+use super::database::kind_number;
 use super::options::options;
 use super::stream::fes_stream;
 use super::text::{give_text, terminated};
@@ -8,26 +9,6 @@ use crate::backend::DatabaseKind;
 use crate::model::event::NewEvent;
 use crate::write::transaction::Statement;
 use std::ffi::c_char;
-
-/// The kinds of databases.
-#[repr(u32)]
-#[derive(Clone, Copy)]
-pub enum fes_database_kind {
-    /// SQLite.
-    FES_KIND_SQLITE = 1,
-    /// PostgreSQL.
-    FES_KIND_POSTGRES = 2,
-    /// MySQL and MariaDB.
-    FES_KIND_MYSQL = 3,
-}
-
-pub(super) fn kind_number(kind: DatabaseKind) -> u32 {
-    match kind {
-        DatabaseKind::Sqlite => fes_database_kind::FES_KIND_SQLITE as u32,
-        DatabaseKind::Postgres => fes_database_kind::FES_KIND_POSTGRES as u32,
-        DatabaseKind::Mysql => fes_database_kind::FES_KIND_MYSQL as u32,
-    }
-}
 
 /// The SQL of an `INSERT` and its two parameters. Belongs to the caller, who frees it with
 /// `fes_statement_free`. It does not change.

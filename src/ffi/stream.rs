@@ -1,7 +1,7 @@
 //! `fes_stream`.
 
+use super::database::kind_number;
 use super::options::options;
-use super::statement::kind_number;
 use super::{
     Done, Out, array, borrow, close, fes_error, fes_options, fes_status, fes_text, guard, json,
     layout, refuse, shut_down, text,

@@ -1,8 +1,8 @@
 //! `fes_warehouse` and `fes_replay`.
 
 use super::cancel::{fes_cancel_token, limits};
+use super::database::kind_number;
 use super::options::options;
-use super::statement::kind_number;
 use super::{
     Out, borrow, close, fes_error, fes_events, fes_options, fes_status, fes_stream, guard,
     guard_or, shut_down, text, want,
@@ -163,7 +163,7 @@ pub unsafe extern "C" fn fes_replay_open(
         let out = Out::handle(out)?;
         let (warehouse, stream) = (borrow(warehouse, "warehouse")?, borrow(stream, "stream")?);
         let want = want(types, type_count)?;
-        let replay = warehouse.0.history_then_live(&stream.0, from_id, &want);
+        let replay = warehouse.0.replay(&stream.0, from_id, &want);
         out.open(fes_replay(Mutex::new(replay)));
         Ok(())
     })
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn fes_replay_next(
     guard(err, || unsafe {
         let out = Out::handle(out)?;
         let mut replay = lock(&borrow(replay, "replay")?.0);
-        let events = replay.next_events(limit)?;
+        let events = replay.next(limit)?;
         out.give(fes_events::new(events.iter(), replay.checks_json()));
         Ok(())
     })

@@ -19,7 +19,7 @@ use crate::sync::worker::{Next, Signal, Task};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// After each statement of the thread: this many times as long as it took.
+/// The pause after a statement, as a multiple of the time that it took.
 const REST: u32 = 4;
 
 /// Keeps the event table small: deletes, in statements of `limit_at_once` events, what **every**

@@ -1,7 +1,7 @@
 //! The archiver's look for events that appeared below those it has copied.
 
 use super::HistoryNotice;
-use super::archiver::Core;
+use super::archiver::core::Core;
 use crate::backend::ReadRange;
 use crate::backend::verify::Place;
 use crate::model::error::Result;

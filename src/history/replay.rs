@@ -5,8 +5,8 @@ use crate::backend::ReadRange;
 use crate::model::error::{ErrorKind, Result};
 use crate::model::event::{Event, EventId};
 use crate::model::ident::Want;
+use crate::model::ident::check_limit;
 use crate::model::life::{Anchor, Life, Position};
-use crate::read::check_limit;
 use crate::read::reader::Reader;
 use crate::read::tail::TailPlace;
 use crate::stream::EventStream;
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Reads the history of a warehouse and goes on with the active events of its stream, in order of
 /// their ids, without a hole or a duplicate where the two meet, also while an archiver and a
-/// discarder are at work. Made by [`Warehouse::history_then_live`].
+/// discarder are at work. Made by [`Warehouse::replay`].
 ///
 /// It keeps its position in this handle only, and registers nothing: what was given is not
 /// acknowledged, and not kept back from a discarder. It relies on the archiver: events that were
@@ -36,10 +36,10 @@ use std::time::Duration;
 /// Discarder::new(&stream, &Options::new())?.run_once()?;
 /// stream.add_event("NEW", &3)?;
 ///
-/// let mut replay = warehouse.history_then_live(&stream, 1, &Want::all());
+/// let mut replay = warehouse.replay(&stream, 1, &Want::all());
 /// let mut ids = Vec::new();
 /// loop {
-///     let events = replay.next_events(100)?;
+///     let events = replay.next(100)?;
 ///     if events.is_empty() {
 ///         break; // all for now; later calls give what comes later
 ///     }
@@ -68,7 +68,7 @@ pub struct Replay {
 impl Warehouse {
     /// All events of `stream` from `from_id` on, archived or not: see [`Replay`]. The warehouse
     /// must be the one of this stream. Asks no database yet.
-    pub fn history_then_live(&self, stream: &EventStream, from_id: EventId, want: &Want) -> Replay {
+    pub fn replay(&self, stream: &EventStream, from_id: EventId, want: &Want) -> Replay {
         Replay {
             reader: stream.reader().clone(),
             warehouse: self.clone(),
@@ -103,7 +103,7 @@ impl Replay {
     /// that was ever allocated, `NotMigrated`, `UnsafeServer`, and those of both databases. The next
     /// call goes on at the same position. `StreamRewound`, once, if the stream lost events or began
     /// anew: the next call goes on at the position or the highest id allocated, whichever is lower.
-    pub fn next_events(&mut self, limit: usize) -> Result<Vec<Event>> {
+    pub fn next(&mut self, limit: usize) -> Result<Vec<Event>> {
         loop {
             if let Some(events) = self.look(limit)? {
                 return Ok(events);
@@ -111,13 +111,13 @@ impl Replay {
         }
     }
 
-    /// As [`next_events`](Self::next_events), but waits for the first event, up to `timeout`; zero looks
+    /// As [`next`](Self::next), but waits for the first event, up to `timeout`; zero looks
     /// once, `Duration::MAX` has no end. Gives no event if none came in time; more may be there
     /// then behind what was not wanted: [`position`](Self::position) moves on. Waiting costs what it
     /// costs in [`Consumer::poll_for`](crate::Consumer::poll_for).
     ///
     /// # Errors
-    /// As [`next_events`](Self::next_events), and `Cancelled` if the token ended the wait; the next
+    /// As [`next`](Self::next), and `Cancelled` if the token ended the wait; the next
     /// call goes on at the same position.
     pub fn next_for(
         &mut self,

@@ -9,7 +9,7 @@ use crate::config::{Options, Settings};
 use crate::model::error::{Error, ErrorKind, Result, fail};
 use crate::model::event::{Event, EventId, shorten};
 use crate::model::ident::Want;
-use crate::read::check_limit;
+use crate::model::ident::check_limit;
 use crate::sync::lock::lock;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! The one error type: what was wrong, of which kind, and whether trying again can help.
 
-use crate::model::event::UnreadableEvent;
+use crate::model::unreadable::UnreadableEvent;
 use std::error::Error as StdError;
 use std::fmt;
 
@@ -298,6 +298,16 @@ macro_rules! fail {
     };
 }
 pub(crate) use fail;
+
+/// The error that stands for a caught panic.
+pub(crate) fn panic_error(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("of unknown kind");
+    Error::new(ErrorKind::Internal, format!("a panic was caught: {text}"))
+}
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,14 @@ const MAX_COMPONENT_LEN: usize = 16;
 const MAX_IDENT_LEN: usize = 64;
 const MAX_WANT: usize = 1000;
 
+/// Refuses to read at most 0 events, which is a mistake of the caller's arithmetic.
+pub(crate) fn check_limit(limit: usize) -> Result<()> {
+    match limit {
+        0 => fail!(InvalidArgument, "the limit must be at least 1 event"),
+        _ => Ok(()),
+    }
+}
+
 /// A consumer's name within its user: `^[A-Za-z0-9_]{1,16}$`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Component(String);

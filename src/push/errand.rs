@@ -8,13 +8,13 @@ use super::state::{Chunk, Found};
 use crate::backend::DatabaseKind;
 use crate::backend::lease::OwnerLease;
 use crate::config::Settings;
+use crate::model::error::panic_error;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::ident::Ident;
 use crate::model::life::Position;
 use crate::sync::aside::Aside;
 use crate::sync::line::{self, GRACE, Token};
 use crate::sync::lock::lock;
-use crate::sync::worker::panic_error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -113,7 +113,8 @@ impl Shared {
     }
 
     fn take_lease_again(&self, lease: &mut Option<OwnerLease>) -> Result<()> {
-        // The old session must be gone before a new one asks.
+        // The old session is given up first: while the server still counts it as the owner, asking fails with
+        // `Occupied`, so nobody can slip in between.
         *lease = None;
         *lease = Some(take_lease(&self.hub, self.member.ident())?);
         // Another owner may have moved the cursor, or another database stands there.

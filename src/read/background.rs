@@ -7,6 +7,7 @@
 //! Dropping the consumer waits for its end.
 
 use crate::model::error::Result;
+use crate::model::error::panic_error;
 use crate::model::event::EventId;
 use crate::model::ident::Want;
 use crate::model::life::Position;
@@ -14,7 +15,6 @@ use crate::read::reader::{Chunk, Reader};
 use crate::sync::aside::Aside;
 use crate::sync::line::{Scope, Token};
 use crate::sync::lock::lock;
-use crate::sync::worker::panic_error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -22,7 +22,7 @@ pub enum StartAt {
 impl Consumer {
     /// As [`register`](Self::register), beginning at the given place. Does nothing if the consumer
     /// is registered already. What was discarded before does not come back: for that see
-    /// [`Warehouse::history_then_live`](crate::Warehouse::history_then_live).
+    /// [`Warehouse::replay`](crate::Warehouse::replay).
     ///
     /// ```
     /// use futoin_eventstream::{EventStream, StartAt, Want};

@@ -1,13 +1,14 @@
 //! The thread of a receiver: subscribes, calls back, and acknowledges.
 
 use super::{Callback, Notice, PoisonPolicy, Receiver, ReceiverOptions, ReceiverStats};
+use crate::model::error::panic_error;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::event::{EventId, EventType};
 use crate::model::ident::LIVE;
 use crate::push::{Delivery, Subscription, SubscriptionStats, Waiting};
 use crate::stream::EventStream;
 use crate::sync::lock::lock;
-use crate::sync::worker::{Backoff, Next, Signal, Task, panic_error};
+use crate::sync::worker::{Backoff, Next, Signal, Task};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

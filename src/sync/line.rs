@@ -316,7 +316,7 @@ pub(crate) fn in_time<T: Send + 'static>(
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         let _scope = Scope::of(tokens);
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        let done = done.unwrap_or_else(|panic| Err(crate::sync::worker::panic_error(&*panic)));
+        let done = done.unwrap_or_else(|panic| Err(crate::model::error::panic_error(&*panic)));
         let _ = sender.send(done);
     });
     thread.map_err(|why| no_thread(name, &why))?;

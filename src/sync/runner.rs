@@ -2,10 +2,11 @@
 //! number of times, and the callback that is told how it fares.
 
 use crate::model::error::Result;
+use crate::model::error::panic_error;
 use crate::sync::cancel::{CancelToken, Wait};
 use crate::sync::line::GRACE;
 use crate::sync::lock::lock;
-use crate::sync::worker::{Task, Worker, panic_error};
+use crate::sync::worker::{Task, Worker};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

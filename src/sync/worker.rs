@@ -3,7 +3,7 @@
 //! A [`Task`] does its work step by step. An error, or a panic, of a step is reported and the step
 //! runs again after a back-off; a thread never dies of it.
 
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, Result, panic_error};
 use crate::sync::line::{GRACE, Token, no_thread};
 use crate::sync::lock::lock;
 use std::collections::HashMap;
@@ -299,16 +299,6 @@ fn run(task: &mut impl Task, signal: &Signal) {
     }
 }
 
-/// The error that stands for a caught panic.
-pub(crate) fn panic_error(panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("of unknown kind");
-    Error::new(ErrorKind::Internal, format!("a panic was caught: {text}"))
-}
-
 /// Waiting times that double from 50 ms to 10 s, each shortened at random by up to a half, so that
 /// many who failed together do not come back together.
 #[derive(Default)]
@@ -332,6 +322,7 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::error::ErrorKind;
     use std::sync::mpsc::{Sender, channel};
 
     struct Steps(Sender<String>, u32);

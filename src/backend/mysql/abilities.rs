@@ -2,9 +2,9 @@
 
 use super::session::State;
 use super::{Connection, Connector, connect};
+use crate::backend::abilities::Hold;
+use crate::backend::abilities::Piece;
 use crate::backend::abilities::{Abilities, ConnectorAbilities};
-use crate::backend::history::Piece;
-use crate::backend::lease::Hold;
 use crate::backend::reach::Reach;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::ident::Ident;

@@ -1,8 +1,9 @@
 //! What the doctor asks of MySQL and MariaDB.
 
 use super::Connection;
-use crate::backend::doctor::{Checks, Object, Outcome, failure, ok, one, texts, warning};
+use crate::backend::doctor::{Checks, Object, one, texts};
 use crate::config::{Settings, TableName};
+use crate::model::check::{Outcome, failure, ok, warning};
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::value::Value;
 use std::collections::HashMap;
@@ -333,7 +334,7 @@ fn durability<'a>(value: impl Fn(&str) -> &'a str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::doctor::CheckStatus::{self, Failure, Ok, Warning};
+    use crate::model::check::CheckStatus::{self, Failure, Ok, Warning};
 
     fn status(outcome: Outcome) -> CheckStatus {
         outcome.unwrap().0

@@ -2,7 +2,7 @@
 
 use super::Connection;
 use crate::backend::abilities::Abilities;
-use crate::backend::history::Piece;
+use crate::backend::abilities::Piece;
 use crate::backend::{Batch, ReadRange};
 use crate::config::Settings;
 use crate::model::error::{Result, fail};

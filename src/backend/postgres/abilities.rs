@@ -3,13 +3,14 @@
 use super::sql::{channel, notify_sql};
 use super::{Connection, Connector, lease, name_grant, session};
 use crate::backend;
-use crate::backend::abilities::{Abilities, ConnectorAbilities, PoolerOutcome};
-use crate::backend::history::Piece;
-use crate::backend::lease::Hold;
+use crate::backend::abilities::Hold;
+use crate::backend::abilities::Piece;
+use crate::backend::abilities::{Abilities, ConnectorAbilities};
 use crate::backend::reach::Reach;
 use crate::backend::sigpipe::quietly;
 use crate::config::Settings;
 use crate::config::settings::Pooler;
+use crate::model::check::Seen;
 use crate::model::error::{Error, Result};
 use crate::model::ident::Ident;
 use postgres::error::SqlState;
@@ -139,7 +140,7 @@ impl Abilities for Connection {
         self.pid()
     }
 
-    fn pooler(&mut self, other: &mut backend::Connection) -> Result<Option<PoolerOutcome>> {
+    fn pooler(&mut self, other: &mut backend::Connection) -> Result<Option<Seen>> {
         self.shares_session(other).map(Some)
     }
 }

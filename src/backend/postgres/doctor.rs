@@ -2,10 +2,9 @@
 
 use super::{Connection, no_sequence};
 use crate::backend;
-use crate::backend::doctor::{
-    Checks, OPEN_FOR_LONG, Object, Outcome, failure, ok, one, texts, warning,
-};
+use crate::backend::doctor::{Checks, OPEN_FOR_LONG, Object, one, texts};
 use crate::config::Settings;
+use crate::model::check::{Outcome, failure, ok, warning};
 use crate::model::error::Result;
 use crate::model::value::Value;
 use postgres::SimpleQueryMessage;
@@ -277,7 +276,7 @@ fn judge_tls(encrypted: bool, local: bool, from: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::doctor::CheckStatus::{self, Failure, Ok, Warning};
+    use crate::model::check::CheckStatus::{self, Failure, Ok, Warning};
 
     fn status(outcome: Outcome) -> CheckStatus {
         outcome.unwrap().0

@@ -1,9 +1,10 @@
 //! What the doctor asks of SQLite.
 
 use super::Connection;
-use crate::backend::doctor::{Checks, Object, Outcome, failure, ok, one, texts, warning};
+use crate::backend::doctor::{Checks, Object, one, texts};
 use crate::config::settings::Synchronous;
 use crate::config::{Settings, TableName};
+use crate::model::check::{Outcome, failure, ok, warning};
 use crate::model::error::Result;
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! The history on SQLite, and what shortens the event table.
 
 use super::{Connection, Reads};
-use crate::backend::history::Piece;
+use crate::backend::abilities::Piece;
 use crate::backend::{Batch, ReadRange, event_id};
 use crate::config::Settings;
 use crate::model::error::Result;

@@ -3,7 +3,8 @@
 use crate::args::{Consumer, Global, Lag as LagArgs, Register, Skip, Start};
 use crate::failure::{Failure, Result, redact};
 use crate::output::Side::{Left, Right};
-use crate::output::{Out, duration, nobody_reads, printable, say};
+use crate::output::{Out, duration, nobody_reads, say};
+use crate::printable::printable;
 use crate::signals::Stop;
 use futoin_eventstream::{ConsumerLag, EventStream, Lag, StartAt, UnreadableEvent, Want};
 use serde_json::{Value, json};

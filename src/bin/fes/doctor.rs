@@ -2,7 +2,8 @@
 
 use crate::args::{Doctor, Global};
 use crate::failure::{Failure, Result, redact};
-use crate::output::{Out, printable};
+use crate::output::Out;
+use crate::printable::printable;
 use futoin_eventstream::{Check, CheckStatus, DoctorOptions, Error, ErrorKind};
 
 pub fn doctor(global: &Global, args: &Doctor, out: &mut Out) -> Result {

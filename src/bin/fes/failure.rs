@@ -1,6 +1,6 @@
 //! What can go wrong, how it is told, and with which code the command ends.
 
-use crate::output::printable_lines;
+use crate::printable::printable_lines;
 use futoin_eventstream::{Error, ErrorKind};
 use std::io;
 use std::process::ExitCode;

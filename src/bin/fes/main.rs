@@ -10,6 +10,7 @@ mod failure;
 mod manager;
 mod metrics;
 mod output;
+mod printable;
 mod progress;
 mod read;
 mod report;
@@ -23,7 +24,8 @@ mod verify;
 use args::{Cli, Command};
 use clap::Parser;
 use failure::{Failure, Result, redact};
-use output::{Out, printable, say};
+use output::{Out, say};
+use printable::printable;
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
 

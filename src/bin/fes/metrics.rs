@@ -2,7 +2,8 @@
 
 use crate::args::Global;
 use crate::failure::Result;
-use crate::output::{Out, printable};
+use crate::output::Out;
+use crate::printable::printable;
 use futoin_eventstream::{ConsumerLag, Lag};
 use std::time::Instant;
 

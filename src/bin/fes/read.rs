@@ -82,8 +82,8 @@ pub fn export(global: &Global, args: &Export, out: &mut Out) -> Result {
         }
         (_, Some(warehouse)) => {
             let stream = global.stream()?;
-            let mut replay = warehouse.history_then_live(&stream, args.from, &want);
-            bounded(&stream, args.from, out, &stop, || Ok(replay.next_events(CHUNK)?))
+            let mut replay = warehouse.replay(&stream, args.from, &want);
+            bounded(&stream, args.from, out, &stop, || Ok(replay.next(CHUNK)?))
         }
         (_, None) => {
             let stream = global.stream()?;

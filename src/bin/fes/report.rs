@@ -3,7 +3,8 @@
 use crate::args::Stamps;
 use crate::failure::{Failure, Result, redact};
 use crate::manager::Manager;
-use crate::output::{Out, duration, events, printable};
+use crate::output::{Out, duration, events};
+use crate::printable::printable;
 use crate::signals::{SLICE, Stop};
 use futoin_eventstream::{Archiver, Discarder, Error, HistoryNotice, Timestamp, WorkerHealth};
 use serde_json::{Value, json};

@@ -2,7 +2,8 @@
 
 use crate::args::{Follow, Global, Stamps};
 use crate::failure::{Failure, Result};
-use crate::output::{Out, events, printable, say};
+use crate::output::{Out, events, say};
+use crate::printable::printable;
 use crate::progress::Progress;
 use crate::report::{Report, Work};
 use crate::signals::{SLICE, Stop};

@@ -2,7 +2,8 @@
 
 use crate::args::{Global, Tail};
 use crate::failure::{Failure, Result, redact};
-use crate::output::{Out, nobody_reads, printable, say};
+use crate::output::{Out, nobody_reads, say};
+use crate::printable::printable;
 use crate::read::want;
 use crate::signals::{SLICE, Stop};
 use futoin_eventstream::{EventId, LIVE, Options, Subscription};

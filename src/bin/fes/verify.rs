@@ -2,7 +2,8 @@
 
 use crate::args::{Global, Verify};
 use crate::failure::{Failure, Result};
-use crate::output::{Out, printable, say};
+use crate::output::{Out, say};
+use crate::printable::printable;
 use crate::progress::Progress;
 use crate::signals::Stop;
 use futoin_eventstream::{Verification, VerifyOptions};

@@ -1,16 +1,18 @@
 //! One archiver at work: reads a batch, writes it to the history, and acknowledges it.
 
-use super::{Core, GATHER};
+use super::GATHER;
+use super::core::Core;
 use crate::backend::cursors::Move;
 use crate::backend::lease::OwnerLease;
 use crate::history::HistoryNotice;
 use crate::history::latecomers::Latecomers;
+use crate::model::error::panic_error;
 use crate::model::error::{Error, ErrorKind, Result};
 use crate::model::life::{Anchor, Position};
 use crate::read::reader::{Chunk, Stored};
 use crate::read::rewind::Standing;
 use crate::sync::line::{Scope, Token};
-use crate::sync::worker::{Next, Signal, Task, panic_error};
+use crate::sync::worker::{Next, Signal, Task};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};

@@ -220,13 +220,13 @@ on_servers!(
             let (at, with) = open(!of_stream);
             let warehouse = Warehouse::open_with(at, &with).unwrap();
             warehouse.migrate().unwrap();
-            let mut replay = warehouse.history_then_live(&stream, 1, &Want::all());
-            assert_eq!(replay.next_events(10).unwrap().len(), 1);
+            let mut replay = warehouse.replay(&stream, 1, &Want::all());
+            assert_eq!(replay.next(10).unwrap().len(), 1);
             proxy.set(Mode::Silent);
             // From the beginning again, because it goes on with what is live.
-            let mut replay = warehouse.history_then_live(&stream, 1, &Want::all());
+            let mut replay = warehouse.replay(&stream, 1, &Want::all());
             std::thread::scope(|scope| {
-                let reading = scope.spawn(|| replay.next_events(10).map(drop));
+                let reading = scope.spawn(|| replay.next(10).map(drop));
                 std::thread::sleep(Duration::from_millis(300));
                 soon("close", Duration::ZERO, || {
                     stream.close();

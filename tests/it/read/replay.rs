@@ -39,7 +39,7 @@ fn ids(events: &[Event]) -> Vec<u64> {
 fn drain(replay: &mut Replay, limit: usize) -> Vec<u64> {
     let mut got = Vec::new();
     loop {
-        let events = replay.next_events(limit).unwrap();
+        let events = replay.next(limit).unwrap();
         assert!(events.len() <= limit);
         if events.is_empty() {
             return got;
@@ -73,7 +73,7 @@ on_each_server!(a_replay_has_no_hole_and_no_duplicate_while_all_is_in_motion, |d
         let follow = |want: Want, limit: usize| {
             let (stream, warehouse, writing) = (&stream, &warehouse, &writing);
             scope.spawn(move || {
-                let mut replay = warehouse.history_then_live(stream, 1, &want);
+                let mut replay = warehouse.replay(stream, 1, &want);
                 let mut got = Vec::new();
                 while writing.load(Ordering::Relaxed) {
                     got.extend(drain(&mut replay, limit));
@@ -100,7 +100,7 @@ on_each_server!(a_replay_has_no_hole_and_no_duplicate_while_all_is_in_motion, |d
         assert_eq!(&got, expected);
     }
     let middle = all[all.len() / 2];
-    let mut late = warehouse.history_then_live(&stream, middle, &Want::all());
+    let mut late = warehouse.replay(&stream, middle, &Want::all());
     assert_eq!(drain(&mut late, 1000), all[all.len() / 2..]);
     archiver.stop();
     discarder.stop();
@@ -139,26 +139,26 @@ on_each_server!(a_replay_goes_on_where_another_one_ended, |db| {
     add(&stream, "ADDED", 20);
     archive(&stream, &warehouse);
     add(&stream, "ADDED", 20);
-    let mut first = warehouse.history_then_live(&stream, 0, &Want::all());
-    let got = ids(&first.next_events(15).unwrap());
+    let mut first = warehouse.replay(&stream, 0, &Want::all());
+    let got = ids(&first.next(15).unwrap());
     assert_eq!((got.as_slice(), first.position()), ((1..=15).collect::<Vec<_>>().as_slice(), 15));
-    let mut second = warehouse.history_then_live(&stream, first.position() + 1, &Want::all());
+    let mut second = warehouse.replay(&stream, first.position() + 1, &Want::all());
     assert_eq!(drain(&mut second, 7), (16..=40).collect::<Vec<_>>());
     assert_eq!(drain(&mut second, 7), [0; 0]);
     assert_eq!(add(&stream, "ADDED", 1), drain(&mut second, 7));
-    assert_eq!(failure(second.next_events(0)), ErrorKind::InvalidArgument);
-    assert_eq!(second.next_events(usize::MAX).unwrap(), []);
-    let mut all = warehouse.history_then_live(&stream, 0, &Want::all());
-    assert_eq!(failure(all.next_events(0)), ErrorKind::InvalidArgument);
+    assert_eq!(failure(second.next(0)), ErrorKind::InvalidArgument);
+    assert_eq!(second.next(usize::MAX).unwrap(), []);
+    let mut all = warehouse.replay(&stream, 0, &Want::all());
+    assert_eq!(failure(all.next(0)), ErrorKind::InvalidArgument);
     assert_eq!(drain(&mut all, usize::MAX), (1..=41).collect::<Vec<_>>());
-    let mut beyond = warehouse.history_then_live(&stream, 1000, &Want::all());
-    assert_eq!(failure(beyond.next_events(10)), ErrorKind::InvalidLastId);
+    let mut beyond = warehouse.replay(&stream, 1000, &Want::all());
+    assert_eq!(failure(beyond.next(10)), ErrorKind::InvalidLastId);
 });
 
 on_each_server!(a_replay_needs_nothing_of_the_event_table_for_what_is_archived, |db| {
     let stream = db.stream();
     let (warehouse, _dwh) = warehouse(db);
-    let mut replay = warehouse.history_then_live(&stream, 1, &Want::all());
+    let mut replay = warehouse.replay(&stream, 1, &Want::all());
     add(&stream, "ADDED", 10);
     assert_eq!(drain(&mut replay, 100).len(), 10);
     // The npm package's discarder leaves nothing at all.
@@ -176,7 +176,7 @@ on_servers!(what_commits_late_comes_in_its_place, [postgres, postgres18, mariadb
     let mut open = stream.begin().unwrap();
     open.add_event("LATE", &()).unwrap();
     add(&stream, "ADDED", 3);
-    let mut replay = warehouse.history_then_live(&stream, 1, &Want::all());
+    let mut replay = warehouse.replay(&stream, 1, &Want::all());
     assert_eq!(drain(&mut replay, 10), [1, 2, 3]);
     archive(&stream, &warehouse);
 

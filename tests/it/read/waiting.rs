@@ -122,7 +122,7 @@ on_each_server!(a_replay_waits_for_the_next_event, |db| {
     let warehouse = Warehouse::open(&db.url).unwrap();
     warehouse.migrate().unwrap();
     let first = stream.add_event("OLD", &1).unwrap();
-    let mut replay = warehouse.history_then_live(&stream, 1, &Want::all());
+    let mut replay = warehouse.replay(&stream, 1, &Want::all());
     let events = replay.next_for(10, LONG, None).unwrap();
     assert_eq!(events[0].id, first);
     let none = replay.next_for(10, Duration::from_millis(200), None).unwrap();

@@ -124,10 +124,10 @@ on_each_server!(live_consumers_and_replays_go_on_and_say_so, |db| {
     let warehouse = Warehouse::open(&url).unwrap();
     warehouse.migrate().unwrap();
     let live = stream.live("app").unwrap();
-    let mut replay = warehouse.history_then_live(&stream, 1, &Want::all());
+    let mut replay = warehouse.replay(&stream, 1, &Want::all());
     add(&stream, "first", 40);
     let mut last = live.poll(Some(0), &Want::all()).unwrap().last().map(|event| event.id);
-    while !replay.next_events(100).unwrap().is_empty() {}
+    while !replay.next(100).unwrap().is_empty() {}
     db.truncate();
     add(&stream, "second", 10);
     let mut told = 0;
@@ -150,7 +150,7 @@ on_each_server!(live_consumers_and_replays_go_on_and_say_so, |db| {
     let mut told = 0;
     let mut got: Vec<u64> = Vec::new();
     until("the notice of the replay", || {
-        match replay.next_events(100) {
+        match replay.next(100) {
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::StreamRewound, "{error}");
                 told += 1;
