@@ -1,8 +1,8 @@
 //! All tests from the outside, in one program: the module of a topic tells what belongs there.
 //!
 //! `cargo test --all-features --test it push::` runs those of one topic. Programs of their own are only the tests that
-//! count what a whole process has (`tests/leaks.rs`), load a second SQLite into it (`tests/sqlite_traps.rs`), or kill
-//! the servers of all the others (`tests/restart/`).
+//! count what a whole process has (`tests/leaks.rs`), load a second SQLite into it (`tests/sqlite_traps.rs`), call the C
+//! interface in it (`tests/c_fuzz/`), or kill the servers of all the others (`tests/restart/`).
 
 #[macro_use]
 mod support;

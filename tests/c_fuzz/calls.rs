@@ -1,4 +1,4 @@
-//! Calls of the C interface in any order and with any arguments, as bytes tell: `tests/it/c/fuzz.rs` draws them at
+//! Calls of the C interface in any order and with any arguments, as bytes tell: `main.rs` draws them at
 //! random, and `fuzz/` lets libFuzzer look for them. Nothing waits for long, and only memory is written.
 
 use futoin_eventstream::ffi::*;
