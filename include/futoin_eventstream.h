@@ -98,9 +98,9 @@
  * archiver (fes-archiver, and fes-archive-rd for moments) and discarder (fes-discarder). For each lease on a server,
  * of a subscription, receiver or archiver, one that looks after it (fes-lease); for a subscription whose next call
  * does not wait as long as a server may take, one that reads for it (fes-catch-up, up to a second longer); for a cancel
- * token while calls use it, one that ends them (fes-cancel). For each consumer
- * while it polls a backlog, one that stores its cursor (fes-cursor, up to a second longer) or, for moments,
- * reads the next events (fes-ahead). All end when what they belong to is closed. They block no signals:
+ * token while calls use it, one that ends them (fes-cancel). For each stream and warehouse on MySQL or MariaDB, one
+ * that ends calls which take longer than call_timeout_ms (fes-deadline). For each consumer while it polls a
+ * backlog, one that stores its cursor and reads the next events (fes-consumer, up to a second longer). All end when what they belong to is closed. They block no signals:
  * block those that are to be handled elsewhere before the first call, as the threads inherit that.
  *
  * No call and no thread of the library raises SIGPIPE: it is blocked in the thread while a driver writes
@@ -410,35 +410,6 @@ enum fes_value_kind
 typedef enum fes_value_kind fes_value_kind;
 #else
 typedef uint32_t fes_value_kind;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
-
-/**
- * The kinds of databases.
- */
-enum fes_database_kind
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
-    /**
-     * SQLite.
-     */
-    FES_KIND_SQLITE = 1,
-    /**
-     * PostgreSQL.
-     */
-    FES_KIND_POSTGRES = 2,
-    /**
-     * MySQL and MariaDB.
-     */
-    FES_KIND_MYSQL = 3,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum fes_database_kind fes_database_kind;
-#else
-typedef uint32_t fes_database_kind;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 

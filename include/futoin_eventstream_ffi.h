@@ -56,12 +56,6 @@ enum fes_value_kind {
     FES_VALUE_BYTES = 6,
 };
 typedef uint32_t fes_value_kind;
-enum fes_database_kind {
-    FES_KIND_SQLITE = 1,
-    FES_KIND_POSTGRES = 2,
-    FES_KIND_MYSQL = 3,
-};
-typedef uint32_t fes_database_kind;
 enum fes_start {
     FES_START_BEGINNING = 0,
     FES_START_NOW = 1,

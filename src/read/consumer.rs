@@ -191,6 +191,9 @@ impl Consumer {
     /// # Ok(()) }
     /// ```
     ///
+    /// The time bounds the wait for an event. A server that does not answer is bounded by the option
+    /// `call_timeout_ms`, and by the token.
+    ///
     /// # Errors
     /// As [`poll_at_most`](Self::poll_at_most), and `Cancelled` if the token ended the wait.
     pub fn poll_for(
