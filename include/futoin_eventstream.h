@@ -3,7 +3,7 @@
  * futoin-eventstream: events in your own SQL database (SQLite, PostgreSQL, MySQL, MariaDB), written in
  * the transaction that made them true, delivered to every registered consumer in order, none lost.
  *
- * This header is generated from src/ffi (tests/header): do not edit it.
+ * This header is generated from src/ffi (tests/it/c/header): do not edit it.
  *
  * A walk through
  * --------------
@@ -410,6 +410,35 @@ enum fes_value_kind
 typedef enum fes_value_kind fes_value_kind;
 #else
 typedef uint32_t fes_value_kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * The kinds of databases.
+ */
+enum fes_database_kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * SQLite.
+     */
+    FES_KIND_SQLITE = 1,
+    /**
+     * PostgreSQL.
+     */
+    FES_KIND_POSTGRES = 2,
+    /**
+     * MySQL and MariaDB.
+     */
+    FES_KIND_MYSQL = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum fes_database_kind fes_database_kind;
+#else
+typedef uint32_t fes_database_kind;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 

@@ -1,5 +1,5 @@
 /* The declarations of futoin_eventstream.h, which tells what they do, for the FFI of other
- * languages. Made from it (tests/header): do not edit it. */
+ * languages. Made from it (tests/it/c/header): do not edit it. */
 enum { FES_VERSION_MAJOR = 0 };
 enum { FES_VERSION_MINOR = 1 };
 enum { FES_VERSION_PATCH = 0 };
@@ -56,6 +56,12 @@ enum fes_value_kind {
     FES_VALUE_BYTES = 6,
 };
 typedef uint32_t fes_value_kind;
+enum fes_database_kind {
+    FES_KIND_SQLITE = 1,
+    FES_KIND_POSTGRES = 2,
+    FES_KIND_MYSQL = 3,
+};
+typedef uint32_t fes_database_kind;
 enum fes_start {
     FES_START_BEGINNING = 0,
     FES_START_NOW = 1,

@@ -44,7 +44,7 @@ impl Options {
     /// Sets one option.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidOption`] for an unknown name, naming the nearest, or a value that makes
+    /// [`InvalidOption`](crate::ErrorKind::InvalidOption) for an unknown name, naming the nearest, or a value that makes
     /// no sense.
     pub fn set(mut self, name: &str, value: &str) -> Result<Self> {
         self.settings.set(name, value)?;

@@ -134,7 +134,7 @@ impl Consumer {
     /// `NotRegistered`, `SecurityError` (options `allow_polling`, `allow_reliable`),
     /// `InvalidLastId` for an id that was never allocated, `UnsafeServer`, and those of the database.
     /// `CorruptEvent` if the next event cannot be read (those before it came first):
-    /// [`Error::unreadable`] has its id and its raw content. A reliable consumer gets this error
+    /// [`Error::unreadable`](crate::Error::unreadable) has its id and its raw content. A reliable consumer gets this error
     /// until the row is corrected or passed over by [`skip`](Consumer::skip); LIVE gets it once.
     /// `StreamRewound`, once, if the stream lost events or began anew (a restore, a failover that lost
     /// commits, TRUNCATE): the next poll goes on after the cursor as it is then. An id from before

@@ -31,6 +31,7 @@ fn generate() -> String {
         "cancel",
         "events",
         "value",
+        "database",
         "statement",
         "stream",
         "transaction",
@@ -60,7 +61,7 @@ fn generate() -> String {
 fn declarations(header: &str) -> String {
     let mut text = String::from(
         "/* The declarations of futoin_eventstream.h, which tells what they do, for the FFI of other\n \
-         * languages. Made from it (tests/header): do not edit it. */\n",
+         * languages. Made from it (tests/it/c/header): do not edit it. */\n",
     );
     // Whether the lines of each condition that is open are wanted: nothing is defined.
     let mut wanted = Vec::new();
