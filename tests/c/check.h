@@ -9,6 +9,9 @@
 #include <string.h>
 
 extern atomic_ulong checks;
+/* Waits until the value is the expected one, for a minute at most. */
+void wait_for_value(atomic_int *value, int expected);
+
 /* The database that every test may use, migrated, and a folder for files. */
 extern const char *db_url;
 extern const char *folder;

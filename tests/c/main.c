@@ -7,6 +7,12 @@ atomic_ulong checks;
 const char *db_url;
 const char *folder;
 
+void wait_for_value(atomic_int *value, int expected) {
+    for (int i = 0; i < 6000 && atomic_load(value) < expected; i++)
+        usleep(10000);
+    CHECK(atomic_load(value) == expected);
+}
+
 static const struct {
     const char *name;
     void (*run)(void);

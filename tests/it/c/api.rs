@@ -7,9 +7,11 @@ use std::process::Command;
 const SOURCES: &[&str] = &[
     "tests/c/main.c",
     "tests/c/api.c",
+    "tests/c/history.c",
     "tests/c/owners.c",
     "tests/c/loops.c",
     "tests/c/wrong.c",
+    "tests/c/errors.c",
     "tests/c/servers.c",
     "tests/c/limits.c",
     "tests/c/threads.c",
