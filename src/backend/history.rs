@@ -130,16 +130,14 @@ impl Connection {
     fn discard_on_server(&mut self, piece: Piece, order: &Discard<'_>) -> Result<Option<u64>> {
         // MySQL and MariaDB show only the second in which a table was made anew, so the last event of a cursor
         // is compared, too: before it is deleted, and in the transaction that keeps TRUNCATE off until its end.
-        let before = match each!(self, c => c.begin_discard())? {
-            true => (order.holds)(self),
-            false => Ok(true),
-        };
+        let is_kept = each!(self, c => c.begin_discard())?;
+        let before = if is_kept { (order.holds)(self) } else { Ok(true) };
         if !matches!(before, Ok(true)) {
             each!(self, c => c.end_discard(piece, false))?;
             return before.map(|_| None);
         }
         let Some(deleted) = self.delete_piece(piece)? else { return Ok(None) };
-        let holds = (order.holds)(self);
+        let holds = if is_kept { Ok(true) } else { (order.holds)(self) };
         let commit = matches!(holds, Ok(true));
         let mut end = || each!(self, c => c.end_discard(piece, commit));
         let done = end();

@@ -6,8 +6,7 @@
 //! The thread starts with the first job, serves the jobs that follow, and ends after a second without one.
 //! Dropping the consumer waits for its end.
 
-use crate::model::error::Result;
-use crate::model::error::panic_error;
+use crate::model::error::{Result, panic_error};
 use crate::model::event::EventId;
 use crate::model::ident::Want;
 use crate::model::life::Position;

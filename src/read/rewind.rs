@@ -16,7 +16,7 @@
 
 use crate::backend::{Connection, ReadRange};
 use crate::model::error::{Error, ErrorKind, Result};
-use crate::model::event::EventId;
+use crate::model::event::{EventId, MAX_EVENT_ID};
 use crate::model::ident::{Ident, Want};
 use crate::model::life::{Anchor, Life, Mark, Position};
 use std::time::{Duration, Instant};
@@ -377,17 +377,7 @@ fn is_text_only(anchor: Anchor, other: Anchor, before: Option<&Life>, life: &Lif
 }
 
 fn look(connection: &mut Connection, anchor: Anchor) -> Result<Found> {
-    let want = Want::all();
-    let one = |after, up_to| ReadRange {
-        after,
-        up_to,
-        want: &want,
-        limit: 1,
-        max_bytes: usize::MAX,
-        check_json: false,
-        anchored: false,
-    };
-    let found = match connection.read(&one(anchor.id - 1, anchor.id)) {
+    let found = match connection.read(&one(&Want::all(), anchor.id - 1, anchor.id)) {
         Ok(batch) => batch.events.first().map(Anchor::of),
         // It is there, and cannot be compared.
         Err(error) if error.kind() == ErrorKind::CorruptEvent => return Ok(Found::Same),
@@ -396,11 +386,28 @@ fn look(connection: &mut Connection, anchor: Anchor) -> Result<Found> {
     match found {
         Some(found) if found == anchor => Ok(Found::Same),
         Some(found) => Ok(Found::Other(found)),
-        None => match connection.read(&one(0, anchor.id)) {
-            Ok(batch) => Ok(Found::Gone(!batch.events.is_empty())),
-            Err(error) if error.kind() == ErrorKind::CorruptEvent => Ok(Found::Gone(true)),
-            Err(error) => Err(error),
-        },
+        None => Ok(Found::Gone(is_any(connection, 0, anchor.id)?)),
+    }
+}
+
+/// Whether an event is there above `after` and up to `up_to`.
+fn is_any(connection: &mut Connection, after: EventId, up_to: EventId) -> Result<bool> {
+    match connection.read(&one(&Want::all(), after, up_to)) {
+        Err(error) if error.kind() == ErrorKind::CorruptEvent => Ok(true),
+        found => Ok(!found?.events.is_empty()),
+    }
+}
+
+/// At most one event of a range of ids.
+fn one(want: &Want, after: EventId, up_to: EventId) -> ReadRange<'_> {
+    ReadRange {
+        after,
+        up_to,
+        want,
+        limit: 1,
+        max_bytes: usize::MAX,
+        check_json: false,
+        anchored: false,
     }
 }
 
@@ -419,11 +426,9 @@ pub(crate) fn is_another(connection: &mut Connection, anchor: Anchor) -> Result<
 /// which the event is noted.
 pub(crate) fn holds(connection: &mut Connection, before: &Life) -> Result<bool> {
     let life = connection.life()?;
-    if is_another_life(before, &life) {
-        return Ok(false);
-    }
-    if life.made != 0 {
-        return Ok(true);
+    let is_another = is_another_life(before, &life);
+    if is_another || life.made != 0 {
+        return Ok(!is_another);
     }
     let mut rows = connection.cursors()?;
     rows.sort_by_key(|row| std::cmp::Reverse(row.last_id));
@@ -433,8 +438,12 @@ pub(crate) fn holds(connection: &mut Connection, before: &Life) -> Result<bool> 
     for row in rows {
         let cursor = connection.cursor(&Ident::stored(row.ident))?;
         if let Some(anchor) = cursor.and_then(|cursor| cursor.mark).and_then(|mark| mark.anchor) {
-            // Discarding begins with the oldest: a discarded event has no older one left.
-            return Ok(matches!(look(connection, anchor)?, Found::Same | Found::Gone(false)));
+            return match look(connection, anchor)? {
+                Found::Same => Ok(true),
+                Found::Other(_) => Ok(false),
+                // It was discarded, or somebody has deleted it by hand; but the highest event is never discarded.
+                Found::Gone(below) => Ok(!below || is_any(connection, anchor.id, MAX_EVENT_ID)?),
+            };
         }
     }
     Ok(true)

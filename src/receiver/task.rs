@@ -1,8 +1,7 @@
 //! The thread of a receiver: subscribes, calls back, and acknowledges.
 
 use super::{Callback, Notice, PoisonPolicy, Receiver, ReceiverOptions, ReceiverStats};
-use crate::model::error::panic_error;
-use crate::model::error::{Error, ErrorKind, Result};
+use crate::model::error::{Error, ErrorKind, Result, panic_error};
 use crate::model::event::{EventId, EventType};
 use crate::model::ident::LIVE;
 use crate::push::{Delivery, Subscription, SubscriptionStats, Waiting};

@@ -1,8 +1,7 @@
 //! The one runner of archivers, discarders and receivers: a thread that its owner starts and stops, any
 //! number of times, and the callback that is told how it fares.
 
-use crate::model::error::Result;
-use crate::model::error::panic_error;
+use crate::model::error::{Result, panic_error};
 use crate::sync::cancel::{CancelToken, Wait};
 use crate::sync::line::GRACE;
 use crate::sync::lock::lock;

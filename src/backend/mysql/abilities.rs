@@ -23,6 +23,14 @@ impl ConnectorAbilities for Arc<Connector> {
     }
 }
 
+/// Ends the transaction of a discarding, if it is open, and puts the session back into its first state.
+const END_OF_DISCARD: &str = "ROLLBACK; SET SESSION innodb_lock_wait_timeout = DEFAULT";
+
+/// A connection that cannot be put back is not used again.
+fn lost(why: mysql::Error) -> Error {
+    Error::from(why).with_kind(ErrorKind::ConnectionLost)
+}
+
 impl Abilities for Connection {
     /// From now on each call may take so long.
     fn limit(&mut self, limit: Duration) -> Result<()> {
@@ -60,21 +68,19 @@ impl Abilities for Connection {
              SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION; {}",
             self.sql.history.any_event
         );
-        self.client.query_drop(text)?;
+        let begun = self.client.query_drop(text);
+        if begun.is_err() {
+            // The transaction may have begun: nobody else may be given the connection in it.
+            self.client.query_drop(END_OF_DISCARD).map_err(lost)?;
+        }
+        begun?;
         Ok(true)
     }
 
     fn end_discard(&mut self, _: Piece, commit: bool) -> Result<bool> {
-        let end = if commit { "COMMIT" } else { "ROLLBACK" };
-        let reset = "SET SESSION innodb_lock_wait_timeout = DEFAULT";
-        let ended = self.client.query_drop(format!("{end}; {reset}"));
-        if ended.is_err() {
-            // A commit that failed left both undone: what cannot be reset is not used again.
-            self.client
-                .query_drop(format!("ROLLBACK; {reset}"))
-                .map_err(|why| Error::from(why).with_kind(ErrorKind::ConnectionLost))?;
-        }
-        ended?;
+        let committed = if commit { self.client.query_drop("COMMIT") } else { Ok(()) };
+        self.client.query_drop(END_OF_DISCARD).map_err(lost)?;
+        committed?;
         Ok(commit)
     }
 

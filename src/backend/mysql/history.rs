@@ -147,13 +147,12 @@ impl Connection {
         Ok(Piece::whole(after, cut.unwrap_or(0), count))
     }
 
-    /// Deletes, in a transaction that [`end_discard`](Self::end_discard) ends; `None`, and it is ended, if
+    /// Deletes, in the transaction that `begin_discard` began and `end_discard` ends; `None`, and it is ended, if
     /// somebody has not acknowledged the piece. With the number of rows as its limit the deletion does not
     /// look at the row behind, which may be one of an open transaction, and locked. The lock is on the lowest
     /// entry of the index of cursors and on the gap below it, into which whoever registers must put
     /// a row: this takes REPEATABLE READ. What others hold is not waited for long: it costs only
     /// another try.
-    /// In the transaction of `begin_discard`.
     pub fn delete_piece(&mut self, piece: Piece) -> Result<Option<u64>> {
         let Piece { cut, count, .. } = piece;
         let delete: String = piece

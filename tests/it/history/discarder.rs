@@ -74,6 +74,19 @@ on_each_server!(the_highest_event_always_stays, |db| {
     assert_eq!(ids(&everything(&stream)), [last]);
 });
 
+// An application may have to delete a single event, for example for a person's right to be forgotten.
+on_each_server!(an_event_that_was_deleted_by_hand_at_a_cursor_holds_nothing_up, |db| {
+    let stream = db.stream();
+    let audit = registered(&stream, "Audit");
+    add(&stream, 20);
+    assert_eq!(audit.poll_at_most(None, &Want::all(), 10).unwrap().len(), 10);
+    audit.acknowledge(10).unwrap();
+    db.raw().exec("DELETE FROM evt_queue WHERE id = 10");
+    let discarder = discarder(&stream, &[]);
+    assert_eq!(discarder.run_once().unwrap(), 9);
+    assert_eq!(audit.poll(Some(10), &Want::all()).unwrap().len(), 10);
+});
+
 on_each_server!(without_the_archiver_nothing_goes_where_it_is_required, |db| {
     let stream = db.stream();
     let audit = registered(&stream, "Audit");
